@@ -1,0 +1,30 @@
+// A matrix of activations that is reshaped for every batch and allocates only when it has to grow.
+#pragma once
+
+#include "lorasb/core/view.hpp"
+
+namespace lorasb {
+
+/// Owned by the caller of a forward pass and handed in again at the next one. Entries are undefined after a reshape.
+template <Real S>
+class Buffer {
+ public:
+  /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps.
+  MatrixView<S> reshape(Index rows, Index cols) {
+    if (rows * cols > storage_.size()) storage_.resize(rows * cols);
+    rows_ = rows;
+    cols_ = cols;
+    return view();
+  }
+  MatrixView<S> view() { return {storage_.data(), rows_, cols_}; }
+  ConstMatrixView<S> view() const { return {storage_.data(), rows_, cols_}; }
+  Index rows() const { return rows_; }
+  Index cols() const { return cols_; }
+
+ private:
+  Vector<S> storage_;
+  Index rows_ = 0;
+  Index cols_ = 0;
+};
+
+}  // namespace lorasb

@@ -1,0 +1,111 @@
+// Views of matrices that somebody else owns, which refuse at compile time whatever they would have to copy.
+#pragma once
+
+#include <span>
+
+#include "lorasb/core/types.hpp"
+
+namespace lorasb {
+namespace detail {
+
+/// True for an Eigen expression D whose entries lie in memory as a view of scalar S and storage `Order` needs them:
+/// same scalar, same storage order, neighbours next to each other (a block of rows or columns may leave gaps between lines).
+template <class D, class S, int Order>
+concept ViewableAs = std::same_as<typename D::Scalar, S> && bool(int(D::Flags) & int(Eigen::DirectAccessBit)) &&
+                     (bool(D::IsRowMajor) == (Order == Eigen::RowMajor)) && (int(D::InnerStrideAtCompileTime) == 1);
+
+template <class S, int Order>
+using PlainMatrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic, Order>;
+
+template <class S, int Order>
+using StridedMap = Eigen::Map<PlainMatrix<S, Order>, Eigen::Unaligned, Eigen::OuterStride<>>;
+
+template <class S, int Order>
+using ConstStridedMap = Eigen::Map<const PlainMatrix<S, Order>, Eigen::Unaligned, Eigen::OuterStride<>>;
+
+}  // namespace detail
+
+/// A matrix that is only read. It is made without a word from a matrix, map or block of the same scalar and storage order,
+/// and it is an Eigen expression itself. Anything else would need a copy: the deleted constructor then names the argument,
+/// and the caller writes `.eval()` or changes the storage order where the copy can be seen.
+/// It lives as long as the memory that it looks at.
+template <Real S, int Order>
+class ConstView : public detail::ConstStridedMap<S, Order> {
+  using Base = detail::ConstStridedMap<S, Order>;
+
+ public:
+  ConstView(const S* data, Index rows, Index cols)
+      : ConstView(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
+  ConstView(const S* data, Index rows, Index cols, Index outer_stride)
+      : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+
+  template <class D>
+    requires detail::ViewableAs<D, S, Order>
+  ConstView(const Eigen::DenseBase<D>& e)
+      : ConstView(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+
+  template <class D>
+    requires(!detail::ViewableAs<D, S, Order>)
+  ConstView(const Eigen::DenseBase<D>&) = delete;  // another scalar, storage order or stride: needs a copy, write .eval()
+};
+
+/// A matrix that is written. Made from a matrix, map or block that can be written, never from a temporary matrix.
+template <Real S, int Order>
+class View : public detail::StridedMap<S, Order> {
+  using Base = detail::StridedMap<S, Order>;
+
+ public:
+  View(S* data, Index rows, Index cols) : View(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
+  View(S* data, Index rows, Index cols, Index outer_stride)
+      : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+
+  template <class D>
+    requires detail::ViewableAs<D, S, Order>
+  View(Eigen::DenseBase<D>& e) : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+
+  template <class D>  // a block or map passed as it is made: `forward(X, Y.leftCols(3), cache)`
+    requires(detail::ViewableAs<D, S, Order> && !std::derived_from<D, Eigen::PlainObjectBase<D>>)
+  View(Eigen::DenseBase<D>&& e) : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+
+  template <class D>
+    requires(!detail::ViewableAs<D, S, Order>)
+  View(const Eigen::DenseBase<D>&) = delete;  // another scalar, storage order or stride: a copy would be written, not this
+
+  View(const View&) = default;
+  View& operator=(const View& other) {  // copies entries, as every Eigen expression does
+    Base::operator=(other);
+    return *this;
+  }
+  using Base::operator=;
+};
+
+template <Real S>
+using MatrixView = View<S, Eigen::ColMajor>;
+template <Real S>
+using ConstMatrixView = ConstView<S, Eigen::ColMajor>;
+template <Real S>
+using WeightView = View<S, Eigen::RowMajor>;
+template <Real S>
+using ConstWeightView = ConstView<S, Eigen::RowMajor>;
+
+/// The entries of a matrix or vector that owns contiguous memory, in memory order.
+template <class D>
+std::span<typename D::Scalar> flat(Eigen::PlainObjectBase<D>& m) {
+  return {m.data(), static_cast<std::size_t>(m.size())};
+}
+template <class D>
+std::span<const typename D::Scalar> flat(const Eigen::PlainObjectBase<D>& m) {
+  return {m.data(), static_cast<std::size_t>(m.size())};
+}
+
+/// A span seen as an Eigen column vector.
+template <Real S>
+Eigen::Map<Vector<S>> as_vector(std::span<S> s) {
+  return {s.data(), static_cast<Index>(s.size())};
+}
+template <Real S>
+Eigen::Map<const Vector<S>> as_vector(std::span<const S> s) {
+  return {s.data(), static_cast<Index>(s.size())};
+}
+
+}  // namespace lorasb
