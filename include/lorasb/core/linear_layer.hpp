@@ -10,8 +10,9 @@ namespace lorasb {
 /// What forward keeps for backward. The caller owns it, one for each layer and thread, and reuses it from batch to batch.
 template <Real S>
 struct LinearCache {
-  Buffer<S> Z;  // A X, rank x tokens: written by forward
-  Buffer<S> P;  // s Bᵀ dY, rank x tokens: written by backward
+  Buffer<S> Z;        // A X, rank x tokens: written by forward, read by backward
+  Buffer<S> P;        // s Bᵀ dY, rank x tokens: written by backward
+  Buffer<S> scratch;  // rank x tokens: for the length of one call
 };
 
 /// Y = layer(X), with X: in x tokens and Y: out x tokens, no bias. A layer only describes: a pass changes nothing in it, so many
@@ -26,6 +27,8 @@ class LinearLayer {
   virtual Index in_features() const = 0;
   /// How many numbers the gradient of this layer has; 0 when it is frozen.
   virtual Index trainable() const = 0;
+  /// Whether backward_parameters has anything to do; a model goes no further down than the lowest layer that wants it.
+  virtual bool wants_gradient() const { return trainable() > 0; }
 
   /// Overwrites Y and the cache.
   virtual void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const = 0;

@@ -1,0 +1,95 @@
+// LoRA-SB's initialisation: B, R, A from the truncated SVD of the first step that the optimizer would take on the full weight.
+#pragma once
+
+#include "lorasb/adapter/low_rank_adapter.hpp"
+#include "lorasb/adapter/update_estimate.hpp"
+#include "lorasb/linalg/truncated_svd.hpp"
+
+namespace lorasb {
+
+/// Which optimizer's first step is estimated.
+enum class FirstStep {
+  adamw,  // ΔW = -η sign(G): AdamW's first step is bias-corrected to that; its ε and weight decay are left out
+  sgd,    // ΔW = -η G
+};
+
+struct InitializeOptions {
+  Index rank = 16;                   // r, 1 to min(out, in)
+  FirstStep rule = FirstStep::adamw;
+  double learning_rate = 1e-3;       // η, the rate of the first optimizer step that is not zero: with a warm-up, lr / warmup_steps
+  double scale = 1;                  // s
+  Index oversampling = 16;           // further columns that the SVD works with; they decide its accuracy on flat spectra
+  int krylov_steps = 4;
+  std::uint64_t seed = 0;            // of the SVD's random start
+
+  /// Throws ErrorId::value. The rank is checked against the weight by initialize().
+  void validate() const {
+    require(std::isfinite(learning_rate) && learning_rate > 0, ErrorId::value, "InitializeOptions: learning_rate is ", learning_rate,
+            ", expected above 0: the rate of the first step that is not zero, schedule.first_nonzero_rate()");
+    require(std::isfinite(scale) && scale != 0, ErrorId::value, "InitializeOptions: scale is ", scale, ", expected finite and not 0");
+    require(oversampling >= 0 && krylov_steps >= 0, ErrorId::value, "InitializeOptions: oversampling is ", oversampling,
+            " and krylov_steps is ", krylov_steps, ", expected at least 0");
+  }
+};
+
+/// How much of ΔW the adapter starts with.
+struct InitializeReport {
+  double captured_energy = 0;  // ‖s B R A‖² / ‖ΔW‖², Frobenius, 0 to 1
+  double update_norm = 0;      // ‖ΔW‖
+  double residual_norm = 0;    // ‖ΔW - s B R A‖
+  Index svd_products = 0;      // products of ΔW with a block of columns that the SVD took
+};
+
+template <Real S>
+struct Initialized {
+  LowRankAdapter<S> adapter;
+  InitializeReport report;
+};
+
+namespace detail {
+
+/// ΔW ≈ U Σ Vᵀ, scaled by the positive rate η and turned round: B = -U, R = η Σ / s, A = Vᵀ for a step along -G.
+template <Real S>
+LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double rate, double scale) {
+  LowRankAdapter<S> adapter{.B = -svd.U, .R = {}, .A = svd.V.transpose(), .scale = S(scale)};
+  adapter.R = (svd.singular_values.template cast<double>() * (rate / scale)).template cast<S>().asDiagonal();
+  return adapter;
+}
+
+}  // namespace detail
+
+/// ΔW = the first step of the rule on the full weight, ΔW ≈ U Σ Vᵀ truncated at r; B = U, R = Σ / s, A = Vᵀ (arXiv 2411.19557,
+/// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses: with the
+/// defaults less than 1 % of the best energy, also where the spectrum is flat as that of signs is. B and A are orthonormal to
+/// rounding. Memory: one more out x in matrix while it runs (AdamW's rule).
+/// Throws ErrorId::no_examples, zero_update, rank, value.
+template <Real S>
+Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions options) {
+  options.validate();
+  require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(), "\" saw no example");
+  const linalg::TruncatedSvdOptions svd_options{.rank = options.rank,
+                                                .oversampling = options.oversampling,
+                                                .krylov_steps = options.krylov_steps,
+                                                .seed = options.seed};
+  const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N
+  const bool adamw = options.rule == FirstStep::adamw;
+  const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());
+  const double norm = adamw ? std::sqrt(double((G.array() != S(0)).count())) : G.stableNorm();
+  require(norm > 0, ErrorId::zero_update, "initialize: every gradient of \"", estimate.name(), "\" over ", estimate.examples(),
+          " examples is zero; does this module have a part in the loss?");
+  linalg::TruncatedSvd<S> svd;
+  if (adamw) {
+    const Weight<S> signs = G.array().sign();
+    svd = linalg::truncated_svd<S>(signs, svd_options);
+  } else {
+    svd = linalg::truncated_svd<S>(G, svd_options);
+  }
+  const double captured = svd.captured_energy / (norm * norm);
+  return {.adapter = detail::adapter_from_svd(svd, rate, options.scale),
+          .report = {.captured_energy = std::min(captured, 1.0),
+                     .update_norm = rate * norm,
+                     .residual_norm = rate * norm * std::sqrt(std::max(0.0, 1 - captured)),
+                     .svd_products = svd.products}};
+}
+
+}  // namespace lorasb

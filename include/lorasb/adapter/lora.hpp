@@ -1,0 +1,114 @@
+// Plain LoRA, beside which LoRA-SB is measured: both factors are trained.
+#pragma once
+
+#include <cmath>
+#include <string>
+
+#include "lorasb/core/check.hpp"
+#include "lorasb/core/linear_layer.hpp"
+#include "lorasb/core/random.hpp"
+#include "lorasb/linalg/product.hpp"
+
+namespace lorasb {
+
+/// s B A, added to a frozen weight W0 (Hu et al., arXiv 2106.09685), with s = alpha / rank.
+template <Real S>
+struct LoraAdapter {
+  Weight<S> B;  // out x rank
+  Weight<S> A;  // rank x in
+  S scale = 1;  // s
+
+  Index rank() const { return A.rows(); }
+  Index trainable() const { return B.size() + A.size(); }
+};
+
+struct LoraOptions {
+  Index rank = 16;
+  double alpha = 16;       // s = alpha / rank
+  std::uint64_t seed = 0;
+};
+
+/// B = 0 and A uniform on ±1/√in, as in PEFT (kaiming_uniform_ with a = √5), so that the model starts at W0.
+/// Throws ErrorId::rank and ErrorId::value.
+template <Real S>
+LoraAdapter<S> initialize_lora(Index out_features, Index in_features, LoraOptions options) {
+  require(options.rank >= 1 && options.rank <= std::min(out_features, in_features), ErrorId::rank, "initialize_lora: rank is ",
+          options.rank, ", expected 1 to min(out, in) = ", std::min(out_features, in_features));
+  require(std::isfinite(options.alpha) && options.alpha != 0, ErrorId::value, "initialize_lora: alpha is ", options.alpha,
+          ", expected finite and not 0");
+  LoraAdapter<S> lora{.B = Weight<S>::Zero(out_features, options.rank),
+                      .A = Weight<S>(options.rank, in_features),
+                      .scale = S(options.alpha / double(options.rank))};
+  Random random(options.seed);
+  const double bound = 1 / std::sqrt(double(in_features));
+  for (S& a : flat(lora.A)) a = S(bound * (2 * random.uniform() - 1));
+  return lora;
+}
+
+/// Y = W0 X + s B A X,    forward keeps Z = A X (rank x tokens); backward, with P = s Bᵀ dY (rank x tokens):
+///     dB += s dY Zᵀ,    dA += P Xᵀ,    dX = W0ᵀ dY + Aᵀ P
+/// The gradient is B's numbers and then A's, each row-major. Views must outlive the layer.
+template <Real S>
+class LoraLinear final : public LinearLayer<S> {
+ public:
+  /// B: out x rank and A: rank x in, often in a flat buffer of parameters. Throws ErrorId::shape.
+  LoraLinear(ConstWeightView<S> W0, ConstWeightView<S> B, ConstWeightView<S> A, S scale, std::string name = "layer")
+      : W0_(W0), B_(B), A_(A), scale_(scale), name_(std::move(name)) {
+    require_shape(B, W0.rows(), A.rows(), "LoraLinear", "B", "rows of W0 x rows of A, " + name_);
+    require_shape(A, A.rows(), W0.cols(), "LoraLinear", "A", "columns of W0, " + name_);
+  }
+
+  Index out_features() const override { return W0_.rows(); }
+  Index in_features() const override { return W0_.cols(); }
+  Index trainable() const override { return B_.size() + A_.size(); }
+
+  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
+    MatrixView<S> Z = cache.Z.reshape(A_.rows(), X.cols());
+    linalg::multiply<S>(A_, X, Z);
+    linalg::multiply<S>(W0_, X, Y);
+    Y.noalias() += scale_ * B_ * Z;
+  }
+  void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache,
+                           std::span<S> gradient) const override {
+    add_gradients(X, dY, project(dY, cache), cache, gradient);
+  }
+  void backward_input(ConstMatrixView<S> dY, LinearCache<S>& cache, MatrixView<S> dX) const override {
+    backward_input_from(dY, project(dY, cache), dX);
+  }
+  void backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache, std::span<S> gradient,
+                MatrixView<S> dX) const override {
+    const ConstMatrixView<S> P = project(dY, cache);
+    add_gradients(X, dY, P, cache, gradient);
+    backward_input_from(dY, P, dX);
+  }
+
+ private:
+  /// P = s Bᵀ dY, in the cache.
+  ConstMatrixView<S> project(ConstMatrixView<S> dY, LinearCache<S>& cache) const {
+    MatrixView<S> P = cache.P.reshape(B_.cols(), dY.cols());
+    linalg::multiply_transposed<S>(B_, dY, P);
+    P *= scale_;
+    return P;
+  }
+  void add_gradients(ConstMatrixView<S> X, ConstMatrixView<S> dY, ConstMatrixView<S> P, LinearCache<S>& cache,
+                     std::span<S> gradient) const {
+    require(static_cast<Index>(gradient.size()) == trainable(), ErrorId::shape, "LoraLinear::backward: gradient has ",
+            gradient.size(), " numbers, expected ", trainable(), " (B and A of \"", name_, "\")");
+    WeightView<S> dB(gradient.data(), B_.rows(), B_.cols());
+    WeightView<S> dA(gradient.data() + B_.size(), A_.rows(), A_.cols());
+    linalg::add_outer<S>(dY, cache.Z.view(), scale_, dB);
+    linalg::add_outer<S>(P, X, S(1), dA);
+  }
+  void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, MatrixView<S> dX) const {
+    linalg::multiply_transposed<S>(W0_, dY, dX);
+    dX.noalias() += A_.transpose() * P;
+  }
+
+  ConstWeightView<S> W0_;
+  ConstWeightView<S> B_;
+  ConstWeightView<S> A_;
+  S scale_;
+  std::string name_;
+};
+
+}  // namespace lorasb

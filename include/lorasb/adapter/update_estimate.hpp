@@ -1,0 +1,70 @@
+// The mean gradient of a weight over a few training examples, from which an adapter is initialised.
+#pragma once
+
+#include <string>
+
+#include "lorasb/core/check.hpp"
+#include "lorasb/core/view.hpp"
+#include "lorasb/linalg/product.hpp"
+
+namespace lorasb {
+
+/// G = (1 / N) Σ_i dL_i/dW0, out x in, over N examples (arXiv 2411.19557, section 3.2). Batches are added as they come, with dY the
+/// gradient of their *summed* loss, so that every example has the same weight whatever the batch it came in; sums of several
+/// estimates (threads, clients) add up. Memory: out x in numbers.
+///
+///     UpdateEstimate<float> estimate(out, in);
+///     estimate.add(dY, X, examples);   // as often as you like
+///     auto [adapter, report] = initialize(estimate, {.rank = 16, .learning_rate = 1e-3});
+template <Real S>
+class UpdateEstimate {
+ public:
+  /// `name` is only for messages.
+  UpdateEstimate(Index out_features, Index in_features, std::string name = "layer")
+      : sum_(Weight<S>::Zero(out_features, in_features)), name_(std::move(name)) {}
+
+  /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, what the layer was given; dY: out x tokens, the gradient of the
+  /// batch's summed loss with respect to what it gave. Throws ErrorId::shape, not_finite, and value for examples < 1.
+  void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
+    require_shape(X, in_features(), dY.cols(), "UpdateEstimate::add", "X", "in_features of \"" + name_ + "\" x columns of dY");
+    require_rows(dY, out_features(), "UpdateEstimate::add", "dY", "out_features of \"" + name_ + "\"");
+    require_finite(dY, "UpdateEstimate::add", "dY of \"" + name_ + "\"");
+    require_finite(X, "UpdateEstimate::add", "X of \"" + name_ + "\"");
+    count(examples);
+    linalg::add_outer<S>(dY, X, S(1), sum_);
+  }
+
+  /// Adds a gradient that a trainer has formed itself: dW, out x in, of the summed loss of `examples` examples.
+  void add(ConstWeightView<S> dW, Index examples) {
+    require_shape(dW, out_features(), in_features(), "UpdateEstimate::add", "dW", name_);
+    require_finite(dW, "UpdateEstimate::add", "dW of \"" + name_ + "\"");
+    count(examples);
+    sum_ += dW;
+  }
+
+  /// Adds all examples of another estimate of the same weight.
+  void add(const UpdateEstimate& other) {
+    require_shape(other.sum_, out_features(), in_features(), "UpdateEstimate::add", "the other estimate", name_);
+    examples_ += other.examples_;
+    sum_ += other.sum_;
+  }
+
+  /// Σ_i dL_i/dW0, out x in: N times the mean.
+  const Weight<S>& sum() const { return sum_; }
+  Index examples() const { return examples_; }
+  Index out_features() const { return sum_.rows(); }
+  Index in_features() const { return sum_.cols(); }
+  const std::string& name() const { return name_; }
+
+ private:
+  void count(Index examples) {
+    require(examples >= 1, ErrorId::value, "UpdateEstimate::add: examples is ", examples, ", expected at least 1 (\"", name_, "\")");
+    examples_ += examples;
+  }
+
+  Weight<S> sum_;
+  Index examples_ = 0;
+  std::string name_;
+};
+
+}  // namespace lorasb

@@ -1,0 +1,141 @@
+// Reads tensors from a safetensors file, mapped and not copied.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lorasb/core/check.hpp"
+#include "lorasb/core/view.hpp"
+#include "lorasb/io/dtype.hpp"
+#include "lorasb/io/mapped_file.hpp"
+#include "lorasb/io/safetensors_header.hpp"
+#include "lorasb/io/tensor_info.hpp"
+
+namespace lorasb::io {
+
+/// A safetensors file, checked as a whole when it is opened. Views look at the mapped memory and live as long as the object,
+/// also when it is moved; every read copies.
+///
+///     SafetensorsFile file("model.safetensors");
+///     ConstWeightView<float> W = file.view_weight<float>("encoder.query.weight");  // F32 only, no copy
+///     Weight<double> V = file.read_weight<double>("encoder.value.weight");         // converted from F64, F32, F16 or BF16
+///
+/// Throws ErrorId::file_open, ErrorId::safetensors (not a valid file), ErrorId::tensor_missing (no tensor of that name) and
+/// ErrorId::tensor_mismatch (another type or shape), each with the path and the tensor.
+class SafetensorsFile {
+ public:
+  explicit SafetensorsFile(std::filesystem::path path)
+      : file_(std::move(path)), header_(parse_safetensors_header(file_.bytes(), file_.path().string())) {
+    for (std::size_t i = 0; i < header_.tensors.size(); ++i) index_.emplace(header_.tensors[i].name, i);
+  }
+
+  const std::filesystem::path& path() const { return file_.path(); }
+  /// In the order of their bytes in the file.
+  const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
+  const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
+
+  bool contains(std::string_view name) const { return index_.find(name) != index_.end(); }
+  const TensorInfo& at(std::string_view name) const {
+    const auto it = index_.find(name);
+    require(it != index_.end(), ErrorId::tensor_missing, path().string(), ": no tensor \"", name, "\" among ",
+            header_.tensors.size());
+    return header_.tensors[it->second];
+  }
+  /// The bytes of a tensor of any type.
+  std::span<const std::byte> bytes(std::string_view name) const {
+    const TensorInfo& tensor = at(name);
+    return file_.bytes().subspan(header_.data_begin + tensor.begin, tensor.end - tensor.begin);
+  }
+
+  /// The numbers of a tensor of any shape, where they lie. Its type must be that of T. A file whose header was not padded to 8
+  /// bytes can hold numbers at odd addresses; these need read().
+  template <class T>
+  std::span<const T> view(std::string_view name) const {
+    const TensorInfo& tensor = at(name);
+    require_type(tensor, tensor.dtype == dtype_of<T>, name_of(dtype_of<T>));
+    const std::span<const std::byte> raw = bytes(name);
+    require(reinterpret_cast<std::uintptr_t>(raw.data()) % alignof(T) == 0, ErrorId::tensor_mismatch, path().string(),
+            ": tensor \"", name, "\" starts at byte ", header_.data_begin + tensor.begin,
+            " of the file, expected a multiple of ", alignof(T), " for a view; read() copies it");
+    return {reinterpret_cast<const T*>(raw.data()), raw.size() / sizeof(T)};
+  }
+  /// A two-dimensional tensor as it lies in the file, out x in.
+  template <Real S>
+  ConstWeightView<S> view_weight(std::string_view name) const {
+    const std::vector<Index>& shape = require_dimensions(name, 2).shape;
+    return {view<S>(name).data(), shape[0], shape[1]};
+  }
+
+  /// Overwrites `out`, which has as many numbers as the tensor, with F64, F32, F16 or BF16 converted to S. F64 is rounded to
+  /// the nearest float; everything else is exact.
+  template <Real S>
+  void read(std::string_view name, std::span<S> out) const {
+    const TensorInfo& tensor = at(name);
+    require(static_cast<Index>(out.size()) == tensor.elements(), ErrorId::tensor_mismatch, path().string(), ": tensor \"", name,
+            "\" (", shape_text(tensor.shape), ") has ", tensor.elements(), " numbers, expected ", out.size());
+    const std::byte* const raw = bytes(name).data();
+    switch (tensor.dtype) {
+      case Dtype::f64:
+        return convert<double>(raw, out);
+      case Dtype::f32:
+        return convert<float>(raw, out);
+      case Dtype::f16:
+        return convert<Eigen::half>(raw, out);
+      case Dtype::bf16:
+        return convert<Eigen::bfloat16>(raw, out);
+      default:
+        require_type(tensor, false, "F64, F32, F16 or BF16");
+    }
+  }
+  /// A one-dimensional tensor.
+  template <Real S>
+  Vector<S> read_vector(std::string_view name) const {
+    Vector<S> out(require_dimensions(name, 1).shape[0]);
+    read<S>(name, flat(out));
+    return out;
+  }
+  /// A two-dimensional tensor, out x in.
+  template <Real S>
+  Weight<S> read_weight(std::string_view name) const {
+    const std::vector<Index>& shape = require_dimensions(name, 2).shape;
+    Weight<S> out(shape[0], shape[1]);
+    read<S>(name, flat(out));
+    return out;
+  }
+
+ private:
+  /// Number by number through memcpy: the address need not be a multiple of the size of T.
+  template <class T, Real S>
+  static void convert(const std::byte* raw, std::span<S> out) {
+    for (S& number : out) {
+      T stored;
+      std::memcpy(&stored, raw, sizeof(T));
+      raw += sizeof(T);
+      number = static_cast<S>(stored);
+    }
+  }
+  void require_type(const TensorInfo& tensor, bool good, std::string_view expected) const {
+    require(good, ErrorId::tensor_mismatch, path().string(), ": tensor \"", tensor.name, "\" is ", name_of(tensor.dtype),
+            ", expected ", expected);
+  }
+  const TensorInfo& require_dimensions(std::string_view name, std::size_t dimensions) const {
+    const TensorInfo& tensor = at(name);
+    require(tensor.shape.size() == dimensions, ErrorId::tensor_mismatch, path().string(), ": tensor \"", name, "\" is ",
+            shape_text(tensor.shape), ", expected ", dimensions, dimensions == 1 ? " dimension" : " dimensions");
+    return tensor;
+  }
+
+  MappedFile file_;
+  SafetensorsHeader header_;
+  std::map<std::string, std::size_t, std::less<>> index_;  // name to place in tensors()
+};
+
+}  // namespace lorasb::io

@@ -1,0 +1,50 @@
+// What a file says of a tensor: name, type, shape and place.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lorasb/core/check.hpp"
+#include "lorasb/io/dtype.hpp"
+
+namespace lorasb::io {
+
+/// One tensor of a file: row-major, without gaps.
+struct TensorInfo {
+  std::string name;
+  Dtype dtype = Dtype::f32;
+  std::vector<Index> shape;  // empty for a scalar
+  std::size_t begin = 0;     // first byte, counted from the start of the data
+  std::size_t end = 0;       // one past the last
+
+  /// The product of the shape; 1 for a scalar.
+  Index elements() const { return static_cast<Index>((end - begin) / size_of(dtype)); }
+};
+
+/// "768 x 16" for messages; "a scalar" when there are no dimensions.
+inline std::string shape_text(std::span<const Index> shape) {
+  std::string text;
+  for (const Index size : shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
+  return text.empty() ? "a scalar" : text;
+}
+
+/// The bytes of a tensor without gaps; nothing when a size is negative or a product does not fit into 63 bits.
+inline std::optional<std::size_t> shape_bytes(std::span<const Index> shape, Dtype dtype) {
+  Index bytes = 1;
+  for (const Index size : shape)
+    if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) return std::nullopt;
+  if (__builtin_mul_overflow(bytes, static_cast<Index>(size_of(dtype)), &bytes)) return std::nullopt;
+  return static_cast<std::size_t>(bytes);
+}
+
+/// A name from a file, fit for a message whatever its length.
+inline std::string in_quotes(std::string_view name) {
+  constexpr std::size_t longest = 200;
+  return concat("\"", name.substr(0, longest), name.size() > longest ? "...\"" : "\"");
+}
+
+}  // namespace lorasb::io

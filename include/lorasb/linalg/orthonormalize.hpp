@@ -1,0 +1,106 @@
+// An orthonormal basis of the columns of a tall matrix, safe on whatever columns there are.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "lorasb/core/check.hpp"
+#include "lorasb/core/random.hpp"
+#include "lorasb/core/view.hpp"
+
+namespace lorasb::linalg {
+namespace detail {
+
+/// v / ‖v‖ in place, v: m x 1; returns ‖v‖. A zero vector stays as it is. The squares of 1e200 and 1e-200 stay in range,
+/// because the largest entry is divided out first.
+template <Real S>
+double normalize(MatrixView<S> v) {
+  const double largest = static_cast<double>(v.cwiseAbs().maxCoeff());
+  if (largest == 0) return 0;
+  const double norm = (v.template cast<double>() / largest).norm();
+  v = (v.template cast<double>() / largest / norm).template cast<S>();
+  return largest * norm;
+}
+
+/// P -= Q Qᵀ P, with Q: m x j orthonormal, P: m x k.
+template <Real S>
+void project_out(ConstMatrixView<S> Q, MatrixView<S> P) {
+  if (Q.cols() == 0) return;
+  const Matrix<S> C = Q.transpose() * P;  // j x k
+  P.noalias() -= Q * C;
+}
+
+/// Makes the unit vector in column j of Y orthogonal to the columns before it, to rounding, and a unit vector again; those
+/// before column `from` have been projected out of it already. Returns how much of it was left: at rounding level when it
+/// depends on the columns before it, and then what stands there is noise. A pass that leaves less than half of the vector
+/// magnifies the rounding of the passes before it, so another one follows (Daniel, Gragg, Kaufman, Stewart, Math. Comp. 30
+/// (1976) 772-795).
+template <Real S>
+double orthogonalize_column(MatrixView<S> Y, Index from, Index j, double negligible) {
+  const MatrixView<S> v = Y.middleCols(j, 1);
+  double kept = 1;
+  for (int pass = 0;; ++pass) {
+    project_out<S>(Y.middleCols(from, j - from), v);
+    const double left = normalize(v);
+    kept *= left;
+    if (kept <= negligible || (left >= 0.5 && pass > 0)) return kept;
+    if (left < 0.5) from = 0;
+  }
+}
+
+/// Column j of Y becomes a random unit vector orthogonal to the columns before it.
+template <Real S>
+void replace_column(MatrixView<S> Y, Index j, std::uint64_t seed, double negligible) {
+  Random random(seed, static_cast<std::uint64_t>(j));
+  do {
+    for (Index i = 0; i < Y.rows(); ++i) Y(i, j) = static_cast<S>(random.normal());
+    normalize<S>(Y.middleCols(j, 1));
+  } while (orthogonalize_column(Y, Index{0}, j, negligible) <= negligible);
+}
+
+}  // namespace detail
+
+/// Overwrites Y (m x k, k <= m) with an orthonormal basis Q of its columns: max |QᵀQ - I| is a few roundings, whatever Y is.
+/// Columns before `first` must be orthonormal already and stay as they are. Column j of Q lies in the span of columns 0 to j of
+/// Y, so R = Qᵀ Y, with Y as it was, is the upper triangular factor of Y = Q R. Columns need not be of similar size, as each is
+/// compared with itself: one whose part outside the span of the earlier columns is below 100 epsilon of its length (zero, or a
+/// combination of them up to rounding) is replaced by a random direction orthogonal to the others, drawn from (seed, j).
+/// Returns how many of the columns from `first` on were independent, that is, not replaced.
+/// Throws ErrorId::shape when k > m, ErrorId::value for `first` outside 0..k, ErrorId::not_finite for NaN or infinity.
+///
+/// Block Gram-Schmidt: a panel is projected against all earlier columns by two matrix products, twice, and inside the
+/// panel column by column, twice or more (Björck, Linear Algebra Appl. 197-198 (1994) 297-316).
+template <Real S>
+Index orthonormalize(MatrixView<S> Y, std::uint64_t seed, Index first = 0) {
+  const Index k = Y.cols();
+  require(k <= Y.rows(), ErrorId::shape, "linalg::orthonormalize: Y is ", Y.rows(), " x ", k,
+          ", expected no more columns than rows");
+  require(first >= 0 && first <= k, ErrorId::value, "linalg::orthonormalize: first is ", first, ", expected 0 to ", k);
+  require_finite(Y.rightCols(k - first), "linalg::orthonormalize", "Y");
+
+  constexpr Index panel_width = 32;  // wide enough for matrix products to pay
+  constexpr double negligible = 100.0 * std::numeric_limits<S>::epsilon();
+  Index independent = 0;
+  for (Index begin = first; begin < k; begin += panel_width) {
+    const Index end = std::min(begin + panel_width, k);
+    double kept[panel_width];  // of each column of the panel, relative to its length in Y
+    for (Index j = begin; j < end; ++j) kept[j - begin] = detail::normalize<S>(Y.middleCols(j, 1)) > 0 ? 1 : 0;
+    for (int pass = 0; pass < 2 && begin > 0; ++pass) {
+      detail::project_out<S>(Y.leftCols(begin), Y.middleCols(begin, end - begin));
+      for (Index j = begin; j < end; ++j) kept[j - begin] *= detail::normalize<S>(Y.middleCols(j, 1));
+    }
+    for (Index j = begin; j < end; ++j) {
+      double& left = kept[j - begin];
+      if (left > negligible) left *= detail::orthogonalize_column(Y, begin, j, negligible / left);
+      if (left > negligible) {
+        ++independent;
+      } else {
+        detail::replace_column(Y, j, seed, negligible);
+      }
+    }
+  }
+  return independent;
+}
+
+}  // namespace lorasb::linalg
