@@ -16,8 +16,8 @@ namespace lorasb {
 /// backward, with     P = s Bᵀ dY    rank x tokens:
 ///     dR += P Zᵀ,    dX = W0ᵀ dY + Aᵀ Rᵀ P
 ///
-/// The layer views W0 and the adapter and owns nothing that a pass changes; it sees R as the optimizer leaves it. Everything that it
-/// views must outlive it.
+/// The layer views W0 and the adapter and owns nothing that a pass changes; it sees R as the optimizer leaves it. Everything
+/// that it views must outlive it.
 ///
 ///     AdaptedLinear<float> layer(W0, adapter);
 ///     LinearCache<float> cache;
@@ -27,7 +27,8 @@ namespace lorasb {
 template <Real S>
 class AdaptedLinear final : public LinearLayer<S> {
  public:
-  /// `name` is only for messages. Throws ErrorId::shape when W0 and the adapter disagree, and what LowRankAdapter::validate_shapes throws.
+  /// `name` is only for messages. Throws ErrorId::shape when W0 and the adapter disagree, and what
+  /// LowRankAdapter::validate_shapes throws.
   AdaptedLinear(ConstWeightView<S> W0, const LowRankAdapter<S>& adapter, std::string name = "layer")
       : AdaptedLinear(W0, adapter, adapter.R, std::move(name)) {}
 
@@ -63,12 +64,13 @@ class AdaptedLinear final : public LinearLayer<S> {
     dR.noalias() += project(dY, cache, "AdaptedLinear::backward_parameters") * cache.Z.view().transpose();
   }
 
-  /// Adds the gradient of each example to its column of dR (rank² x examples, each column a row-major rank x rank matrix). Example i
-  /// owns the columns offsets[i] to offsets[i + 1] - 1 of X; the columns of dR sum to what backward_parameters adds.
+  /// Adds the gradient of each example to its column of dR (rank² x examples, each column a row-major rank x rank matrix).
+  /// Example i owns the columns offsets[i] to offsets[i + 1] - 1 of X; the columns of dR sum to what backward_parameters adds.
   void backward_parameters_per_example(ConstMatrixView<S> dY, LinearCache<S>& cache, std::span<const Index> offsets,
                                        MatrixView<S> dR) const {
     constexpr std::string_view where = "AdaptedLinear::backward_parameters_per_example";
-    require(!offsets.empty() && offsets.front() == 0 && offsets.back() == dY.cols() && std::is_sorted(offsets.begin(), offsets.end()),
+    require(!offsets.empty() && offsets.front() == 0 && offsets.back() == dY.cols() &&
+                std::is_sorted(offsets.begin(), offsets.end()),
             ErrorId::shape, where, ": offsets must rise from 0 to the ", dY.cols(), " columns of dY (\"", name_, "\")");
     const Index examples = static_cast<Index>(offsets.size()) - 1;
     require_shape(dR, rank() * rank(), examples, where, "dR", "rank² x examples");

@@ -39,6 +39,7 @@ class AdapterSet {
   LowRankAdapter<S>& at(std::string_view name) { return const_cast<LowRankAdapter<S>&>(std::as_const(*this).at(name)); }
 
   std::size_t size() const { return entries_.size(); }
+  bool empty() const { return entries_.empty(); }
   auto begin() const { return entries_.begin(); }
   auto end() const { return entries_.end(); }
   auto begin() { return entries_.begin(); }

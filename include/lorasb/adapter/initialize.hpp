@@ -14,19 +14,20 @@ enum class FirstStep {
 };
 
 struct InitializeOptions {
-  Index rank = 16;                   // r, 1 to min(out, in)
+  Index rank = 16;  // r, 1 to min(out, in)
   FirstStep rule = FirstStep::adamw;
-  double learning_rate = 1e-3;       // η, the rate of the first optimizer step that is not zero: with a warm-up, lr / warmup_steps
-  double scale = 1;                  // s
-  Index oversampling = 16;           // further columns that the SVD works with; they decide its accuracy on flat spectra
+  double learning_rate = 1e-3;  // η, the rate of the first optimizer step that is not zero: with a warm-up, lr / warmup_steps
+  double scale = 1;             // s
+  Index oversampling = 16;      // further columns that the SVD works with; they decide its accuracy on flat spectra
   int krylov_steps = 4;
-  std::uint64_t seed = 0;            // of the SVD's random start
+  std::uint64_t seed = 0;  // of the SVD's random start
 
   /// Throws ErrorId::value. The rank is checked against the weight by initialize().
   void validate() const {
-    require(std::isfinite(learning_rate) && learning_rate > 0, ErrorId::value, "InitializeOptions: learning_rate is ", learning_rate,
-            ", expected above 0: the rate of the first step that is not zero, schedule.first_nonzero_rate()");
-    require(std::isfinite(scale) && scale != 0, ErrorId::value, "InitializeOptions: scale is ", scale, ", expected finite and not 0");
+    require(std::isfinite(learning_rate) && learning_rate > 0, ErrorId::value, "InitializeOptions: learning_rate is ",
+            learning_rate, ", expected above 0: the rate of the first step that is not zero, schedule.first_nonzero_rate()");
+    require(std::isfinite(scale) && scale != 0, ErrorId::value, "InitializeOptions: scale is ", scale,
+            ", expected finite and not 0");
     require(oversampling >= 0 && krylov_steps >= 0, ErrorId::value, "InitializeOptions: oversampling is ", oversampling,
             " and krylov_steps is ", krylov_steps, ", expected at least 0");
   }
@@ -59,18 +60,17 @@ LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double ra
 }  // namespace detail
 
 /// ΔW = the first step of the rule on the full weight, ΔW ≈ U Σ Vᵀ truncated at r; B = U, R = Σ / s, A = Vᵀ (arXiv 2411.19557,
-/// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses: with the
-/// defaults less than 1 % of the best energy, also where the spectrum is flat as that of signs is. B and A are orthonormal to
-/// rounding. Memory: one more out x in matrix while it runs (AdamW's rule).
-/// Throws ErrorId::no_examples, zero_update, rank, value.
+/// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses: with
+/// the defaults less than 1 % of the best energy, also where the spectrum is flat as that of signs is. B and A are orthonormal
+/// to rounding. Memory: one more out x in matrix while it runs (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank,
+/// value.
 template <Real S>
 Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions options) {
   options.validate();
-  require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(), "\" saw no example");
-  const linalg::TruncatedSvdOptions svd_options{.rank = options.rank,
-                                                .oversampling = options.oversampling,
-                                                .krylov_steps = options.krylov_steps,
-                                                .seed = options.seed};
+  require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(),
+          "\" saw no example");
+  const linalg::TruncatedSvdOptions svd_options{
+      .rank = options.rank, .oversampling = options.oversampling, .steps = options.krylov_steps, .seed = options.seed};
   const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N
   const bool adamw = options.rule == FirstStep::adamw;
   const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());

@@ -24,7 +24,7 @@ struct LoraAdapter {
 
 struct LoraOptions {
   Index rank = 16;
-  double alpha = 16;       // s = alpha / rank
+  double alpha = 16;  // s = alpha / rank
   std::uint64_t seed = 0;
 };
 

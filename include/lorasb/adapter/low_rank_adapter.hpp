@@ -9,9 +9,9 @@
 
 namespace lorasb {
 
-/// s B R A, added to a frozen weight W0 (out x in). LoRA-SB (arXiv 2411.19557) has BᵀB = I, A Aᵀ = I and trains R alone; LoRA-XS
-/// (arXiv 2405.17604) has the same shape with B = U Σ, A = Vᵀ of W0. All three are kept in float or double even where W0 is
-/// narrower: in bfloat16 BᵀB misses I by 7e-4 and small steps on R vanish.
+/// s B R A, added to a frozen weight W0 (out x in). LoRA-SB (arXiv 2411.19557) has BᵀB = I, A Aᵀ = I and trains R alone;
+/// LoRA-XS (arXiv 2405.17604) has the same shape with B = U Σ, A = Vᵀ of W0. All three are kept in float or double even where
+/// W0 is narrower: in bfloat16 BᵀB misses I by 7e-4 and small steps on R vanish.
 template <Real S>
 struct LowRankAdapter {
   Weight<S> B;  // out x rank, frozen
@@ -28,12 +28,13 @@ struct LowRankAdapter {
   /// Throws when shapes disagree (ErrorId::shape), the rank is 0 or above min(out, in) (rank), or s is 0 or not finite (value).
   void validate_shapes(std::string_view name = "adapter") const {
     const Index r = R.rows();
-    require(r >= 1 && r <= std::min(B.rows(), A.cols()), ErrorId::rank, name, ": rank is ", r, ", expected 1 to min(out, in) = ",
-            std::min(B.rows(), A.cols()));
+    require(r >= 1 && r <= std::min(B.rows(), A.cols()), ErrorId::rank, name, ": rank is ", r,
+            ", expected 1 to min(out, in) = ", std::min(B.rows(), A.cols()));
     require_shape(R, r, r, name, "R");
     require_shape(B, B.rows(), r, name, "B", "columns are the rank of R");
     require_shape(A, r, A.cols(), name, "A", "rows are the rank of R");
-    require(std::isfinite(scale) && scale != 0, ErrorId::value, name, ": scale is ", double(scale), ", expected finite and not 0");
+    require(std::isfinite(scale) && scale != 0, ErrorId::value, name, ": scale is ", double(scale),
+            ", expected finite and not 0");
   }
   /// validate_shapes, and reads every number: throws ErrorId::not_finite for NaN and infinity.
   void validate(std::string_view name = "adapter") const {

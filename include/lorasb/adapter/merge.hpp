@@ -19,8 +19,8 @@ void add_adapter(const LowRankAdapter<S>& adapter, S sign, WeightView<S> W, std:
 }  // namespace detail
 
 /// W0 + s B R A in place of W0 (out x in). Throws ErrorId::shape, and what LowRankAdapter::validate throws.
-/// A weight that is stored narrower than the adapter cannot take it without losing most of it: that call does not compile; use the
-/// one below, with a wider output.
+/// A weight that is stored narrower than the adapter cannot take it without losing most of it: that call does not compile; use
+/// the one below, with a wider output.
 template <Real S>
 void merge(const LowRankAdapter<S>& adapter, WeightView<std::type_identity_t<S>> W0) {
   detail::add_adapter<S>(adapter, S(1), W0, "merge");
@@ -35,15 +35,15 @@ void merge(const LowRankAdapter<S>& adapter, const Eigen::DenseBase<D>& W0, Weig
   detail::add_adapter<S>(adapter, S(1), W, "merge");
 }
 
-/// Takes a merged adapter off again: W0 comes back up to the rounding of merge and of this, a few units in the last place of the
-/// larger of W0 and s B R A. Keep W0 where its exact bits matter.
+/// Takes a merged adapter off again: W0 comes back up to the rounding of merge and of this, a few units in the last place of
+/// the larger of W0 and s B R A. Keep W0 where its exact bits matter.
 template <Real S>
 void unmerge(const LowRankAdapter<S>& adapter, WeightView<std::type_identity_t<S>> W) {
   detail::add_adapter<S>(adapter, S(-1), W, "unmerge");
 }
 
-/// The same map with two factors, B R and A, and the same s: what any reader of plain LoRA understands. B R is summed in double and
-/// rounded once.
+/// The same map with two factors, B R and A, and the same s: what any reader of plain LoRA understands. B R is summed in double
+/// and rounded once.
 template <Real S>
 LoraAdapter<S> fold(const LowRankAdapter<S>& adapter) {
   adapter.validate("fold");

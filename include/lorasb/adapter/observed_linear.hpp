@@ -8,8 +8,9 @@
 
 namespace lorasb {
 
-/// Y = W0 X. backward_parameters calls observer(dY, X) instead of adding to a gradient, so that an UpdateEstimate or UpdateSketch can
-/// stand in a model's place for an adapter before there is one. The observer is called from the thread that runs the pass.
+/// Y = W0 X. backward_parameters calls observer(dY, X) instead of adding to a gradient, so that an UpdateEstimate or
+/// UpdateSketch can stand in a model's place for an adapter before there is one. The observer is called from the thread that
+/// runs the pass.
 template <Real S>
 class ObservedLinear final : public LinearLayer<S> {
  public:

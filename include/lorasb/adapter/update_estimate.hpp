@@ -9,9 +9,9 @@
 
 namespace lorasb {
 
-/// G = (1 / N) Σ_i dL_i/dW0, out x in, over N examples (arXiv 2411.19557, section 3.2). Batches are added as they come, with dY the
-/// gradient of their *summed* loss, so that every example has the same weight whatever the batch it came in; sums of several
-/// estimates (threads, clients) add up. Memory: out x in numbers.
+/// G = (1 / N) Σ_i dL_i/dW0, out x in, over N examples (arXiv 2411.19557, section 3.2). Batches are added as they come, with dY
+/// the gradient of their *summed* loss, so that every example has the same weight whatever the batch it came in; sums of
+/// several estimates (threads, clients) add up. Memory: out x in numbers.
 ///
 ///     UpdateEstimate<float> estimate(out, in);
 ///     estimate.add(dY, X, examples);   // as often as you like
@@ -23,8 +23,8 @@ class UpdateEstimate {
   UpdateEstimate(Index out_features, Index in_features, std::string name = "layer")
       : sum_(Weight<S>::Zero(out_features, in_features)), name_(std::move(name)) {}
 
-  /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, what the layer was given; dY: out x tokens, the gradient of the
-  /// batch's summed loss with respect to what it gave. Throws ErrorId::shape, not_finite, and value for examples < 1.
+  /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, what the layer was given; dY: out x tokens, the gradient
+  /// of the batch's summed loss with respect to what it gave. Throws ErrorId::shape, not_finite, and value for examples < 1.
   void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
     require_shape(X, in_features(), dY.cols(), "UpdateEstimate::add", "X", "in_features of \"" + name_ + "\" x columns of dY");
     require_rows(dY, out_features(), "UpdateEstimate::add", "dY", "out_features of \"" + name_ + "\"");
@@ -58,7 +58,8 @@ class UpdateEstimate {
 
  private:
   void count(Index examples) {
-    require(examples >= 1, ErrorId::value, "UpdateEstimate::add: examples is ", examples, ", expected at least 1 (\"", name_, "\")");
+    require(examples >= 1, ErrorId::value, "UpdateEstimate::add: examples is ", examples, ", expected at least 1 (\"", name_,
+            "\")");
     examples_ += examples;
   }
 

@@ -11,21 +11,22 @@
 namespace lorasb {
 
 struct SketchOptions {
-  Index rank = 16;              // r that initialize() will be asked for; sets the default widths
-  Index range_columns = 0;      // k, columns of the range sketch; 0 means 2 r + 16
-  Index corange_rows = 0;       // l ≥ 2 k + 1, rows of the co-range sketch; 0 means 2 k + 1
-  Index test_vectors = 32;      // independent vectors that measure what was captured
-  std::uint64_t seed = 0;       // of all random signs; equal seeds and shapes make sketches that add up
+  Index rank = 16;          // r that initialize() will be asked for; sets the default widths
+  Index range_columns = 0;  // k, columns of the range sketch; 0 means 2 r + 16
+  Index corange_rows = 0;   // l ≥ 2 k + 1, rows of the co-range sketch; 0 means 2 k + 1
+  Index test_vectors = 32;  // independent vectors that measure what was captured
+  std::uint64_t seed = 0;   // of all random signs; equal seeds and shapes make sketches that add up
 };
 
 /// Whether one pass was enough to find the directions of the gradient.
 enum class SketchStatus {
   captured,       // the adapter holds at least half of the update's energy
-  flat_spectrum,  // it does not: the energy is spread over many directions, which one pass cannot rank. Use the dense UpdateEstimate.
+  flat_spectrum,  // it does not: the energy is spread over many directions, which one pass cannot rank. Use the dense
+                  // UpdateEstimate.
 };
 
-/// InitializeReport's figures are exact; these are estimates from test vectors t of random signs, which the sketch itself did not
-/// use: E ‖G t‖² = ‖G‖² and E ‖(G - Ĝ) t‖² = ‖G - Ĝ‖², so norms and residual (squared) are unbiased.
+/// InitializeReport's figures are exact; these are estimates from test vectors t of random signs, which the sketch itself did
+/// not use: E ‖G t‖² = ‖G‖² and E ‖(G - Ĝ) t‖² = ‖G - Ĝ‖², so norms and residual (squared) are unbiased.
 struct SketchReport {
   double captured_energy = 0;                 // 1 - ‖ΔW - s B R A‖² / ‖ΔW‖², a ratio of the two unbiased estimates
   double captured_energy_standard_error = 0;  // by the delta method
@@ -42,10 +43,10 @@ struct SketchInitialized {
 
 /// G = Σ_i dL_i/dW0 (out x in) seen through random signs Ω (in x k), Ψ (l x out) and T (in x q):
 ///     Y = G Ω (out x k),    C = Ψ G (l x in),    E = G T (out x q)
-/// (Tropp, Yurtsever, Udell, Cevher: Practical sketching algorithms for low-rank matrix approximation, SIMAX 38 (2017), algorithms
-/// 1 and 4.) Each is linear in G: batches are added as they come, sketches of the same options add up over clients, and no out x in
-/// matrix exists: out (k + q) + l in numbers. The signs are generated again for every batch.
-/// Only for SGD's rule, since sign(G) is not linear in G, and for spectra that decay.
+/// (Tropp, Yurtsever, Udell, Cevher: Practical sketching algorithms for low-rank matrix approximation, SIMAX 38 (2017),
+/// algorithms 1 and 4.) Each is linear in G: batches are added as they come, sketches of the same options add up over clients,
+/// and no out x in matrix exists: out (k + q) + l in numbers. The signs are generated again for every batch. Only for SGD's
+/// rule, since sign(G) is not linear in G, and for spectra that decay.
 template <Real S>
 class UpdateSketch {
  public:
@@ -63,11 +64,12 @@ class UpdateSketch {
     require_rows(dY, out_features(), "UpdateSketch::add", "dY", "out_features of \"" + name_ + "\"");
     require_finite(dY, "UpdateSketch::add", "dY of \"" + name_ + "\"");
     require_finite(X, "UpdateSketch::add", "X of \"" + name_ + "\"");
-    require(examples >= 1, ErrorId::value, "UpdateSketch::add: examples is ", examples, ", expected at least 1 (\"", name_, "\")");
+    require(examples >= 1, ErrorId::value, "UpdateSketch::add: examples is ", examples, ", expected at least 1 (\"", name_,
+            "\")");
     examples_ += examples;
-    const Matrix<S> XtOmega = X.transpose() * signs(in_features(), options_.range_columns, 0);      // tokens x k
-    const Matrix<S> PsidY = signs(out_features(), options_.corange_rows, 1).transpose() * dY;       // l x tokens
-    const Matrix<S> XtT = X.transpose() * signs(in_features(), options_.test_vectors, 2);           // tokens x q
+    const Matrix<S> XtOmega = X.transpose() * signs(in_features(), options_.range_columns, 0);  // tokens x k
+    const Matrix<S> PsidY = signs(out_features(), options_.corange_rows, 1).transpose() * dY;   // l x tokens
+    const Matrix<S> XtT = X.transpose() * signs(in_features(), options_.test_vectors, 2);       // tokens x q
     range_.noalias() += dY * XtOmega;
     corange_.noalias() += PsidY * X.transpose();
     tests_.noalias() += dY * XtT;
@@ -105,7 +107,8 @@ class UpdateSketch {
     return f;
   }
   /// ‖G t‖² and ‖(G - U D Vᵀ) t‖² for each test vector t; U: out x r, D: r numbers, V: in x r.
-  void measure(const Matrix<S>& U, const Vector<S>& D, const Matrix<S>& V, Vector<double>& energy, Vector<double>& residual) const {
+  void measure(const Matrix<S>& U, const Vector<S>& D, const Matrix<S>& V, Vector<double>& energy,
+               Vector<double>& residual) const {
     const Matrix<S> VtT = V.transpose() * signs(in_features(), options_.test_vectors, 2);  // r x q
     const Matrix<S> missed = tests_ - U * (D.asDiagonal() * VtT);
     energy = tests_.template cast<double>().colwise().squaredNorm().transpose();
@@ -115,8 +118,8 @@ class UpdateSketch {
  private:
   static SketchOptions with_defaults(SketchOptions o, Index out_features, Index in_features) {
     const Index smaller = std::min(out_features, in_features);
-    require(o.rank >= 1 && o.rank <= smaller, ErrorId::rank, "UpdateSketch: rank is ", o.rank, ", expected 1 to min(out, in) = ",
-            smaller);
+    require(o.rank >= 1 && o.rank <= smaller, ErrorId::rank, "UpdateSketch: rank is ", o.rank,
+            ", expected 1 to min(out, in) = ", smaller);
     if (o.range_columns == 0) o.range_columns = std::min(2 * o.rank + 16, smaller);
     if (o.corange_rows == 0) o.corange_rows = 2 * o.range_columns + 1;
     require(o.range_columns >= o.rank && o.range_columns <= smaller, ErrorId::value, "UpdateSketch: range_columns is ",
@@ -160,9 +163,10 @@ SketchInitialized<S> initialize(const UpdateSketch<S>& sketch, InitializeOptions
   require(options.rank <= sketch.options().range_columns, ErrorId::rank, "initialize: rank is ", options.rank,
           ", expected at most the range_columns of the sketch, ", sketch.options().range_columns);
   const typename UpdateSketch<S>::Factors f = sketch.factors();
+  const Weight<S> M = f.M;
   linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(
-      Weight<S>(f.M), {.rank = options.rank, .oversampling = options.oversampling, .krylov_steps = options.krylov_steps,
-                       .seed = options.seed});
+      M,
+      {.rank = options.rank, .oversampling = options.oversampling, .steps = options.krylov_steps, .seed = options.seed});
   svd.U = (f.Q * svd.U).eval();
 
   Vector<double> energy;

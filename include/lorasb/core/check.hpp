@@ -15,10 +15,8 @@ namespace detail {
 
 inline void append(std::string& out, std::string_view part) { out += part; }
 template <class T>
-  requires std::integral<T>
-void append(std::string& out, T number) {
-  out += std::to_string(number);
-}
+requires std::integral<T>
+void append(std::string& out, T number) { out += std::to_string(number); }
 inline void append(std::string& out, double number) {
   char digits[32];
   std::snprintf(digits, sizeof digits, "%g", number);
@@ -42,7 +40,8 @@ void require(bool condition, ErrorId id, const Parts&... parts) {
     throw Error(id, concat(parts...));
 }
 
-/// Throws ErrorId::shape unless `m` is rows x cols. `where` names the function, `what` the argument, `why` the source of the size.
+/// Throws ErrorId::shape unless `m` is rows x cols. `where` names the function, `what` the argument, `why` the source of the
+/// size.
 template <class D>
 void require_shape(const Eigen::EigenBase<D>& m, Index rows, Index cols, std::string_view where, std::string_view what,
                    std::string_view why = {}) {

@@ -15,9 +15,9 @@ struct LinearCache {
   Buffer<S> scratch;  // rank x tokens: for the length of one call
 };
 
-/// Y = layer(X), with X: in x tokens and Y: out x tokens, no bias. A layer only describes: a pass changes nothing in it, so many
-/// threads and clients share one. Parameter gradients are added to; every other output is overwritten.
-/// Wrong sizes throw ErrorId::shape.
+/// Y = layer(X), with X: in x tokens and Y: out x tokens, no bias. A layer only describes: a pass changes nothing in it, so
+/// many threads and clients share one. Parameter gradients are added to; every other output is overwritten. Wrong sizes throw
+/// ErrorId::shape.
 template <Real S>
 class LinearLayer {
  public:

@@ -11,10 +11,10 @@
 
 namespace lorasb {
 
-/// Calls body(part) for part = 0, ..., parts - 1 on up to `threads` threads, the calling one included, and returns when all are done.
-/// Which thread takes which part is not fixed; results do not depend on the number of threads as long as the caller fixes the parts,
-/// lets each write to memory of its own, and adds these up in order afterwards.
-/// The first exception of a body reaches the caller; parts that have not started by then are skipped.
+/// Calls body(part) for part = 0, ..., parts - 1 on up to `threads` threads, the calling one included, and returns when all are
+/// done. Which thread takes which part is not fixed; results do not depend on the number of threads as long as the caller fixes
+/// the parts, lets each write to memory of its own, and adds these up in order afterwards. The first exception of a body
+/// reaches the caller; parts that have not started by then are skipped.
 template <class Body>
 void parallel_for(Index parts, int threads, const Body& body) {
   require(threads >= 1, ErrorId::value, "parallel_for: threads is ", threads, ", expected at least 1");

@@ -34,19 +34,17 @@ class ConstView : public detail::ConstStridedMap<S, Order> {
   using Base = detail::ConstStridedMap<S, Order>;
 
  public:
-  ConstView(const S* data, Index rows, Index cols)
-      : ConstView(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
+  ConstView(const S* data, Index rows, Index cols) : ConstView(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
   ConstView(const S* data, Index rows, Index cols, Index outer_stride)
       : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
-    requires detail::ViewableAs<D, S, Order>
-  ConstView(const Eigen::DenseBase<D>& e)
+  requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::DenseBase<D>& e)
       : ConstView(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
 
   template <class D>
-    requires(!detail::ViewableAs<D, S, Order>)
-  ConstView(const Eigen::DenseBase<D>&) = delete;  // another scalar, storage order or stride: needs a copy, write .eval()
+  requires(!detail::ViewableAs<D, S, Order>) ConstView(const Eigen::DenseBase<D>&)
+  = delete;  // another scalar, storage order or stride: needs a copy, write .eval()
 };
 
 /// A matrix that is written. Made from a matrix, map or block that can be written, never from a temporary matrix.
@@ -56,20 +54,19 @@ class View : public detail::StridedMap<S, Order> {
 
  public:
   View(S* data, Index rows, Index cols) : View(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
-  View(S* data, Index rows, Index cols, Index outer_stride)
-      : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+  View(S* data, Index rows, Index cols, Index outer_stride) : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
-    requires detail::ViewableAs<D, S, Order>
-  View(Eigen::DenseBase<D>& e) : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+  requires detail::ViewableAs<D, S, Order> View(Eigen::DenseBase<D>& e)
+      : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
 
   template <class D>  // a block or map passed as it is made: `forward(X, Y.leftCols(3), cache)`
-    requires(detail::ViewableAs<D, S, Order> && !std::derived_from<D, Eigen::PlainObjectBase<D>>)
-  View(Eigen::DenseBase<D>&& e) : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+  requires(detail::ViewableAs<D, S, Order> && !std::derived_from<D, Eigen::PlainObjectBase<D>>) View(Eigen::DenseBase<D>&& e)
+      : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
 
   template <class D>
-    requires(!detail::ViewableAs<D, S, Order>)
-  View(const Eigen::DenseBase<D>&) = delete;  // another scalar, storage order or stride: a copy would be written, not this
+  requires(!detail::ViewableAs<D, S, Order>) View(const Eigen::DenseBase<D>&)
+  = delete;  // another scalar, storage order or stride: a copy would be written, not this
 
   View(const View&) = default;
   View& operator=(const View& other) {  // copies entries, as every Eigen expression does

@@ -42,6 +42,9 @@ class SafetensorsFile {
   const std::vector<TensorInfo>& tensors() const { return header_.tensors; }
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
+  /// The whole file, header included.
+  std::span<const std::byte> file_bytes() const { return file_.bytes(); }
+
   bool contains(std::string_view name) const { return index_.find(name) != index_.end(); }
   const TensorInfo& at(std::string_view name) const {
     const auto it = index_.find(name);

@@ -20,6 +20,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/io/dtype.hpp"
+#include "lorasb/io/in_quotes.hpp"
 #include "lorasb/io/tensor_info.hpp"
 
 namespace lorasb::io {

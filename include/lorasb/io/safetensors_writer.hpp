@@ -44,7 +44,6 @@ template <Real S>
 TensorBytes tensor_bytes(std::string name, const Weight<S>& weight) {
   return {std::move(name), dtype_of<S>, {weight.rows(), weight.cols()}, std::as_bytes(flat(weight))};
 }
-
 template <Real S>
 TensorBytes tensor_bytes(std::string name, const Weight<S>&& weight) = delete;  // would be gone before it is written
 
@@ -56,7 +55,8 @@ struct SafetensorsPlan {
 
 /// Wide types come first and names are sorted within a type, as in the reference implementation: every tensor is then aligned,
 /// and the bytes of the file do not depend on the order of `tensors`. Spaces at the end of the header put the data at a
-/// multiple of 8. Throws ErrorId::value (bytes that do not fill the shape, a negative size, a name that is not UTF-8 or is
+/// multiple of 8.
+/// Throws ErrorId::value (bytes that do not fill the shape, a negative size, a name that is not UTF-8 or is
 /// "__metadata__", a header above the format's limit) and ErrorId::duplicate_name.
 inline SafetensorsPlan plan_safetensors(std::vector<TensorBytes> tensors,
                                         const std::map<std::string, std::string>& metadata = {}) {
@@ -97,14 +97,17 @@ inline SafetensorsPlan plan_safetensors(std::vector<TensorBytes> tensors,
   return {length + text, std::move(tensors)};
 }
 
-/// Writes the file whole or not at all (see AtomicFile). Throws what plan_safetensors throws, and ErrorId::file_write.
-inline void write_safetensors(const std::filesystem::path& path, std::vector<TensorBytes> tensors,
-                              const std::map<std::string, std::string>& metadata = {}) {
-  const SafetensorsPlan plan = plan_safetensors(std::move(tensors), metadata);
+/// Writes the file whole or not at all (see AtomicFile). Throws ErrorId::file_write.
+inline void write_safetensors(const std::filesystem::path& path, const SafetensorsPlan& plan) {
   AtomicFile file(path);
   file.write(plan.header);
   for (const TensorBytes& tensor : plan.tensors) file.write(tensor.bytes);
   file.commit();
+}
+/// Throws what plan_safetensors throws as well.
+inline void write_safetensors(const std::filesystem::path& path, std::vector<TensorBytes> tensors,
+                              const std::map<std::string, std::string>& metadata = {}) {
+  write_safetensors(path, plan_safetensors(std::move(tensors), metadata));
 }
 
 }  // namespace lorasb::io

@@ -5,10 +5,8 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "lorasb/core/check.hpp"
 #include "lorasb/io/dtype.hpp"
 
 namespace lorasb::io {
@@ -39,12 +37,6 @@ inline std::optional<std::size_t> shape_bytes(std::span<const Index> shape, Dtyp
     if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) return std::nullopt;
   if (__builtin_mul_overflow(bytes, static_cast<Index>(size_of(dtype)), &bytes)) return std::nullopt;
   return static_cast<std::size_t>(bytes);
-}
-
-/// A name from a file, fit for a message whatever its length.
-inline std::string in_quotes(std::string_view name) {
-  constexpr std::size_t longest = 200;
-  return concat("\"", name.substr(0, longest), name.size() > longest ? "...\"" : "\"");
 }
 
 }  // namespace lorasb::io

@@ -8,6 +8,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/view.hpp"
+#include "lorasb/linalg/product.hpp"
 
 namespace lorasb::linalg {
 namespace detail {
@@ -27,8 +28,12 @@ double normalize(MatrixView<S> v) {
 template <Real S>
 void project_out(ConstMatrixView<S> Q, MatrixView<S> P) {
   if (Q.cols() == 0) return;
-  const Matrix<S> C = Q.transpose() * P;  // j x k
-  P.noalias() -= Q * C;
+  const ConstWeightView<S> Qt = transposed(Q);
+  Matrix<S> C(Q.cols(), P.cols());  // Qᵀ P
+  multiply(Qt, P, C);
+  Matrix<S> inside(P.rows(), P.cols());  // Q C
+  multiply_transposed(Qt, C, inside);
+  P -= inside;
 }
 
 /// Makes the unit vector in column j of Y orthogonal to the columns before it, to rounding, and a unit vector again; those

@@ -8,7 +8,14 @@
 
 // The first argument fixes S; the others are converted, so a matrix or block goes in as it is. When the first one is not a
 // view yet, S is named: multiply<float>(weight, X, Y). Outputs must not overlap inputs. Wrong sizes throw ErrorId::shape.
+// Every product written out in Eigen costs its user a second of compile time; these are compiled once for a scalar.
 namespace lorasb::linalg {
+
+/// Qᵀ as a view of the same memory: a column-major m x k matrix is a row-major k x m one.
+template <Real S>
+ConstWeightView<S> transposed(ConstMatrixView<S> Q) {
+  return {Q.data(), Q.cols(), Q.rows(), Q.outerStride()};
+}
 
 /// Y = W X, overwritten. W: m x n, X: n x T, Y: m x T.
 template <Real S>

@@ -1,6 +1,8 @@
 // AdamW: Adam with decoupled weight decay.
 #pragma once
 
+#include <algorithm>
+
 #include "lorasb/optim/optimizer.hpp"
 
 namespace lorasb::optim {
@@ -52,18 +54,23 @@ class AdamW final : public Optimizer<S> {
     const S b1 = static_cast<S>(beta1), c1 = static_cast<S>(1 - beta1);
     const S b2 = static_cast<S>(beta2), c2 = static_cast<S>(1 - beta2);
 
-    const std::span<S> first = this->state().flat("first_moment"), second = this->state().flat("second_moment");
-    // Blocks that stay in the first-level cache, so that each array comes from memory once a step.
-    constexpr std::size_t block = 1024;
-    for (std::size_t begin = 0; begin < values.size(); begin += block) {
-      const std::size_t count = std::min(block, values.size() - begin);
-      Eigen::Map<Vector<S>> w = as_vector(values.subspan(begin, count));
-      Eigen::Map<Vector<S>> m = as_vector(first.subspan(begin, count));
-      Eigen::Map<Vector<S>> v = as_vector(second.subspan(begin, count));
-      const Eigen::Map<const Vector<S>> g = as_vector(gradients.subspan(begin, count));
+    const Eigen::Map<const Vector<S>> all_g = as_vector(gradients);
+    Eigen::Map<Vector<S>> all_w = as_vector(values);
+    Eigen::Map<Vector<S>> all_m = as_vector(this->state().flat("first_moment"));
+    Eigen::Map<Vector<S>> all_v = as_vector(this->state().flat("second_moment"));
+    optim::detail::Block<S> w, g, m, v;
+    for (Index begin = 0; begin < this->size(); begin += w.size()) {
+      const Index count = std::min(w.size(), this->size() - begin);
+      w.head(count) = all_w.segment(begin, count);
+      g.head(count) = all_g.segment(begin, count);
+      m.head(count) = all_m.segment(begin, count);
+      v.head(count) = all_v.segment(begin, count);
       m = b1 * m + c1 * g;
-      v = b2 * v + c2 * g.cwiseAbs2();
-      w.array() = keep * w.array() - rate * m.array() / (v.array().sqrt() / root + static_cast<S>(epsilon));
+      v = b2 * v + c2 * g.square();
+      w = keep * w - rate * m / (v.sqrt() / root + static_cast<S>(epsilon));
+      all_w.segment(begin, count) = w.head(count);
+      all_m.segment(begin, count) = m.head(count);
+      all_v.segment(begin, count) = v.head(count);
     }
   }
 

@@ -1,6 +1,7 @@
 // The learning rate of each optimizer step: warm-up, then constant, linear or cosine decay.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <numbers>
@@ -40,14 +41,12 @@ struct ScheduleOptions {
 ///
 /// so no step within the run has rate 0, and the first one after the warm-up has the full rate.
 ///
-/// PyTorch and Transformers count c = t - 1 = 0, 1, ... With that offset, step t here is step c there:
-/// - without warm-up, torch's LinearLR(start_factor=1, end_factor=0, total_iters=N) and CosineAnnealingLR(T_max=N, eta_min=μ),
-///   and Transformers' get_{constant,linear,cosine}_schedule_with_warmup (μ = 0), are these numbers;
-/// - with W >= 2 warm-up steps, SequentialLR of LinearLR(1/W, 1, total_iters=W-1) and one of the above over N - W steps,
-///   with milestone W, is these numbers;
-/// - Transformers' warm-up is η c / W: 0 at its first step, and one step later than here all the way (η t / W at c = t). Its
-/// decay,
-///   from c = W on, is the same.
+/// PyTorch and Transformers count c = t - 1 = 0, 1, ... With that offset step t here is step c there, and these are equal:
+/// - without warm-up: torch's LinearLR(1, μ/η, total_iters=N) and CosineAnnealingLR(T_max=N, eta_min=μ), and Transformers'
+///   get_linear_schedule_with_warmup and get_cosine_schedule_with_warmup (μ = 0);
+/// - with W >= 2: torch's SequentialLR of LinearLR(1/W, 1, total_iters=W-1) and one of torch's two above over N - W steps, or a
+///   constant, with W as the milestone;
+/// - Transformers' schedules with warm-up from c = W on. Their warm-up is η c / W, one step later than ours: 0 at their first.
 class Schedule {
  public:
   explicit Schedule(ScheduleOptions options) : options_(options) { options_.validate(); }
@@ -64,8 +63,7 @@ class Schedule {
     return lowest + (highest - lowest) * (1 + std::cos(std::numbers::pi * p)) / 2;
   }
 
-  /// The rate of the first step that moves anything, η of LoRA-SB's initial update: here always that of step 1, η / W with
-  /// warm-up.
+  /// The rate of the first step that moves anything, for LoRA-SB's initial update: always that of step 1, η / W with warm-up.
   double first_nonzero_rate() const { return rate(1); }
 
   const ScheduleOptions& options() const { return options_; }

@@ -1,6 +1,8 @@
 // Stochastic gradient descent with momentum.
 #pragma once
 
+#include <algorithm>
+
 #include "lorasb/optim/optimizer.hpp"
 
 namespace lorasb::optim {
@@ -47,23 +49,25 @@ class Sgd final : public Optimizer<S> {
   }
 
   void update(std::span<S> values, std::span<const S> gradients, double learning_rate) override {
-    Eigen::Map<Vector<S>> w = as_vector(values);
-    const Eigen::Map<const Vector<S>> g = as_vector(gradients);
     const S rate = static_cast<S>(learning_rate), decay = static_cast<S>(options_.weight_decay);
-    if (options_.momentum == 0) {
-      w -= rate * (g + decay * w);
-      return;
+    const S momentum = static_cast<S>(options_.momentum), fresh = static_cast<S>(1 - options_.dampening);
+    const Eigen::Map<const Vector<S>> all_g = as_vector(gradients);
+    Eigen::Map<Vector<S>> all_w = as_vector(values), all_v = as_vector(this->state().flat());  // no v when momentum is 0
+    optim::detail::Block<S> w, d, v;
+    for (Index begin = 0; begin < this->size(); begin += w.size()) {
+      const Index count = std::min(w.size(), this->size() - begin);
+      w.head(count) = all_w.segment(begin, count);
+      d.head(count) = all_g.segment(begin, count);
+      d += decay * w;
+      if (options_.momentum > 0) {
+        v.head(count) = all_v.segment(begin, count);
+        v = this->steps() == 1 ? d : (momentum * v + fresh * d).eval();
+        all_v.segment(begin, count) = v.head(count);
+        d = options_.nesterov ? (d + momentum * v).eval() : v;
+      }
+      w -= rate * d;
+      all_w.segment(begin, count) = w.head(count);
     }
-    Eigen::Map<Vector<S>> v = as_vector(this->state().flat("momentum"));
-    const S momentum = static_cast<S>(options_.momentum);
-    if (this->steps() == 1)
-      v = g + decay * w;
-    else
-      v = momentum * v + static_cast<S>(1 - options_.dampening) * (g + decay * w);
-    if (options_.nesterov)
-      w -= rate * (g + decay * w + momentum * v);
-    else
-      w -= rate * v;
   }
 
   SgdOptions options_;

@@ -50,5 +50,5 @@ else:
            ("bytes", "U8", [0, 127, 255])], {"format": "pt", "note": "line\nbreak"})
     # In another order, without padding: numbers at odd addresses.
     write(os.path.join(here, "unpadded.safetensors"),
-          [("odd", "U8", [1, 2, 3]), ("f16", "F16", numbers), ("bf16", "BF16", bfloat16), ("f32", "F32", numbers),
+          [("three", "U8", [1, 2, 3]), ("f16", "F16", numbers), ("bf16", "BF16", bfloat16), ("f32", "F32", numbers),
            ("f64", "F64", numbers)], pad=False)

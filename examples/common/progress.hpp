@@ -1,0 +1,55 @@
+// A progress bar on a terminal, and silence anywhere else.
+#pragma once
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+namespace lorasb::examples {
+
+/// Seconds on a clock that never goes back.
+inline double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// A line on stderr that is written over, at most ten times a second:
+///     lora-sb [##########----------]  50%  loss 0.812  540 examples/s  0:41 left
+class ProgressBar {
+ public:
+  ProgressBar(std::string name, double total) : name_(std::move(name)), total_(total), start_(seconds_now()) {}
+  ~ProgressBar() {
+    if (drawn_) std::fputs("\r\033[K", stderr);
+  }
+  ProgressBar(const ProgressBar&) = delete;
+  ProgressBar& operator=(const ProgressBar&) = delete;
+
+  /// `done` of the total examples, of which `skipped` were done before this process; `note` is shown as it is.
+  void update(double done, double skipped, const std::string& note) {
+    if (!terminal_) return;
+    const double now = seconds_now();
+    if (now - last_ < 0.1 && done < total_) return;
+    last_ = now;
+    const double share = total_ > 0 ? std::clamp(done / total_, 0.0, 1.0) : 1;
+    const double rate = (done - skipped) / std::max(now - start_, 1e-9);
+    const int left = rate > 0 ? int((total_ - done) / rate + 0.5) : 0;
+    const std::size_t full = static_cast<std::size_t>(20 * share);
+    const std::string bar = std::string(full, '#') + std::string(20 - full, '-');
+    std::fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s  %.0f examples/s  %d:%02d left", name_.c_str(), bar.c_str(), 100 * share,
+                 note.c_str(), rate, left / 60, left % 60);
+    std::fflush(stderr);
+    drawn_ = true;
+  }
+
+ private:
+  std::string name_;
+  double total_;
+  double start_;
+  double last_ = 0;
+  bool terminal_ = isatty(STDERR_FILENO) == 1;
+  bool drawn_ = false;
+};
+
+}  // namespace lorasb::examples

@@ -1,0 +1,141 @@
+// A sentence encoder with a linear head on top, as its trainer sees it.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "examples/common/use_lite.hpp"
+#include "lorasb/core/parallel.hpp"
+#include "lorasb/models/sentence_encoder.hpp"
+#include "lorasb/nn/cross_entropy.hpp"
+#include "lorasb/train/step.hpp"
+
+namespace lorasb::examples {
+
+/// Texts as the encoder reads them, with their labels.
+struct TokenizedTexts {
+  std::vector<std::vector<std::int32_t>> ids;
+  std::vector<std::int32_t> labels;
+  Index size() const { return std::ssize(ids); }
+};
+
+/// logits = W e √d + b, with e the unit vector of a text (d numbers), so that the features of the head have size one.
+/// The head's tensors are "classifier.weight" (classes x d) and "classifier.bias" (1 x classes).
+inline void append_head(Index classes, Index features, ParameterLayout& layout) {
+  layout.add("classifier.weight", classes, features);
+  layout.add("classifier.bias", 1, classes);
+}
+
+/// Overwrites `logits` (classes x texts) from unit vectors E (d x texts).
+inline void head_forward(const Parameters<float>& values, ConstMatrixView<float> E, MatrixView<float> logits) {
+  const ConstWeightView<float> W = values["classifier.weight"];
+  linalg::multiply<float>(W, E, logits);
+  logits *= std::sqrt(float(W.cols()));
+  nn::add_bias<float>(logits, values.flat("classifier.bias"));
+}
+
+/// Adds to dW and db, the last numbers of `gradient`, and overwrites dE unless it has no columns.
+inline void head_backward(const Parameters<float>& values, ConstMatrixView<float> E, ConstMatrixView<float> dlogits,
+                          std::span<float> gradient, MatrixView<float> dE) {
+  const ConstWeightView<float> W = values["classifier.weight"];
+  const float scale = std::sqrt(float(W.cols()));
+  const std::span<float> head = gradient.last(static_cast<std::size_t>(W.size() + W.rows()));
+  linalg::add_outer<float>(dlogits, E, scale, {head.data(), W.rows(), W.cols()});
+  nn::add_bias_backward_parameters<float>(dlogits, head.last(static_cast<std::size_t>(W.rows())));
+  if (dE.cols() == 0) return;
+  linalg::multiply_transposed<float>(W, dlogits, dE);
+  dE *= scale;
+}
+
+/// The flat numbers of `values` are, in this order: those of the encoder's layers, those of its other tensors where they are
+/// trained, and the head. One object serves all threads, with a scratch for each part of a batch.
+class TextClassifier {
+ public:
+  /// `encoder_weights` are the base model's, or `values` itself for full fine-tuning. All arguments must outlive the
+  /// classifier.
+  TextClassifier(const UseLite& base, const Parameters<float>& encoder_weights, const Layers<float>& layers,
+                 const Parameters<float>& values, Index parts)
+      : encoder_(base.config, encoder_weights, base.inverse_timescales, layers),
+        values_(&values),
+        scratch_(static_cast<std::size_t>(parts)) {
+    const Index others = values.layout().size() - encoder_.trainable() - head_size();
+    others_ = static_cast<std::size_t>(others);
+  }
+
+  Index classes() const { return values_->layout().at("classifier.weight").rows; }
+  Index features() const { return encoder_.config().hidden; }
+  Index head_size() const { return classes() * (features() + 1); }
+  /// Trained numbers outside the head.
+  Index adapter_size() const { return values_->layout().size() - head_size(); }
+
+  /// Unit vectors of `texts` numbers first, ..., first + count - 1 of `order`: features x count, in the scratch of `part`.
+  ConstMatrixView<float> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    s.batch.clear();
+    s.labels.clear();
+    for (const Index i : order) {
+      s.batch.add(texts.ids[static_cast<std::size_t>(i)]);
+      s.labels.push_back(texts.labels[static_cast<std::size_t>(i)]);
+    }
+    const MatrixView<float> E = s.embeddings.reshape(features(), std::ssize(order));
+    encoder_.forward(s.batch, E, s.cache);
+    return E;
+  }
+
+  /// Summed loss and correct answers of the texts named in `order`; with a gradient of values().layout().size() numbers, the
+  /// gradient of that sum is added to it.
+  train::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part,
+                         std::span<float> gradient = {}) {
+    const ConstMatrixView<float> E = encode(texts, order, part);
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    const MatrixView<float> logits = s.logits.reshape(classes(), E.cols());
+    head_forward(*values_, E, logits);
+    train::PassResult result;
+    result.correct = nn::count_correct<float>(logits, s.labels);
+    result.loss = nn::cross_entropy<float>(logits, s.labels, logits);
+    if (gradient.empty()) return result;
+    const MatrixView<float> dE = s.d_embeddings.reshape(features(), E.cols());
+    head_backward(*values_, E, logits, gradient, dE);
+    encoder_.backward(s.batch, dE, s.cache, gradient.first(static_cast<std::size_t>(encoder_.trainable())),
+                      gradient.subspan(static_cast<std::size_t>(encoder_.trainable()), others_));
+    return result;
+  }
+
+ private:
+  struct Scratch {
+    nn::PackedBatch batch;
+    std::vector<std::int32_t> labels;
+    models::SentenceEncoderCache<float> cache;
+    Buffer<float> embeddings, d_embeddings, logits;
+  };
+
+  models::SentenceEncoder<float> encoder_;
+  const Parameters<float>* values_;
+  std::vector<Scratch> scratch_;
+  std::size_t others_ = 0;
+};
+
+/// Calls f(part, texts of the part) for all of `texts` in fixed pieces of 64, `parts` of them at a time.
+template <class F>
+void for_pieces(Index texts, Index parts, int threads, const F& f) {
+  std::vector<Index> order(static_cast<std::size_t>(texts));
+  std::iota(order.begin(), order.end(), Index{0});
+  parallel_for(parts, threads, [&](Index part) {
+    for (Index first = 64 * part; first < texts; first += 64 * parts)
+      f(part, first,
+        std::span<const Index>(order).subspan(static_cast<std::size_t>(first),
+                                              static_cast<std::size_t>(std::min<Index>(64, texts - first))));
+  });
+}
+
+/// The share of texts that are classified right.
+inline double accuracy(TextClassifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
+  std::vector<Index> correct(static_cast<std::size_t>(parts));
+  for_pieces(texts.size(), parts, threads, [&](Index part, Index, std::span<const Index> piece) {
+    correct[static_cast<std::size_t>(part)] += classifier.pass(texts, piece, part).correct;
+  });
+  return double(std::accumulate(correct.begin(), correct.end(), Index{0})) / double(texts.size());
+}
+
+}  // namespace lorasb::examples

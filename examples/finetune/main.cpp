@@ -1,0 +1,31 @@
+// lorasb-finetune: fine-tunes a pretrained sentence encoder on labelled texts. `--help` lists what it can do.
+#include <csignal>
+
+#include "examples/finetune/compare.hpp"
+
+int main(int argc, char** argv) {
+  using namespace lorasb::examples;
+  FinetuneOptions options;
+  if (const int status = parse_options(argc, argv, options); status >= 0) return status;
+  std::signal(SIGXFSZ, SIG_IGN);  // a full quota is an error that a write reports
+  std::signal(SIGPIPE, SIG_IGN);  // and so is a gnuplot that is not there
+  try {
+    Task task = read_task(options);
+    std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),
+                task.validation.size(), task.test.size(), task.classes());
+    for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());
+    std::fflush(stdout);
+    if (options.compare) {
+      compare(task, options);
+      return 0;
+    }
+    const RunResult result = run_and_report(task, options);
+    print_table_head();
+    print_table_row(result);
+    std::printf("\nWritten to %s\n", options.out.c_str());
+    return 0;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "lorasb-finetune: %s\n", error.what());
+    return 1;
+  }
+}

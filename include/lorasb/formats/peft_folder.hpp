@@ -1,0 +1,52 @@
+// What an adapter folder holds, and under which names PEFT keeps it.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/core/types.hpp"
+
+namespace lorasb::formats {
+
+/// A tensor that is trained in full beside the adapters: the weight or bias of a head, under its name in the model
+/// ("classifier.weight"). Row-major.
+template <Real S>
+struct NamedTensor {
+  std::string name;
+  std::vector<Index> shape;
+  std::vector<S> values;
+  bool operator==(const NamedTensor&) const = default;
+};
+
+/// The content of a folder.
+template <Real S>
+struct AdapterFolder {
+  AdapterSet<S> adapters;
+  std::vector<NamedTensor<S>> full_tensors;
+  std::string base_model;  // name or path of the model that is adapted; may be empty
+};
+
+namespace detail {
+
+inline constexpr std::string_view config_file = "adapter_config.json";
+inline constexpr std::string_view tensor_file = "adapter_model.safetensors";
+
+// Names in the tensor file: prefix, module, suffix. R is known by two: of a parameter of PEFT's model, whose adapter name
+// "default" PEFT strips when it saves, and of a submodule of the layer, which keeps it.
+inline constexpr std::string_view prefix = "base_model.model.";
+inline constexpr std::string_view suffix_A = ".lora_A.weight";
+inline constexpr std::string_view suffix_B = ".lora_B.weight";
+inline constexpr std::string_view suffix_R = ".default_lora_latent_mapping.weight";
+inline constexpr std::string_view suffix_R_stripped = "_lora_latent_mapping.weight";
+
+inline std::string tensor_name(std::string_view module, std::string_view suffix) {
+  return std::string(prefix).append(module).append(suffix);
+}
+
+/// "classifier" of "classifier.weight".
+inline std::string_view module_of(std::string_view tensor) { return tensor.substr(0, tensor.rfind('.')); }
+
+}  // namespace detail
+}  // namespace lorasb::formats

@@ -1,0 +1,322 @@
+// A transformer that turns texts into unit vectors: the Universal Sentence Encoder Lite.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "lorasb/adapter/bind.hpp"
+#include "lorasb/models/sentence_encoder_layout.hpp"
+#include "lorasb/nn/activation.hpp"
+#include "lorasb/nn/attention.hpp"
+#include "lorasb/nn/bias.hpp"
+#include "lorasb/nn/embedding.hpp"
+#include "lorasb/nn/feed_forward.hpp"
+#include "lorasb/nn/l2_normalize.hpp"
+#include "lorasb/nn/layer_norm.hpp"
+#include "lorasb/nn/linear.hpp"
+#include "lorasb/nn/packed.hpp"
+#include "lorasb/nn/pooling.hpp"
+
+namespace lorasb::models {
+
+/// What a pass keeps, owned by the caller, one for each thread. Columns are tokens, or texts from `pooled` on.
+template <Real S>
+struct SentenceEncoderCache {
+  struct Layer {
+    nn::LayerNormCache<S> attention_norm, feed_forward_norm;
+    nn::AttentionCache<S> attention;
+    nn::FeedForwardCache<S> feed_forward;
+    LinearCache<S> qkv, out;
+    Buffer<S> normed, stacked, mixed;  // LN(x), [q; k; v], attention of them
+    Buffer<S> middle, middle_normed;   // h, LN(h)
+    Buffer<S> output;                  // x'
+  };
+  std::vector<Layer> layers;
+  LinearCache<S> residual, projection;
+  Buffer<S> embedded;                                // x of the first layer
+  Buffer<S> pooled, activated;                       // mean over tokens, tanh of the projection
+  Buffer<S> d_texts, d_x, d_h, d_branch, d_stacked;  // gradients, for the length of a backward pass
+};
+
+/// For tokens w_p at positions p = 0, 1, ... of a text, with t the inverse timescales:
+///     x    = 2 E[w] + [sin(p t); cos(p t)]                                       embedding x tokens
+///     h    = W_out attention(W_qkv LN(x) + b_qkv) + b_out + r(x),    r(x) = W_res x + b_res in layer 0, x above
+///     x'   = h + W_down relu(W_up LN(h) + b_up) + b_down                         hidden x tokens, in each layer
+///     y    = v / ‖v‖,  v = tanh(W_p mean_tokens(x') + b_p)                       hidden x texts
+/// Pre-norm, no final norm; attention scale 1 / √(width / heads). The weights W are linear layers of any kind, so that an
+/// adapter, an observer or a trained copy can stand in each place; all else is read from `weights`.
+///
+/// The encoder is a description over memory of others: weights, layers and timescales must outlive it, threads share it.
+template <Real S>
+class SentenceEncoder {
+ public:
+  /// `weights` has (at least) the tensors of sentence_encoder_layout(config); `layers` one layer for each of
+  /// sentence_encoder_modules(config). Throws ErrorId::unknown_name, shape, model.
+  SentenceEncoder(SentenceEncoderConfig config, const Parameters<S>& weights, std::span<const S> inverse_timescales,
+                  const Layers<S>& layers)
+      : config_(config), layers_(&layers), embedding_(weights["embedding.weight"]) {
+    config_.validate();
+    const std::vector<LinearShape> modules = sentence_encoder_modules(config_);
+    require(layers.size() == modules.size(), ErrorId::model, "SentenceEncoder: ", layers.size(), " layers, expected ",
+            modules.size());
+    require_shape(embedding_, config_.vocabulary, config_.embedding, "SentenceEncoder", "embedding.weight");
+    for (std::size_t m = modules.size(); m-- > 0;) {
+      require(layers[m]->out_features() == modules[m].out_features && layers[m]->in_features() == modules[m].in_features,
+              ErrorId::shape, "SentenceEncoder: layer \"", modules[m].name, "\" is ", layers[m]->out_features(), " x ",
+              layers[m]->in_features(), ", expected ", modules[m].out_features, " x ", modules[m].in_features);
+      if (layers[m]->wants_gradient()) lowest_ = m;
+      trainable_ += layers[m]->trainable();
+    }
+    for (const LinearShape& module : modules) biases_.push_back(weights.flat(module.name + ".bias"));
+    for (Index i = 0; i < config_.layers; ++i)
+      for (const char* norm : {".attention_norm", ".feed_forward_norm"}) {
+        const std::string name = "layers." + std::to_string(i) + norm;
+        norms_.push_back({weights.flat(name + ".weight"), weights.flat(name + ".bias")});
+      }
+    set_timing(inverse_timescales);
+  }
+
+  const SentenceEncoderConfig& config() const { return config_; }
+  /// Numbers that all layers train together.
+  Index trainable() const { return trainable_; }
+
+  /// Overwrites Y, hidden x texts, unit columns, and the cache. Every text must have 1 to max_tokens tokens: ErrorId::value.
+  void forward(const nn::PackedBatch& batch, MatrixView<S> Y, SentenceEncoderCache<S>& cache) const {
+    const std::span<const Index> offsets = batch.offsets();
+    for (std::size_t i = 0; i + 1 < offsets.size(); ++i)
+      require(offsets[i + 1] - offsets[i] <= config_.max_tokens, ErrorId::value, "SentenceEncoder::forward: text ", i, " has ",
+              offsets[i + 1] - offsets[i], " tokens, expected at most ", config_.max_tokens);
+    require_shape(Y, config_.hidden, batch.sequences(), "SentenceEncoder::forward", "Y", "hidden x texts");
+    cache.layers.resize(static_cast<std::size_t>(config_.layers));
+    embed(batch, cache);
+    for (Index i = 0; i < config_.layers; ++i) forward_layer(i, offsets, cache);
+    const MatrixView<S> pooled = cache.pooled.reshape(config_.hidden, batch.sequences());
+    const MatrixView<S> activated = cache.activated.reshape(config_.hidden, batch.sequences());
+    nn::mean_pool<S>(output(cache, config_.layers - 1), offsets, pooled);
+    forward_linear(projection(), pooled, activated, cache.projection);
+    nn::tanh<S>(activated, activated);
+    nn::l2_normalize<S>(activated, Y);
+  }
+
+  /// dY: hidden x texts. Adds to `module_gradients` the gradients of all layers, one after the other in their order,
+  /// trainable() numbers; and, when it is not empty, to `other_gradients` those of the tensors that follow the modules' weights
+  /// in sentence_encoder_layout(). Goes no further down than the lowest layer that wants a gradient, or to the embedding for
+  /// other_gradients. `batch` and `cache` are those of forward.
+  void backward(const nn::PackedBatch& batch, ConstMatrixView<S> dY, SentenceEncoderCache<S>& cache,
+                std::span<S> module_gradients, std::span<S> other_gradients = {}) const {
+    require_shape(dY, config_.hidden, batch.sequences(), "SentenceEncoder::backward", "dY", "hidden x texts");
+    require(std::ssize(module_gradients) == trainable(), ErrorId::shape, "SentenceEncoder::backward: module_gradients has ",
+            module_gradients.size(), " numbers, expected ", trainable());
+    const Gradients gradients = split(module_gradients, other_gradients);
+    const MatrixView<S> d_projected = cache.d_texts.reshape(config_.hidden, batch.sequences());
+    nn::l2_normalize_backward<S>(dY, cache.activated.view(), d_projected);
+    nn::tanh_backward<S>(d_projected, cache.activated.view(), d_projected);
+    const MatrixView<S> d_pooled = cache.d_h.reshape(config_.hidden, batch.sequences());
+    const bool further = wanted_below(projection(), gradients);
+    backward_linear(projection(), cache.pooled.view(), d_projected, cache.projection, gradients, further, d_pooled);
+    if (!further) return;
+    const MatrixView<S> dX = cache.d_x.reshape(config_.hidden, std::ssize(batch.tokens()));
+    nn::mean_pool_backward<S>(d_pooled, batch.offsets(), dX);
+    for (Index i = config_.layers; i-- > 0;)
+      if (!backward_layer(i, batch.offsets(), cache, gradients)) return;
+    MatrixView<S> d_embedded = cache.d_x.view();
+    d_embedded *= S(2);  // x = 2 E[w] + ...
+    nn::embed_backward_parameters<S>(WeightView<S>(gradients.embedding.data(), embedding_.rows(), embedding_.cols()),
+                                     batch.tokens(), d_embedded);
+  }
+
+ private:
+  struct Norm {
+    std::span<const S> scale, bias;
+  };
+  /// One span for each tensor. Those of the others are empty when they are not wanted.
+  struct Gradients {
+    std::vector<std::span<S>> layers;
+    bool others = false;
+    std::span<S> embedding;
+    std::vector<std::span<S>> biases;
+    std::vector<std::span<S>> norm_scales, norm_biases;  // attention and feed-forward of layer 0, then of layer 1, ...
+  };
+  enum Place : std::size_t { residual = 0, qkv = 1, attention_out = 2, up = 3, down = 4 };  // layer i's modules, from 4 i on
+
+  static std::size_t module_of(Index i, Place place) { return static_cast<std::size_t>(4 * i) + place; }
+  std::size_t projection() const { return layers_->size() - 1; }
+  const LinearLayer<S>& layer(std::size_t m) const { return *(*layers_)[m]; }
+  nn::FeedForward<S> feed_forward(Index i) const {
+    return {layer(module_of(i, up)), biases_[module_of(i, up)], layer(module_of(i, down)), biases_[module_of(i, down)]};
+  }
+  double attention_scale(Index i) const { return 1 / std::sqrt(double(config_.width(i) / config_.heads)); }
+
+  static MatrixView<S> input(SentenceEncoderCache<S>& cache, Index i) {
+    return i == 0 ? cache.embedded.view() : output(cache, i - 1);
+  }
+  static MatrixView<S> output(SentenceEncoderCache<S>& cache, Index i) {
+    return cache.layers[static_cast<std::size_t>(i)].output.view();
+  }
+
+  /// Cuts both flat gradients into tensors, in the order of sentence_encoder_layout().
+  Gradients split(std::span<S> modules, std::span<S> others) const {
+    Gradients g;
+    const auto take = [](std::span<S>& from, std::size_t count) {
+      const std::span<S> head = from.first(count);
+      from = from.subspan(count);
+      return head;
+    };
+    for (const auto& l : *layers_) g.layers.push_back(take(modules, static_cast<std::size_t>(l->trainable())));
+    g.others = !others.empty();
+    if (!g.others) return g;
+    std::size_t expected = static_cast<std::size_t>(embedding_.size());
+    for (const std::span<const S> bias : biases_) expected += bias.size();
+    for (const Norm& norm : norms_) expected += 2 * norm.scale.size();
+    require(others.size() == expected, ErrorId::shape, "SentenceEncoder::backward: other_gradients has ", others.size(),
+            " numbers, expected ", expected);
+    g.embedding = take(others, static_cast<std::size_t>(embedding_.size()));
+    for (const std::span<const S> bias : biases_) g.biases.push_back(take(others, bias.size()));
+    g.norm_scales.resize(norms_.size());
+    g.norm_biases.resize(norms_.size());
+    for (std::size_t n = 0; n < norms_.size(); n += 2) {
+      for (const std::size_t k : {n, n + 1}) g.norm_scales[k] = take(others, norms_[k].scale.size());
+      for (const std::size_t k : {n, n + 1}) g.norm_biases[k] = take(others, norms_[k].bias.size());
+    }
+    return g;
+  }
+
+  /// Column p: [sin(p t); cos(p t)]
+  void set_timing(std::span<const S> inverse_timescales) {
+    require(std::ssize(inverse_timescales) * 2 == config_.embedding, ErrorId::model,
+            "SentenceEncoder: ", inverse_timescales.size(), " timescales, expected half of embedding, ", config_.embedding);
+    const Index half = config_.embedding / 2;
+    timing_.resize(config_.embedding, config_.max_tokens);
+    for (Index p = 0; p < config_.max_tokens; ++p)
+      for (Index k = 0; k < half; ++k) {
+        const S angle = S(p) * inverse_timescales[static_cast<std::size_t>(k)];
+        timing_(k, p) = std::sin(angle);
+        timing_(half + k, p) = std::cos(angle);
+      }
+  }
+
+  /// x = 2 E[w] + [sin(p t); cos(p t)]
+  void embed(const nn::PackedBatch& batch, SentenceEncoderCache<S>& cache) const {
+    MatrixView<S> X = cache.embedded.reshape(config_.embedding, std::ssize(batch.tokens()));
+    nn::embed<S>(embedding_, batch.tokens(), X);
+    const std::span<const Index> offsets = batch.offsets();
+    for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
+      const Index length = offsets[i + 1] - offsets[i];
+      X.middleCols(offsets[i], length) = S(2) * X.middleCols(offsets[i], length) + timing_.leftCols(length);
+    }
+  }
+
+  void forward_linear(std::size_t m, ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const {
+    layer(m).forward(X, Y, cache);
+    nn::add_bias<S>(Y, biases_[m]);
+  }
+
+  void forward_layer(Index i, std::span<const Index> offsets, SentenceEncoderCache<S>& cache) const {
+    typename SentenceEncoderCache<S>::Layer& c = cache.layers[static_cast<std::size_t>(i)];
+    const ConstMatrixView<S> X = input(cache, i);
+    const Index width = config_.width(i);
+    const Index tokens = X.cols();
+    const Norm& attention_norm = norms_[static_cast<std::size_t>(2 * i)];
+    const Norm& feed_forward_norm = norms_[static_cast<std::size_t>(2 * i + 1)];
+    const MatrixView<S> normed = c.normed.reshape(width, tokens);
+    const MatrixView<S> stacked = c.stacked.reshape(3 * width, tokens);
+    const MatrixView<S> mixed = c.mixed.reshape(width, tokens);
+    MatrixView<S> H = c.middle.reshape(config_.hidden, tokens);
+    const MatrixView<S> normed_H = c.middle_normed.reshape(config_.hidden, tokens);
+    MatrixView<S> next = c.output.reshape(config_.hidden, tokens);
+    MatrixView<S> branch = cache.d_branch.reshape(config_.hidden, tokens);
+
+    nn::layer_norm<S>(X, attention_norm.scale, attention_norm.bias, config_.epsilon, normed, c.attention_norm);
+    forward_linear(module_of(i, qkv), normed, stacked, c.qkv);
+    nn::self_attention<S>(stacked, offsets, config_.heads, attention_scale(i), mixed, c.attention);
+    forward_linear(module_of(i, attention_out), mixed, H, c.out);
+    if (i == 0) {
+      forward_linear(residual, X, branch, cache.residual);
+      H += branch;
+    } else {
+      H += X;
+    }
+    nn::layer_norm<S>(H, feed_forward_norm.scale, feed_forward_norm.bias, config_.epsilon, normed_H, c.feed_forward_norm);
+    feed_forward(i).forward(normed_H, next, c.feed_forward);
+    next += H;
+  }
+
+  /// Whether a gradient below module m has to be found.
+  bool wanted_below(std::size_t m, const Gradients& gradients) const { return gradients.others || m > lowest_; }
+
+  /// Adds the gradients of module m, and overwrites dX when `further` says that somebody wants it.
+  void backward_linear(std::size_t m, ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache,
+                       const Gradients& gradients, bool further, MatrixView<S> dX) const {
+    if (gradients.others) nn::add_bias_backward_parameters<S>(dY, gradients.biases[m]);
+    if (further)
+      layer(m).backward(X, dY, cache, gradients.layers[m], dX);
+    else
+      layer(m).backward_parameters(X, dY, cache, gradients.layers[m]);
+  }
+
+  /// cache.d_x holds dx' before and dx after. Returns whether anybody below wants dx.
+  bool backward_layer(Index i, std::span<const Index> offsets, SentenceEncoderCache<S>& cache,
+                      const Gradients& gradients) const {
+    typename SentenceEncoderCache<S>::Layer& c = cache.layers[static_cast<std::size_t>(i)];
+    const ConstMatrixView<S> X = input(cache, i);
+    const Index width = config_.width(i);
+    const Index tokens = X.cols();
+    const std::size_t attention_norm = static_cast<std::size_t>(2 * i);
+
+    // x' = h + feed_forward(LN(h))
+    MatrixView<S> dH = cache.d_x.view();
+    MatrixView<S> branch = cache.d_branch.reshape(config_.hidden, tokens);
+    nn::FeedForwardGradient<S> feed_forward_gradient;
+    feed_forward_gradient.up = gradients.layers[module_of(i, up)];
+    feed_forward_gradient.down = gradients.layers[module_of(i, down)];
+    if (gradients.others) {
+      feed_forward_gradient.up_bias = gradients.biases[module_of(i, up)];
+      feed_forward_gradient.down_bias = gradients.biases[module_of(i, down)];
+    }
+    feed_forward(i).backward(c.middle_normed.view(), dH, c.feed_forward, feed_forward_gradient, branch);
+    if (!wanted_below(module_of(i, up), gradients)) return false;
+    backward_norm(attention_norm + 1, branch, c.middle.view(), c.feed_forward_norm, gradients, branch);
+    dH += branch;
+
+    // h = W_out attention(W_qkv LN(x) + b_qkv) + b_out + r(x); in layer 0 only the embedding is below qkv and the residual
+    const bool further = i > 0 ? wanted_below(module_of(i, qkv), gradients) : gradients.others;
+    const bool attention_wanted = wanted_below(module_of(i, attention_out), gradients);
+    const MatrixView<S> d_mixed = cache.d_h.reshape(width, tokens);
+    backward_linear(module_of(i, attention_out), c.mixed.view(), dH, c.out, gradients, attention_wanted, d_mixed);
+    if (!attention_wanted) return false;
+    const MatrixView<S> d_stacked = cache.d_stacked.reshape(3 * width, tokens);
+    nn::self_attention_backward<S>(d_mixed, c.stacked.view(), offsets, config_.heads, attention_scale(i), c.attention,
+                                   d_stacked);
+    MatrixView<S> dX = cache.d_branch.reshape(width, tokens);
+    backward_linear(module_of(i, qkv), c.normed.view(), d_stacked, c.qkv, gradients, further, dX);
+    if (further) backward_norm(attention_norm, dX, X, c.attention_norm, gradients, dX);
+    if (i > 0) {
+      dH += dX;
+      return further;
+    }
+    const MatrixView<S> d_residual = cache.d_h.reshape(width, tokens);
+    backward_linear(residual, X, dH, cache.residual, gradients, further, d_residual);
+    if (further) cache.d_x.reshape(width, tokens) = d_residual + dX;
+    return further;
+  }
+
+  void backward_norm(std::size_t n, ConstMatrixView<S> dY, ConstMatrixView<S> X, const nn::LayerNormCache<S>& cache,
+                     const Gradients& gradients, MatrixView<S> dX) const {
+    if (gradients.others)
+      nn::layer_norm_backward_parameters<S>(dY, X, cache, gradients.norm_scales[n], gradients.norm_biases[n]);
+    nn::layer_norm_backward_input<S>(dY, X, norms_[n].scale, cache, dX);
+  }
+
+  SentenceEncoderConfig config_;
+  const Layers<S>* layers_;
+  ConstWeightView<S> embedding_;
+  std::vector<std::span<const S>> biases_;  // by module
+  std::vector<Norm> norms_;                 // attention and feed-forward of layer 0, then of layer 1, ...
+  Matrix<S> timing_;                        // embedding x max_tokens
+  std::size_t lowest_ = ~std::size_t{0};    // the lowest module that wants a gradient
+  Index trainable_ = 0;
+};
+
+}  // namespace lorasb::models

@@ -1,0 +1,65 @@
+// Element-wise activations: relu, gelu, tanh.
+#pragma once
+
+#include <cmath>
+#include <numbers>
+#include <unsupported/Eigen/SpecialFunctions>  // erf that vectorises
+
+#include "lorasb/core/check.hpp"
+#include "lorasb/core/view.hpp"
+
+// All matrices have one shape, or ErrorId::shape is thrown. The last argument is overwritten and may be the first itself.
+// NaN stays NaN.
+namespace lorasb::nn {
+
+/// y = max(x, 0).
+template <Real S>
+void relu(ConstMatrixView<S> X, MatrixView<S> Y) {
+  require_shape(Y, X.rows(), X.cols(), "relu", "Y", "the shape of X");
+  Y = X.unaryExpr([](S x) { return x < S(0) ? S(0) : x; });
+}
+
+/// dx = dy where y > 0, else 0.
+template <Real S>
+void relu_backward(ConstMatrixView<S> dY, ConstMatrixView<S> Y, MatrixView<S> dX) {
+  require_shape(dY, Y.rows(), Y.cols(), "relu_backward", "dY", "the shape of Y");
+  require_shape(dX, Y.rows(), Y.cols(), "relu_backward", "dX", "the shape of Y");
+  dX = dY.binaryExpr(Y, [](S dy, S y) { return y > S(0) ? dy : S(0); });  // both are loaded, so no branch: select() has one
+}
+
+/// y = x Φ(x), Φ(x) = (1 + erf(x / √2)) / 2 the normal distribution: torch's default, not the approximation by tanh.
+/// In float within 4e-7 |x| of the exact value.
+template <Real S>
+void gelu(ConstMatrixView<S> X, MatrixView<S> Y) {
+  require_shape(Y, X.rows(), X.cols(), "gelu", "Y", "the shape of X");
+  constexpr S sqrt_half = static_cast<S>(1 / std::numbers::sqrt2);
+  Y.array() = S(0.5) * X.array() * (S(1) + (X.array() * sqrt_half).erf());
+}
+
+/// dx = dy (Φ(x) + x φ(x)), φ(x) = exp(-x² / 2) / √(2 π). X is what gelu was given.
+template <Real S>
+void gelu_backward(ConstMatrixView<S> dY, ConstMatrixView<S> X, MatrixView<S> dX) {
+  require_shape(dY, X.rows(), X.cols(), "gelu_backward", "dY", "the shape of X");
+  require_shape(dX, X.rows(), X.cols(), "gelu_backward", "dX", "the shape of X");
+  constexpr S sqrt_half = static_cast<S>(1 / std::numbers::sqrt2);
+  constexpr S density = static_cast<S>(std::numbers::inv_sqrtpi / std::numbers::sqrt2);
+  dX.array() = dY.array() *
+               (S(0.5) * (S(1) + (X.array() * sqrt_half).erf()) + density * X.array() * (S(-0.5) * X.array().square()).exp());
+}
+
+/// y = tanh x.
+template <Real S>
+void tanh(ConstMatrixView<S> X, MatrixView<S> Y) {
+  require_shape(Y, X.rows(), X.cols(), "tanh", "Y", "the shape of X");
+  Y.array() = X.array().tanh();
+}
+
+/// dx = dy (1 - y²).
+template <Real S>
+void tanh_backward(ConstMatrixView<S> dY, ConstMatrixView<S> Y, MatrixView<S> dX) {
+  require_shape(dY, Y.rows(), Y.cols(), "tanh_backward", "dY", "the shape of Y");
+  require_shape(dX, Y.rows(), Y.cols(), "tanh_backward", "dX", "the shape of Y");
+  dX.array() = dY.array() * (S(1) - Y.array().square());
+}
+
+}  // namespace lorasb::nn

@@ -1,0 +1,76 @@
+// Softmax cross-entropy of class logits, and how many examples are classified right.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <string_view>
+
+#include "lorasb/core/check.hpp"
+#include "lorasb/core/view.hpp"
+
+namespace lorasb::nn {
+namespace detail {
+
+template <Real S>
+void require_labels(ConstMatrixView<S> logits, std::span<const std::int32_t> labels, std::string_view where) {
+  require(std::ssize(labels) == logits.cols(), ErrorId::shape, where, ": labels holds ", labels.size(), " numbers, expected ",
+          logits.cols(), ", the columns of logits");
+  for (std::size_t i = 0; i < labels.size(); ++i)
+    require(labels[i] >= 0 && labels[i] < logits.rows(), ErrorId::value, where, ": example ", i, " has label ", labels[i],
+            ", expected 0 to ", logits.rows() - 1, " (", logits.rows(), " classes)");
+}
+
+}  // namespace detail
+
+/// Σ_i loss_i,  loss_i = log Σ_c exp(z_ci) - z_{label i, i},  with the gradient of that *sum*:
+///
+///     dz_i = softmax(z_i) - onehot(label i)
+///
+/// logits, dlogits: classes x n, labels: n numbers of 0 to classes - 1 (else ErrorId::value). Overwrites dlogits, which may be
+/// logits, and `losses` (n numbers) unless it is empty. Divide both by n for the mean over a batch.
+///
+/// An example with a logit that is NaN or infinite has loss and gradient NaN: look at the sum before you step.
+template <Real S>
+double cross_entropy(ConstMatrixView<S> logits, std::span<const std::int32_t> labels, MatrixView<S> dlogits,
+                     std::span<double> losses = {}) {
+  require_shape(dlogits, logits.rows(), logits.cols(), "cross_entropy", "dlogits", "the shape of logits");
+  require(losses.empty() || std::ssize(losses) == logits.cols(), ErrorId::shape, "cross_entropy: losses holds ", losses.size(),
+          " numbers, expected ", logits.cols(), ", the columns of logits");
+  detail::require_labels(logits, labels, "cross_entropy");
+  double total = 0;
+  for (Index i = 0; i < logits.cols(); ++i) {
+    double loss = std::numeric_limits<double>::quiet_NaN();
+    if (logits.col(i).allFinite()) {
+      const S largest = logits.col(i).maxCoeff();
+      const double below = static_cast<double>(largest) - static_cast<double>(logits(labels[i], i));
+      dlogits.col(i).array() = (logits.col(i).array() - largest).exp();
+      const double sum = dlogits.col(i).template cast<double>().sum();
+      dlogits.col(i) *= static_cast<S>(1 / sum);
+      dlogits(labels[i], i) -= 1;
+      loss = std::log(sum) + below;
+    } else {
+      dlogits.col(i).setConstant(std::numeric_limits<S>::quiet_NaN());
+    }
+    if (!losses.empty()) losses[i] = loss;
+    total += loss;
+  }
+  return total;
+}
+
+/// How many examples have their label as the largest logit; the lowest class wins among equals.
+template <Real S>
+Index count_correct(ConstMatrixView<S> logits, std::span<const std::int32_t> labels) {
+  detail::require_labels(logits, labels, "count_correct");
+  Index correct = 0;
+  for (Index i = 0; i < logits.cols(); ++i) {
+    Index best = 0;
+    for (Index c = 1; c < logits.rows(); ++c)
+      if (logits(c, i) > logits(best, i)) best = c;
+    correct += best == labels[i];
+  }
+  return correct;
+}
+
+}  // namespace lorasb::nn

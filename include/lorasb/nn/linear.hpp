@@ -1,0 +1,41 @@
+// A plain linear layer over weights that somebody else owns.
+#pragma once
+
+#include "lorasb/core/linear_layer.hpp"
+#include "lorasb/linalg/product.hpp"
+
+namespace lorasb::nn {
+
+/// Whether a layer has a gradient for its weights: none costs nothing in the backward pass.
+enum class WeightGradient { none, full };
+
+/// Y = W X,    dX = Wᵀ dY,    dW += dY Xᵀ         W: out x in, X: in x tokens, Y: out x tokens
+///
+/// No bias (nn/bias.hpp). The gradient of a layer with WeightGradient::full is dW, out * in numbers, row-major like W.
+template <Real S>
+class Linear final : public LinearLayer<S> {
+ public:
+  explicit Linear(ConstWeightView<S> W, WeightGradient gradient = WeightGradient::none) : W_(W), gradient_(gradient) {}
+
+  Index out_features() const override { return W_.rows(); }
+  Index in_features() const override { return W_.cols(); }
+  Index trainable() const override { return gradient_ == WeightGradient::full ? W_.size() : 0; }
+
+  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply<S>(W_, X, Y); }
+
+  void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, std::span<S> gradient) const override {
+    require(std::ssize(gradient) == trainable(), ErrorId::shape, "Linear::backward_parameters: gradient holds ",
+            gradient.size(), " numbers, expected ", trainable());
+    if (trainable() > 0) linalg::add_outer<S>(dY, X, S(1), {gradient.data(), W_.rows(), W_.cols()});
+  }
+
+  void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
+    linalg::multiply_transposed<S>(W_, dY, dX);
+  }
+
+ private:
+  ConstWeightView<S> W_;
+  WeightGradient gradient_;
+};
+
+}  // namespace lorasb::nn

@@ -1,0 +1,121 @@
+// LoRA-SB's initialisation of a whole model, within a budget of memory.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "lorasb/adapter/bind.hpp"
+#include "lorasb/adapter/initialize.hpp"
+#include "lorasb/adapter/observed_linear.hpp"
+#include "lorasb/adapter/update_sketch.hpp"
+#include "lorasb/nn/linear.hpp"
+
+namespace lorasb::train {
+
+enum class EstimateKind {
+  dense,   // the exact mean gradient: out x in numbers for each module of a group
+  sketch,  // out k + l in numbers for each module, all in one pass; SGD's rule only, see UpdateSketch
+};
+
+struct InitializeModulesOptions {
+  InitializeOptions adapter;
+  EstimateKind kind = EstimateKind::dense;
+  std::size_t memory_bytes = std::size_t{1} << 30;  // for dense estimates: as many modules at a time as fit, at least one
+};
+
+/// What the initialisation of one module found.
+struct ModuleReport {
+  std::string module;
+  double captured_energy = 0;                 // exact for dense estimates
+  double captured_energy_standard_error = 0;  // 0 for dense estimates
+  bool flat_spectrum = false;                 // SketchStatus::flat_spectrum
+};
+
+template <Real S>
+struct InitializedModules {
+  AdapterSet<S> adapters;
+  std::vector<ModuleReport> reports;
+  Index passes = 0;  // over the examples
+};
+
+/// Runs forward and backward over all initialisation examples with the given layers in the model's places, and calls
+/// layers' observers from the thread that calls it. `examples` must be set before each batch: the observers read it.
+template <Real S>
+using EstimationPass = std::function<void(const Layers<S>& layers, Index& examples)>;
+
+namespace detail {
+
+/// Consecutive modules whose dense estimates fit into the budget together: the end of the group that starts at `first`.
+template <Real S>
+std::size_t group_end(const std::vector<Module<S>>& modules, std::size_t first, std::size_t memory_bytes) {
+  std::size_t end = first;
+  std::size_t bytes = 0;
+  do {
+    bytes += static_cast<std::size_t>(modules[end].W0.size()) * sizeof(S);
+    ++end;
+  } while (end < modules.size() && bytes + static_cast<std::size_t>(modules[end].W0.size()) * sizeof(S) <= memory_bytes);
+  return end;
+}
+
+/// Frozen layers everywhere, observed ones for the modules that have an estimate, starting at `first`.
+template <Real S, class Estimate>
+Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t first, std::vector<Estimate>& estimates,
+                          const Index& examples) {
+  Layers<S> layers;
+  for (std::size_t m = 0; m < modules.size(); ++m) {
+    if (m < first || m >= first + estimates.size()) {
+      layers.push_back(std::make_unique<nn::Linear<S>>(modules[m].W0));
+      continue;
+    }
+    Estimate& estimate = estimates[m - first];
+    layers.push_back(std::make_unique<ObservedLinear<S>>(
+        modules[m].W0, [&](ConstMatrixView<S> dY, ConstMatrixView<S> X) { estimate.add(dY, X, examples); }));
+  }
+  return layers;
+}
+
+inline ModuleReport report(const std::string& module, const InitializeReport& r) {
+  return {module, r.captured_energy, 0, false};
+}
+inline ModuleReport report(const std::string& module, const SketchReport& r) {
+  return {module, r.captured_energy, r.captured_energy_standard_error, r.status == SketchStatus::flat_spectrum};
+}
+
+}  // namespace detail
+
+/// Estimates the first step of every module's weight and turns each into an adapter, one pass over the examples for each group
+/// of modules. Every module's SVD gets a seed of its own. Throws what initialize() throws, with the module's name.
+template <Real S>
+InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const EstimationPass<S>& pass,
+                                         InitializeModulesOptions options) {
+  options.adapter.validate();
+  InitializedModules<S> result;
+  const auto run = [&](std::size_t first, std::size_t end, auto make_estimate) {
+    std::vector<decltype(make_estimate(modules[first]))> estimates;
+    for (std::size_t m = first; m < end; ++m) estimates.push_back(make_estimate(modules[m]));
+    Index examples = 0;
+    pass(detail::observed_layers<S>(modules, first, estimates, examples), examples);
+    ++result.passes;
+    for (std::size_t m = first; m < end; ++m) {
+      InitializeOptions adapter_options = options.adapter;
+      adapter_options.seed += m;
+      auto [adapter, report] = initialize(estimates[m - first], adapter_options);
+      result.reports.push_back(detail::report(modules[m].name, report));
+      result.adapters.add(modules[m].name, std::move(adapter));
+    }
+  };
+  if (options.kind == EstimateKind::sketch) {
+    run(0, modules.size(), [&](const Module<S>& m) {
+      return UpdateSketch<S>(m.W0.rows(), m.W0.cols(), {.rank = options.adapter.rank, .seed = options.adapter.seed}, m.name);
+    });
+    return result;
+  }
+  for (std::size_t first = 0; first < modules.size();) {
+    const std::size_t end = detail::group_end(modules, first, options.memory_bytes);
+    run(first, end, [](const Module<S>& m) { return UpdateEstimate<S>(m.W0.rows(), m.W0.cols(), m.name); });
+    first = end;
+  }
+  return result;
+}
+
+}  // namespace lorasb::train

