@@ -174,7 +174,8 @@ TEST_CASE("a wrong shape is named with the layer it was meant for") {
   f.forward();
   Weight<float> bad(rank, rank + 1);
   CHECK_ERROR(f.layer.backward_parameters(f.dY, f.cache, bad), ErrorId::shape, "dR is 3 x 4, expected 3 x 3");
-  CHECK_ERROR(AdaptedLinear<float>(f.W0.topRows(4), f.adapter, "k_proj"), ErrorId::shape, "W0 is 4 x 7, expected 9 x 7 (k_proj");
+  CHECK_ERROR(AdaptedLinear<float>(f.W0.topRows(4), f.adapter, "k_proj"), ErrorId::shape,
+              "W0 is 4 x 7, expected 9 x 7 (k_proj");
 }
 
 TEST_CASE("a layer cannot be made on an adapter that is about to die") {

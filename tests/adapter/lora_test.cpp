@@ -60,7 +60,7 @@ TEST_CASE("the gradients of plain LoRA are those of central differences") {
   for (Index j = 0; j < Fixture::tokens; ++j)
     for (Index i = 0; i < Fixture::in; ++i) expected_dX(i, j) = f.difference(f.X(i, j));
   f.loss();
-  std::vector<double> gradient(f.numbers.size(), 1.0);  // added to
+  std::vector<double> gradient(f.numbers.size(), 1.0);                              // added to
   Matrix<double> dX = Matrix<double>::Constant(Fixture::in, Fixture::tokens, NAN);  // overwritten
   f.layer.backward(f.X, f.dY, f.cache, gradient, dX);
   for (std::size_t i = 0; i < gradient.size(); ++i) CHECK(gradient[i] - 1 == Approx(expected[i]).margin(1e-9));

@@ -8,7 +8,9 @@ using namespace lorasb::test;
 
 namespace {
 template <class W>
-concept Mergeable = requires(const LowRankAdapter<float>& adapter, W w) { merge(adapter, w); };
+concept Mergeable = requires(const LowRankAdapter<float>& adapter, W w) {
+  merge(adapter, w);
+};
 }  // namespace
 
 TEMPLATE_TEST_CASE("a merged weight gives what the adapted layer gives", "", float, double) {
@@ -24,7 +26,8 @@ TEMPLATE_TEST_CASE("a merged weight gives what the adapted layer gives", "", flo
   CHECK(relative_error(W * X, adapted) < Tolerance<S>::sum);
   CHECK(relative_error(W.template cast<double>() - W0.template cast<double>(), delta(adapter)) < Tolerance<S>::sum);
   unmerge(adapter, W);
-  CHECK((W - W0).cwiseAbs().maxCoeff() < Tolerance<S>::exact * (W0.cwiseAbs().maxCoeff() + delta(adapter).cwiseAbs().maxCoeff()));
+  CHECK((W - W0).cwiseAbs().maxCoeff() <
+        Tolerance<S>::exact * (W0.cwiseAbs().maxCoeff() + delta(adapter).cwiseAbs().maxCoeff()));
 }
 
 TEST_CASE("a narrow weight is merged into a wider output or not at all") {

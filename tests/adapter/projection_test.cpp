@@ -44,7 +44,8 @@ Eigen::MatrixXd projected(const LowRankAdapter<S>& adapter, const Eigen::MatrixX
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("with orthonormal factors and s = 1 an SGD step on R is the projection of the full SGD step", "", float, double) {
+TEMPLATE_TEST_CASE("with orthonormal factors and s = 1 an SGD step on R is the projection of the full SGD step", "", float,
+                   double) {
   using S = TestType;
   LowRankAdapter<S> adapter = random_adapter<S>(out, in, rank, 4);
   const Gradients<S> gradients(adapter);
@@ -54,7 +55,8 @@ TEMPLATE_TEST_CASE("with orthonormal factors and s = 1 an SGD step on R is the p
   CHECK(relative_error(delta(adapter) - before, -rate * projected(adapter, gradients.g)) < Tolerance<S>::chain);
 }
 
-TEMPLATE_TEST_CASE("for any scale and any factors of full rank the corrected gradient takes that same step", "", float, double) {
+TEMPLATE_TEST_CASE("for any scale and any factors of full rank the corrected gradient takes that same step", "", float,
+                   double) {
   using S = TestType;
   for (const double scale : {1.0, 0.25, -3.0}) {
     LowRankAdapter<S> adapter = random_adapter<S>(out, in, rank, 5, scale, false);

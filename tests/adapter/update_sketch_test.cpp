@@ -88,8 +88,10 @@ TEST_CASE("a sketch refuses what it cannot do") {
   sketch.add(Matrix<float>::Zero(12, 1), Matrix<float>::Ones(10, 1), 1);
   CHECK_ERROR(initialize(sketch, sgd), ErrorId::zero_update, "every gradient of \"out\"");
   CHECK_ERROR(initialize(sketch, {.rank = 2}), ErrorId::value, "sign(G) is not linear in G");
-  CHECK_ERROR(initialize(sketch, {.rank = 5, .rule = FirstStep::sgd}), ErrorId::rank, "at most the range_columns of the sketch, 4");
-  CHECK_ERROR(sketch.add(UpdateSketch<float>(12, 10, {.rank = 2, .range_columns = 4, .seed = 1})), ErrorId::value, "another shape");
+  CHECK_ERROR(initialize(sketch, {.rank = 5, .rule = FirstStep::sgd}), ErrorId::rank,
+              "at most the range_columns of the sketch, 4");
+  CHECK_ERROR(sketch.add(UpdateSketch<float>(12, 10, {.rank = 2, .range_columns = 4, .seed = 1})), ErrorId::value,
+              "another shape");
   CHECK_ERROR(UpdateSketch<float>(12, 10, {.rank = 11}), ErrorId::rank, "rank is 11, expected 1 to min(out, in) = 10");
   CHECK_ERROR(UpdateSketch<float>(12, 10, {.rank = 2, .range_columns = 4, .corange_rows = 8}), ErrorId::value,
               "corange_rows is 8, expected at least 2 range_columns + 1 = 9");

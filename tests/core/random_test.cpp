@@ -48,7 +48,7 @@ TEST_CASE("normal numbers have the moments of a normal distribution") {
     squares += z * z;
     fourth += z * z * z * z;
   }
-  CHECK(std::abs(sum / n) < 5 / std::sqrt(n));                    // five standard errors
+  CHECK(std::abs(sum / n) < 5 / std::sqrt(n));  // five standard errors
   CHECK(std::abs(squares / n - 1) < 5 * std::sqrt(2.0 / n));
   CHECK(std::abs(fourth / n - 3) < 5 * std::sqrt(96.0 / n));
 }

@@ -1,6 +1,7 @@
 #include "lorasb/io/safetensors_header.hpp"
 
 #include <algorithm>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -200,44 +201,26 @@ std::vector<std::string> seeds() {
       test::safetensors_text(R"({"__metadata__":{"format":"pt","k":"\u00e9\n"}}  )"),
       test::safetensors_text(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", std::string(24, 'x')),
       test::safetensors_text(
-          R"({"__metadata__":{"a":"b"},"w":{"dtype":"F16","shape":[2],"data_offsets":[8,12]},"s":{"dtype":"F64","shape":[],)"
-          R"("data_offsets":[0,8]},"e":{"dtype":"BF16","shape":[0,7],"data_offsets":[12,12]},"i":{"dtype":"I64","shape":[1,1,1],)"
-          R"("data_offsets":[12,20]}}    )",
+          R"({"__metadata__":{"a":"b"},"w":{"dtype":"F16","shape":[2],"data_offsets":[8,12]},)"
+          R"("s":{"dtype":"F64","shape":[],"data_offsets":[0,8]},"e":{"dtype":"BF16","shape":[0,7],"data_offsets":[12,12]},)"
+          R"("i":{"dtype":"I64","shape":[1,1,1],"data_offsets":[12,20]}}    )",
           std::string(20, '\0')),
   };
 }
 
+/// What a hostile header might say.
+std::vector<std::string> fragments() {
+  std::istringstream words(
+      R"(0 1 -1 18446744073709551615 18446744073709551616 9223372036854775807 4611686018427387904 1e308 null [ ]
+    { } , : " \u0000 \ud800 "shape" "dtype" "data_offsets":[0,0] "F32" "F64" "BOOL" [0,1] [1,1] //
+    "a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},)");
+  std::vector<std::string> all{" ", "\xff"};
+  for (std::string word; words >> word;) all.push_back(word);
+  return all;
+}
+
 std::string mutated(std::string text, const std::vector<std::string>& all, Random& random) {
-  static const std::vector<std::string> pieces{"0",
-                                               "1",
-                                               "-1",
-                                               "18446744073709551615",
-                                               "18446744073709551616",
-                                               "9223372036854775807",
-                                               "4611686018427387904",
-                                               "1e308",
-                                               "null",
-                                               "[",
-                                               "]",
-                                               "{",
-                                               "}",
-                                               ",",
-                                               ":",
-                                               "\"",
-                                               "\\u0000",
-                                               "\\ud800",
-                                               "\"shape\"",
-                                               "\"dtype\"",
-                                               "\"data_offsets\":[0,0]",
-                                               "\"F32\"",
-                                               "\"F64\"",
-                                               "\"BOOL\"",
-                                               "\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},",
-                                               "[0,1]",
-                                               "[1,1]",
-                                               " ",
-                                               "\xff",
-                                               "//"};
+  static const std::vector<std::string> pieces = fragments();
   const std::uint64_t times = 1 + random.below(4);
   for (std::uint64_t i = 0; i < times; ++i) {
     const auto place = [&] { return static_cast<std::size_t>(random.below(text.size() + 1)); };
@@ -269,8 +252,10 @@ std::string mutated(std::string text, const std::vector<std::string>& all, Rando
       case 6:
         text.append(all[random.below(all.size())].substr(at % 8));
         break;
-      default:
-        text.insert(at, text.substr(place(), random.below(40)));
+      default: {
+        const std::size_t from = place();
+        text.insert(at, text.substr(from, random.below(40)));
+      }
     }
     if (text.size() >= 8 && random.below(3) != 0) {  // the length fits again, so that the JSON is reached
       const std::size_t close = text.rfind('}');

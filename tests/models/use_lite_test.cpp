@@ -17,7 +17,8 @@ TEST_CASE("the encoder gives the embeddings that its package gives") {
   const examples::UseLite model = examples::read_use_lite(model_folder());
   CHECK(model.weights.layout().size() == 6975744);
   Layers<float> layers;
-  for (const Module<float>& module : examples::adapted_modules(model)) layers.push_back(std::make_unique<nn::Linear<float>>(module.W0));
+  for (const Module<float>& module : examples::adapted_modules(model))
+    layers.push_back(std::make_unique<nn::Linear<float>>(module.W0));
   const models::SentenceEncoder<float> encoder(model.config, model.weights, model.inverse_timescales, layers);
   const nlohmann::json golden = nlohmann::json::parse(std::ifstream(LORASB_TEST_DIR "/golden/embeddings.json"));
 

@@ -15,16 +15,6 @@ TEST_CASE("AdamW's decay shrinks the values whatever the gradient") {
   CHECK(values[0] == 6);  // (1 - 0.5 * 0.5) 8
 }
 
-TEMPLATE_TEST_CASE("AdamW moves a number the same wherever it stands in the buffer", "", float, double) {
-  using S = TestType;
-  const std::size_t n = 2500;  // ends inside a block and inside a register
-  AdamW<S> optimizer(static_cast<Index>(n));
-  std::vector<S> values(n, S(0.3));
-  const std::vector<S> gradients(n, S(0.7));
-  for (int t = 0; t < 3; ++t) optimizer.step(values, gradients, 0.01);
-  for (const S x : values) CHECK(static_cast<double>(x) == Approx(values[0]).epsilon(test::Tolerance<S>::exact));
-}
-
 TEST_CASE("AdamW refuses options that mean nothing") {
   CHECK_ERROR(AdamW<float>(1, {.beta1 = 1}), ErrorId::value, "beta1 is 1");
   CHECK_ERROR(AdamW<float>(1, {.beta1 = -0.5}), ErrorId::value, "beta1 is -0.5");

@@ -80,6 +80,28 @@ TEMPLATE_TEST_CASE("An optimizer with restored state and steps continues with th
   }
 }
 
+TEMPLATE_TEST_CASE("A step has the same bits wherever the buffers lie and wherever a number stands in them", "", float,
+                   double) {
+  using S = TestType;
+  const std::size_t n = 300;  // ends inside a block
+  for (const std::string& name : names)
+    for (const std::size_t shift : {1, 3, 8, 15}) {
+      INFO(name << ", shift " << shift);
+      const auto one = make<S>(name, static_cast<Index>(n)), other = make<S>(name, static_cast<Index>(n + shift));
+      const Vector<S> start = test::random_matrix<Matrix<S>>(n, 1, 5);
+      std::vector<S> values(start.begin(), start.end()), shifted(shift, S(1));
+      shifted.insert(shifted.end(), start.begin(), start.end());
+      for (std::uint64_t t = 0; t < 3; ++t) {
+        const Vector<S> g = test::random_matrix<Matrix<S>>(n, 1, 6, t);
+        std::vector<S> gradients(g.begin(), g.end()), shifted_gradients(shift + 7, S(2));
+        shifted_gradients.insert(shifted_gradients.end(), g.begin(), g.end());
+        one->step(values, gradients, 0.01);
+        other->step(shifted, std::span<const S>(shifted_gradients).subspan(7), 0.01);
+      }
+      CHECK(std::ranges::equal(values, std::span(shifted).subspan(shift)));
+    }
+}
+
 TEST_CASE("The state of an optimizer is known by name and starts at zero") {
   const AdamW<float> adamw(3);
   CHECK(adamw.size() == 3);

@@ -22,11 +22,10 @@ Matrix<S> least_squares(ConstMatrixView<S> M, ConstMatrixView<std::type_identity
   const double largest = svd.singular_values.size() == 0 ? 0 : static_cast<double>(svd.singular_values(0));
   const double negligible =
       largest * static_cast<double>(std::max(M.rows(), M.cols())) * static_cast<double>(std::numeric_limits<S>::epsilon());
-  for (Index i = 0; i < Y.rows(); ++i) {
-    if (static_cast<double>(svd.singular_values(i)) > negligible) {
-      Y.row(i) /= svd.singular_values(i);
-    } else {
-      Y.row(i).setZero();
+  for (Index j = 0; j < Y.cols(); ++j) {
+    for (Index i = 0; i < Y.rows(); ++i) {
+      const S sigma = svd.singular_values(i);
+      Y(i, j) = static_cast<double>(sigma) > negligible ? Y(i, j) / sigma : S(0);
     }
   }
   Matrix<S> X(M.cols(), C.cols());

@@ -38,9 +38,9 @@ void project_out(ConstMatrixView<S> Q, MatrixView<S> P) {
 
 /// Makes the unit vector in column j of Y orthogonal to the columns before it, to rounding, and a unit vector again; those
 /// before column `from` have been projected out of it already. Returns how much of it was left: at rounding level when it
-/// depends on the columns before it, and then what stands there is noise. A pass that leaves less than half of the vector
-/// magnifies the rounding of the passes before it, so another one follows (Daniel, Gragg, Kaufman, Stewart, Math. Comp. 30
-/// (1976) 772-795).
+/// depends on the columns before it, and then what stands there is noise.
+/// A pass that leaves less than half of the vector magnifies the rounding of the passes before it, so another one follows
+/// (Daniel, Gragg, Kaufman, Stewart, Math. Comp. 30 (1976) 772-795).
 template <Real S>
 double orthogonalize_column(MatrixView<S> Y, Index from, Index j, double negligible) {
   const MatrixView<S> v = Y.middleCols(j, 1);
@@ -49,7 +49,7 @@ double orthogonalize_column(MatrixView<S> Y, Index from, Index j, double negligi
     project_out<S>(Y.middleCols(from, j - from), v);
     const double left = normalize(v);
     kept *= left;
-    if (kept <= negligible || (left >= 0.5 && pass > 0)) return kept;
+    if (!(kept > negligible) || (left >= 0.5 && pass > 0)) return kept;
     if (left < 0.5) from = 0;
   }
 }
@@ -67,10 +67,12 @@ void replace_column(MatrixView<S> Y, Index j, std::uint64_t seed, double negligi
 }  // namespace detail
 
 /// Overwrites Y (m x k, k <= m) with an orthonormal basis Q of its columns: max |QᵀQ - I| is a few roundings, whatever Y is.
-/// Columns before `first` must be orthonormal already and stay as they are. Column j of Q lies in the span of columns 0 to j of
-/// Y, so R = Qᵀ Y, with Y as it was, is the upper triangular factor of Y = Q R. Columns need not be of similar size, as each is
-/// compared with itself: one whose part outside the span of the earlier columns is below 100 epsilon of its length (zero, or a
-/// combination of them up to rounding) is replaced by a random direction orthogonal to the others, drawn from (seed, j).
+/// Columns before `first` must be orthonormal already and stay as they are.
+/// Column j of Q lies in the span of columns 0 to j of Y, so R = Qᵀ Y, with Y as it was, is the upper triangle of Y = Q R.
+///
+/// Columns need not be of similar size, as each is compared with itself: one whose part outside the span of the earlier
+/// columns is below 100 epsilon of its length (zero, or a combination of them up to rounding) is replaced by a random
+/// direction orthogonal to the others, drawn from (seed, j).
 /// Returns how many of the columns from `first` on were independent, that is, not replaced.
 /// Throws ErrorId::shape when k > m, ErrorId::value for `first` outside 0..k, ErrorId::not_finite for NaN or infinity.
 ///

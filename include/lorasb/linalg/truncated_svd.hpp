@@ -113,7 +113,7 @@ TruncatedSvd<S> project_and_truncate(const Op& W, const TruncatedSvdOptions& opt
   svd.singular_values = small.singular_values.head(options.rank);
   svd.U.resize(W.rows(), options.rank);
   multiply_transposed<S>(transposed<S>(basis.K), small.V.leftCols(options.rank), svd.U);
-  svd.V.resize(W.cols(), options.rank);
+  svd.V.resize(W.cols(), options.rank);  // Wᵀ U at first
   multiply_transposed<S>(transposed<S>(basis.Z), small.V.leftCols(options.rank), svd.V);
   const Matrix<S> WtU = svd.V;
   orthonormalize<S>(svd.U, options.seed);  // to rounding of the scalar: the products above added theirs
@@ -136,8 +136,9 @@ TruncatedSvd<S> project_and_truncate(const Op& W, const TruncatedSvdOptions& opt
 /// Block Krylov: Musco, Musco, NeurIPS 2015 (arXiv 1504.05477), Algorithm 2. Subspace: Halko, Martinsson, Tropp,
 /// SIAM Review 53 (2011) 217-288, Algorithms 4.4 and 5.1. The basis stands on the smaller side of W and has
 /// w = (rank + oversampling)(steps + 1) columns (`subspace`: rank + oversampling). Where that reaches min(m, n), it is the
-/// whole space, and the result the whole SVD cut at r. Time: 2 (steps + 1) products of W with rank + oversampling columns, and
-/// about 8 (m + n) w² + 50 w³ operations. Memory: (min(m, n) + 2 max(m, n)) w numbers.
+/// whole space, and the result the whole SVD cut at r.
+/// Time: 2 (steps + 1) products of W with rank + oversampling columns, and about 8 (m + n) w² + 50 w³ operations.
+/// Memory: (min(m, n) + 2 max(m, n)) w numbers, and 5 w² doubles.
 ///
 /// The same seed gives the same result. U and V are orthonormal whatever W is; where singular values are zero, their columns
 /// are arbitrary. For m <= n, Wᵀ U = V diag(singular_values) to rounding, otherwise W V = U diag(singular_values).

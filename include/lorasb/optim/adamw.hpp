@@ -58,7 +58,7 @@ class AdamW final : public Optimizer<S> {
     Eigen::Map<Vector<S>> all_w = as_vector(values);
     Eigen::Map<Vector<S>> all_m = as_vector(this->state().flat("first_moment"));
     Eigen::Map<Vector<S>> all_v = as_vector(this->state().flat("second_moment"));
-    optim::detail::Block<S> w, g, m, v;
+    detail::Block<S> w = detail::Block<S>::Zero(), g = w, m = w, v = w;  // beyond the last number they stay unseen
     for (Index begin = 0; begin < this->size(); begin += w.size()) {
       const Index count = std::min(w.size(), this->size() - begin);
       w.head(count) = all_w.segment(begin, count);

@@ -14,18 +14,14 @@ namespace detail {
 
 /// Numbers that an optimizer copies out of its buffers, changes together and copies back. A block has one size and alignment,
 /// so every number takes the same instructions: its bits do not depend on its place in a buffer or on the buffer's address.
-/// Blocks begin as zeros and end partly stale, which nobody sees.
 template <Real S>
-struct Block : Eigen::Array<S, 256, 1> {
-  using Base = Eigen::Array<S, 256, 1>;
-  Block() : Base(Base::Zero()) {}
-  using Base::operator=;
-};
+using Block = Eigen::Array<S, 256, 1>;
 
 }  // namespace detail
 
 /// Moves n numbers against their gradient. Everything that it remembers from step to step is state(), n numbers for each
-/// name, and steps(): whoever restores both continues with the same bits.
+/// name, and steps(): whoever restores both continues with the same bits, in the same program (another compiler may fuse other
+/// products and sums).
 template <Real S>
 class Optimizer {
  public:

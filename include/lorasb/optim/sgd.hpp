@@ -53,7 +53,7 @@ class Sgd final : public Optimizer<S> {
     const S momentum = static_cast<S>(options_.momentum), fresh = static_cast<S>(1 - options_.dampening);
     const Eigen::Map<const Vector<S>> all_g = as_vector(gradients);
     Eigen::Map<Vector<S>> all_w = as_vector(values), all_v = as_vector(this->state().flat());  // no v when momentum is 0
-    optim::detail::Block<S> w, d, v;
+    detail::Block<S> w = detail::Block<S>::Zero(), d = w, v = w;  // beyond the last number they stay unseen
     for (Index begin = 0; begin < this->size(); begin += w.size()) {
       const Index count = std::min(w.size(), this->size() - begin);
       w.head(count) = all_w.segment(begin, count);
@@ -61,9 +61,15 @@ class Sgd final : public Optimizer<S> {
       d += decay * w;
       if (options_.momentum > 0) {
         v.head(count) = all_v.segment(begin, count);
-        v = this->steps() == 1 ? d : (momentum * v + fresh * d).eval();
+        if (this->steps() == 1)
+          v = d;
+        else
+          v = momentum * v + fresh * d;
         all_v.segment(begin, count) = v.head(count);
-        d = options_.nesterov ? (d + momentum * v).eval() : v;
+        if (options_.nesterov)
+          d += momentum * v;
+        else
+          d = v;
       }
       w -= rate * d;
       all_w.segment(begin, count) = w.head(count);

@@ -4,6 +4,7 @@ Activations are [tokens, features] as torch has them, which is the same memory a
 Y is followed by a random dY; gradients are those of sum(dY * Y).
 
 Made with torch 1.13.0 and numpy 1.24.2 (Debian 12: python3-torch, python3-numpy). Run: /usr/bin/python3 layers.py
+The last bits of products depend on the BLAS behind torch.
 """
 import json
 import math

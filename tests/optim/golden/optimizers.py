@@ -128,5 +128,3 @@ optimizers(tensors)
 schedules(tensors)
 clipping(tensors)
 write_safetensors(pathlib.Path(__file__).with_suffix(".safetensors"), tensors)
-for key in ("torch.linear", "torch.cosine", "torch.warm_constant", "torch.warm_linear", "torch.warm_cosine", "transformers.linear"):
-    print(key, tensors[key])

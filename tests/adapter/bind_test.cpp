@@ -1,0 +1,52 @@
+#include "lorasb/adapter/bind.hpp"
+
+#include "random_adapter.hpp"
+
+using namespace lorasb;
+using namespace lorasb::test;
+
+TEST_CASE("layers read their cores from one flat buffer, in the order of the modules") {
+  const Weight<float> Wq = random_matrix<Weight<float>>(6, 5, 1);
+  const Weight<float> Wk = random_matrix<Weight<float>>(4, 5, 2);
+  const std::vector<Module<float>> modules{{"q", Wq}, {"k", Wk}};
+  AdapterSet<float> adapters;
+  adapters.add("q", random_adapter<float>(6, 5, 2, 3));
+  adapters.add("k", random_adapter<float>(4, 5, 3, 4));
+  ParameterLayout layout;
+  append_cores(adapters, layout);
+  CHECK(layout.size() == 4 + 9);
+  Parameters<float> values(layout);
+  store_cores(adapters, values);
+  const Layers<float> layers = bind_cores(modules, adapters, std::as_const(values));
+  REQUIRE(layers.size() == 2);
+  const Matrix<float> X = random_matrix<Matrix<float>>(5, 3, 5);
+  Matrix<float> Y(4, 3);
+  LinearCache<float> cache;
+  values["k.R"] *= 2;
+  layers[1]->forward(X, Y, cache);
+  const Eigen::MatrixXd W = Wk.cast<double>() + 2 * delta(adapters.at("k"));
+  CHECK(relative_error(Y, W * X.cast<double>()) < Tolerance<float>::sum);
+  load_cores(values, adapters);
+  CHECK(adapters.at("k").R == values["k.R"]);
+
+  CHECK_ERROR(bind_cores<float>({{"q", Wq}}, adapters, values), ErrorId::unknown_name, "2 adapters for 1 modules");
+  CHECK_ERROR(bind_cores<float>({{"q", Wq}, {"v", Wk}}, adapters, values), ErrorId::unknown_name, "no module \"v\"");
+}
+
+TEST_CASE("plain LoRA's factors stand one after the other in the buffer") {
+  const Weight<double> W0 = random_matrix<Weight<double>>(6, 5, 1);
+  ParameterLayout layout;
+  append_lora("v", 6, 5, 2, layout);
+  Parameters<double> values(layout);
+  values["v.B"] = random_matrix<Weight<double>>(6, 2, 2);
+  values["v.A"] = random_matrix<Weight<double>>(2, 5, 3);
+  const Layers<double> layers = bind_lora<double>({{"v", W0}}, 0.5, values);
+  CHECK(layers[0]->trainable() == layout.size());
+  const Matrix<double> X = random_matrix<Matrix<double>>(5, 3, 5);
+  Matrix<double> Y(6, 3);
+  LinearCache<double> cache;
+  layers[0]->forward(X, Y, cache);
+  const Weight<double> B = values["v.B"];
+  const Weight<double> A = values["v.A"];
+  CHECK(relative_error(Y, (W0 + 0.5 * B * A) * X) < Tolerance<double>::sum);
+}

@@ -1,0 +1,17 @@
+# Every ErrorId has a heading in docs/errors.md, and every heading an ErrorId.
+#   cmake -DSOURCE_DIR=... -P errors_page.cmake
+cmake_minimum_required(VERSION 3.25)
+file(STRINGS ${SOURCE_DIR}/include/lorasb/core/error.hpp lines REGEX "^  [a-z_]+ = [0-9]+,")
+set(ids)
+foreach(line IN LISTS lines)
+  string(REGEX MATCH "([a-z_]+) = ([0-9]+)" _ "${line}")
+  list(APPEND ids "## lorasb.${CMAKE_MATCH_2} ${CMAKE_MATCH_1}")
+endforeach()
+file(STRINGS ${SOURCE_DIR}/docs/errors.md headings REGEX "^## lorasb\\.")
+list(LENGTH ids count)
+list(SORT ids)
+list(SORT headings)
+if(count LESS 10 OR NOT ids STREQUAL headings)
+  message(FATAL_ERROR "docs/errors.md and ErrorId differ:\n  code: ${ids}\n  page: ${headings}")
+endif()
+message(STATUS "${count} error ids have their headings")

@@ -1,0 +1,95 @@
+#include "lorasb/train/step.hpp"
+
+#include <limits>
+
+#include "lorasb/optim/sgd.hpp"
+#include "support.hpp"
+
+using namespace lorasb;
+using namespace lorasb::train;
+using namespace lorasb::test;
+
+namespace {
+
+/// Example i pulls each number w_k towards target(i, k) with loss (w_k - target)² / 2.
+template <Real S>
+struct Problem {
+  Matrix<S> targets = random_matrix<Matrix<S>>(7, 13, 1);
+  std::vector<S> values = std::vector<S>(7, S(0.25));
+
+  PassResult pass(Index first, Index count, std::span<S> gradient) const {
+    PassResult result;
+    for (Index i = first; i < first + count; ++i)
+      for (Index k = 0; k < 7; ++k) {
+        const S error = values[std::size_t(k)] - targets(k, i);
+        gradient[std::size_t(k)] += error;
+        result.loss += 0.5 * double(error) * double(error);
+        result.correct += error > 0;
+      }
+    return result;
+  }
+  StepResult run(Index examples, Index parts, int threads, double max_norm = 0) {
+    optim::Sgd<S> sgd(7, {});
+    Step<S> step(7, parts, threads);
+    return step.run(
+        examples, [&](Index, Index first, Index count, std::span<S> g) { return pass(first, count, g); }, values, sgd, 0.1,
+        max_norm);
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a step moves against the gradient of the mean loss", "", float, double) {
+  using S = TestType;
+  for (const Index parts : {1, 4, 20}) {  // more parts than examples too
+    Problem<S> problem;
+    const StepResult result = problem.run(13, parts, 2);
+    const Vector<S> gradient = Vector<S>::Constant(7, S(0.25)) - problem.targets.rowwise().mean();
+    for (Index k = 0; k < 7; ++k)
+      CHECK(problem.values[std::size_t(k)] == Approx(0.25 - 0.1 * double(gradient(k))).margin(Tolerance<S>::sum));
+    CHECK(result.gradient_norm == Approx(double(gradient.norm())).epsilon(Tolerance<S>::sum));
+    CHECK(result.mean_loss == Approx(0.5 * (problem.targets.array() - S(0.25)).square().sum() / 13).epsilon(Tolerance<S>::sum));
+  }
+}
+
+TEST_CASE("the number of threads changes no bit, and a second step starts from a gradient of zero") {
+  Problem<float> one;
+  Problem<float> many;
+  for (int i = 0; i < 3; ++i) {
+    one.run(13, 4, 1);
+    many.run(13, 4, 3);
+  }
+  CHECK(one.values == many.values);
+
+  Problem<float> twice;
+  optim::Sgd<float> sgd(7, {});
+  Step<float> step(7, 4, 2);
+  for (int i = 0; i < 3; ++i)
+    step.run(
+        13, [&](Index, Index first, Index count, std::span<float> g) { return twice.pass(first, count, g); }, twice.values, sgd,
+        0.1, 0);
+  CHECK(twice.values == one.values);
+}
+
+TEST_CASE("the gradient is clipped to its norm") {
+  Problem<double> problem;
+  const std::vector<double> before = problem.values;
+  const StepResult result = problem.run(13, 2, 1, 0.5);
+  CHECK(result.gradient_norm > 0.5);
+  double moved = 0;
+  for (std::size_t k = 0; k < 7; ++k) moved += std::pow(problem.values[k] - before[k], 2);
+  CHECK(std::sqrt(moved) == Approx(0.05));
+}
+
+TEST_CASE("a loss or gradient that is not finite is a status and changes nothing") {
+  Problem<float> problem;
+  const std::vector<float> before = problem.values;
+  problem.targets(3, 5) = std::numeric_limits<float>::quiet_NaN();
+  CHECK(problem.run(13, 4, 2).status == StepStatus::not_finite);
+  CHECK(problem.values == before);
+  problem.targets(3, 5) = std::numeric_limits<float>::infinity();
+  CHECK(problem.run(13, 4, 2, 1).status == StepStatus::not_finite);
+  CHECK(problem.values == before);
+  CHECK_ERROR(problem.run(0, 4, 2), ErrorId::value, "the batch has 0 examples");
+  CHECK_ERROR(problem.run(3, 0, 2), ErrorId::value, "parts is 0");
+}
