@@ -57,11 +57,11 @@ class ParameterLayout {
 template <Real S>
 class Parameters {
  public:
-  explicit Parameters(ParameterLayout layout) : layout_(std::move(layout)), flat_(static_cast<std::size_t>(layout_.size())) {}
+  explicit Parameters(ParameterLayout layout) : layout_(std::move(layout)), flat_(Vector<S>::Zero(layout_.size())) {}
 
   const ParameterLayout& layout() const { return layout_; }
-  std::span<S> flat() { return flat_; }
-  std::span<const S> flat() const { return flat_; }
+  std::span<S> flat() { return lorasb::flat(flat_); }
+  std::span<const S> flat() const { return lorasb::flat(flat_); }
 
   /// The numbers of one tensor. Throws ErrorId::unknown_name.
   std::span<S> flat(std::string_view name) { return slice(flat(), layout_.at(name)); }
@@ -78,7 +78,7 @@ class Parameters {
   }
 
   ParameterLayout layout_;
-  std::vector<S> flat_;
+  Vector<S> flat_;  // aligned as Eigen aligns: sums over it have the same bits wherever it lies
 };
 
 }  // namespace lorasb

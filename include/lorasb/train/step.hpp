@@ -43,15 +43,15 @@ class Step {
   Step(Index size, Index parts, int threads) : threads_(threads) {
     require(parts >= 1 && threads >= 1, ErrorId::value, "Step: parts is ", parts, " and threads is ", threads,
             ", expected at least 1");
-    gradients_.assign(static_cast<std::size_t>(parts), std::vector<S>(static_cast<std::size_t>(size)));
+    gradients_.assign(static_cast<std::size_t>(parts), Vector<S>::Zero(size));
   }
 
   /// The gradient of the mean loss over `examples` examples, clipped to `max_norm` (0: not at all), moves `values`.
   StepResult run(Index examples, const Pass& pass, std::span<S> values, optim::Optimizer<S>& optimizer, double learning_rate,
                  double max_norm) {
     StepResult result = accumulate(examples, pass);
-    const std::span<S> gradient = gradients_.front();
-    as_vector(gradient) /= S(examples);
+    gradients_.front() /= S(examples);
+    const std::span<S> gradient = flat(gradients_.front());
     result.gradient_norm =
         optim::clip_global_norm<S>(gradient, max_norm > 0 ? max_norm : std::numeric_limits<double>::infinity());
     if (!std::isfinite(result.mean_loss) || !std::isfinite(result.gradient_norm)) {
@@ -72,22 +72,22 @@ class Step {
     parallel_for(parts(), threads_, [&](Index part) {
       const Index first = part * examples / parts();
       const Index count = (part + 1) * examples / parts() - first;
-      std::vector<S>& gradient = gradients_[static_cast<std::size_t>(part)];
-      std::fill(gradient.begin(), gradient.end(), S(0));
-      if (count > 0) found[static_cast<std::size_t>(part)] = pass(part, first, count, gradient);
+      Vector<S>& gradient = gradients_[static_cast<std::size_t>(part)];
+      gradient.setZero();
+      if (count > 0) found[static_cast<std::size_t>(part)] = pass(part, first, count, flat(gradient));
     });
     StepResult result;
     for (std::size_t part = 0; part < found.size(); ++part) {
       result.mean_loss += found[part].loss;
       result.correct += found[part].correct;
-      if (part > 0) as_vector(std::span<S>(gradients_.front())) += as_vector(std::span<const S>(gradients_[part]));
+      if (part > 0) gradients_.front() += gradients_[part];
     }
     result.mean_loss /= double(examples);
     return result;
   }
 
   int threads_;
-  std::vector<std::vector<S>> gradients_;
+  std::vector<Vector<S>> gradients_;  // by part
 };
 
 }  // namespace lorasb::train
