@@ -21,7 +21,7 @@ std::vector<float> noise(std::size_t count, unsigned state) {
 }
 
 /// y[t][o] = sum_i w[o][i] x[t][i]
-std::vector<float> apply(const std::vector<float>& w, const std::vector<float>& x) {
+std::vector<float> times(const std::vector<float>& w, const std::vector<float>& x) {
   std::vector<float> y(tokens * out);
   for (long t = 0; t < tokens; ++t)
     for (long o = 0; o < out; ++o)
@@ -45,8 +45,8 @@ int main() {
   const std::vector<float> weight = noise(out * in, 1), x = noise(tokens * in, 2), shift = noise(out * in, 3);
   std::vector<float> wanted = weight;
   for (std::size_t k = 0; k < wanted.size(); ++k) wanted[k] += 0.5f * shift[k % (3 * in)];  // a change of low rank
-  const std::vector<float> target = apply(wanted, x);
-  std::vector<float> y = apply(weight, x), dy(y.size()), dx(x.size());
+  const std::vector<float> target = times(wanted, x);
+  std::vector<float> y = times(weight, x), dy(y.size()), dx(x.size());
   loss_and_gradient(y, target, dy);
 
   // lorasb: the first step from one backward pass of the trainer, then an adapter. {pointer, rows, columns} are views.

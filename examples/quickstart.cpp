@@ -15,7 +15,7 @@ int main() {
   Weight<float> W0 = Weight<float>::NullaryExpr(64, 48, normal);  // a pretrained layer, out x in
   const Weight<float> change = 0.1f * Weight<float>::NullaryExpr(64, 4, normal) * Weight<float>::NullaryExpr(4, 48, normal);
   const Matrix<float> X = Matrix<float>::NullaryExpr(48, 2048, normal);  // a column for each example
-  const Matrix<float> target = (W0 + change) * X;                       // what the layer should learn to give
+  const Matrix<float> target = (W0 + change) * X;                        // what the layer should learn to give
 
   UpdateEstimate<float> estimate(64, 48);
   estimate.add((W0 * X - target).eval(), X, 2048);  // dL/dY of the summed loss ‖Y - target‖² / 2

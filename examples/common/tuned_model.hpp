@@ -65,7 +65,7 @@ inline void bind_layers(TunedModel& model, const UseLite& base) {
 inline TunedModel tune_cores(Method method, const UseLite& base, const Parameters<float>& head, AdapterSet<float> adapters) {
   TunedModel model{.method = method, .adapters = std::move(adapters), .values = {}, .layers = {}};
   ParameterLayout layout;
-  append_cores(model.adapters, layout);
+  append_cores(adapted_modules(base), model.adapters, layout);
   detail::start_values(model, head, std::move(layout));
   store_cores(model.adapters, *model.values);
   detail::bind_layers(model, base);
@@ -79,9 +79,10 @@ inline TunedModel tune_lora(const UseLite& base, const Parameters<float>& head, 
   ParameterLayout layout;
   for (const Module<float>& m : modules) append_lora(m.name, m.W0.rows(), m.W0.cols(), rank, layout);
   detail::start_values(model, head, std::move(layout));
+  std::uint64_t place = 0;
   for (const Module<float>& m : modules) {
-    const LoraAdapter<float> lora =
-        initialize_lora<float>(m.W0.rows(), m.W0.cols(), {.rank = rank, .alpha = double(rank), .seed = seed++});
+    const LoraAdapter<float> lora = initialize_lora<float>(
+        m.W0.rows(), m.W0.cols(), {.rank = rank, .alpha = double(rank), .seed = derive_seed(seed, place++)});
     (*model.values)[m.name + ".B"] = lora.B;
     (*model.values)[m.name + ".A"] = lora.A;
   }
@@ -109,8 +110,9 @@ inline TunedModel tune_head(const UseLite& base, const Parameters<float>& head) 
 /// LoRA-XS adapters of every module.
 inline AdapterSet<float> xs_adapters(const UseLite& base, Index rank, std::uint64_t seed) {
   AdapterSet<float> adapters;
+  std::uint64_t place = 0;
   for (const Module<float>& m : adapted_modules(base))
-    adapters.add(m.name, initialize_lora_xs<float>(m.W0, {.rank = rank, .seed = seed++}));
+    adapters.add(m.name, initialize_lora_xs<float>(m.W0, {.rank = rank, .seed = derive_seed(seed, place++)}));
   return adapters;
 }
 

@@ -44,11 +44,19 @@ inline double deviation(const std::vector<double>& x) {
   return x.size() > 1 ? std::sqrt(squares / double(x.size() - 1)) : 0;
 }
 
+/// Whether `file` holds the metrics of a run with just these options.
+inline bool finished(const std::filesystem::path& file, const FinetuneOptions& options) {
+  if (!std::filesystem::exists(file)) return false;
+  std::ifstream in(file);
+  const nlohmann::json m = nlohmann::json::parse(in, nullptr, false);
+  return m.is_object() && m.value("config", nlohmann::json()) == nlohmann::json(run_config(options));
+}
+
 /// Forks a child for the run and reads its metrics.json. With --resume a run that is done is only read. Throws ErrorId::data
 /// when the child fails; its own message is on stderr.
 inline nlohmann::json run_in_child(Task& task, const FinetuneOptions& options) {
   const std::filesystem::path file = options.out / "metrics.json";
-  if (!options.resume || !std::filesystem::exists(file)) {
+  if (!options.resume || !finished(file, options)) {
     std::fflush(nullptr);
     const pid_t child = fork();
     if (child == 0) {

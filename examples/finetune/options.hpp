@@ -20,7 +20,7 @@ struct FinetuneOptions {
   std::filesystem::path spam_package;  // of --data spam
   std::filesystem::path out = "lorasb-out";
   Method method = Method::lora_sb;
-  Index rank = 16;
+  Index rank = 24;
   Index epochs = 3;
   Index batch = 32;
   double learning_rate = 0;  // 0: the method's own default
@@ -51,13 +51,13 @@ inline double default_learning_rate(Method method, OptimizerKind optimizer) {
   if (optimizer == OptimizerKind::sgd) return method == Method::full ? 0.03 : 0.1;
   switch (method) {
     case Method::lora_sb:
-      return 3e-3;
+      return 1e-2;
     case Method::lora_xs:
-      return 3e-3;
+      return 1e-2;
     case Method::lora:
-      return 1e-3;
+      return 3e-3;
     case Method::full:
-      return 1e-4;
+      return 3e-4;
     case Method::head:
       break;
   }
@@ -89,6 +89,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   const std::map<std::string, OptimizerKind> optimizers{{"adamw", OptimizerKind::adamw}, {"sgd", OptimizerKind::sgd}};
 
   CLI::App app{"Fine-tunes a pretrained sentence encoder with LoRA-SB, and compares it with other methods."};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // the last word counts: scripts can add theirs
   app.add_option("--data", o.data, "wordnet, debian, spam, or tsv:TRAIN:TEST (lines: label<TAB>text)")->capture_default_str();
   app.add_option("--method", o.method, "lora-sb, lora, lora-xs, full or head")->transform(CLI::CheckedTransformer(methods));
   app.add_option("--rank", o.rank, "Rank of every adapter")->capture_default_str()->check(CLI::PositiveNumber);
@@ -137,6 +138,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   app.add_flag("--compare", o.compare, "Run head, LoRA-SB, LoRA-XS, LoRA and full fine-tuning with several seeds");
   app.add_option("--seeds", o.seeds, "Seeds of --compare")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--lora-ranks", o.lora_ranks, "Ranks of LoRA in --compare")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->capture_default_str()
       ->delimiter(',')
       ->check(CLI::PositiveNumber);

@@ -30,6 +30,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"rank", r.rank},
                       {"trainable", r.trainable},
                       {"trainable_head", r.trainable_head},
+                      {"config", detail::run_config(options)},
                       {"seed", r.seed},
                       {"learning_rate", r.learning_rate},
                       {"validation_accuracy", r.validation_accuracy},
@@ -53,10 +54,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
 }
 
 inline void write_json(const std::filesystem::path& path, const nlohmann::json& json) {
-  const std::string text = json.dump(1) + "\n";
-  io::AtomicFile file(path);
-  file.write(std::as_bytes(std::span(text)));
-  file.commit();
+  io::write_file(path, json.dump(1) + "\n");
 }
 
 namespace detail {

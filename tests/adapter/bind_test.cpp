@@ -10,11 +10,12 @@ TEST_CASE("layers read their cores from one flat buffer, in the order of the mod
   const Weight<float> Wk = random_matrix<Weight<float>>(4, 5, 2);
   const std::vector<Module<float>> modules{{"q", Wq}, {"k", Wk}};
   AdapterSet<float> adapters;
+  adapters.add("k", random_adapter<float>(4, 5, 3, 4));  // in another order than the modules
   adapters.add("q", random_adapter<float>(6, 5, 2, 3));
-  adapters.add("k", random_adapter<float>(4, 5, 3, 4));
   ParameterLayout layout;
-  append_cores(adapters, layout);
+  append_cores(modules, adapters, layout);
   CHECK(layout.size() == 4 + 9);
+  CHECK(layout.tensors().front().name == "q.R");
   Parameters<float> values(layout);
   store_cores(adapters, values);
   const Layers<float> layers = bind_cores(modules, adapters, std::as_const(values));
@@ -29,8 +30,9 @@ TEST_CASE("layers read their cores from one flat buffer, in the order of the mod
   load_cores(values, adapters);
   CHECK(adapters.at("k").R == values["k.R"]);
 
-  CHECK_ERROR(bind_cores<float>({{"q", Wq}}, adapters, values), ErrorId::unknown_name, "2 adapters for 1 modules");
-  CHECK_ERROR(bind_cores<float>({{"q", Wq}, {"v", Wk}}, adapters, values), ErrorId::unknown_name, "no module \"v\"");
+  ParameterLayout other;
+  CHECK_ERROR(append_cores<float>({{"q", Wq}}, adapters, other), ErrorId::unknown_name, "an adapter for \"k\"");
+  CHECK_ERROR(bind_cores<float>({{"q", Wq}, {"v", Wk}}, adapters, values), ErrorId::unknown_name, "\"v");
 }
 
 TEST_CASE("plain LoRA's factors stand one after the other in the buffer") {

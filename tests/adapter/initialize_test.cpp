@@ -91,7 +91,7 @@ TEST_CASE("refusals say what to change") {
   const UpdateEstimate<float> none(6, 5, "query");
   CHECK_ERROR(initialize(none, {}), ErrorId::no_examples, "\"query\" saw no example");
   UpdateEstimate<float> zero(6, 5, "query");
-  zero.add(Matrix<float>::Zero(6, 2), Matrix<float>::Ones(5, 2), 2);
+  zero.add(Matrix<float>::Zero(6, 2).eval(), Matrix<float>::Ones(5, 2).eval(), 2);
   CHECK_ERROR(initialize(zero, {.rank = 2}), ErrorId::zero_update, "every gradient of \"query\" over 2 examples is zero");
   const UpdateEstimate<float> good = estimate_of<float>(random_matrix<Weight<float>>(6, 5, 1));
   CHECK_ERROR(initialize(good, {.rank = 0}), ErrorId::rank, "0");

@@ -85,7 +85,7 @@ TEST_CASE("a sketch refuses what it cannot do") {
   UpdateSketch<float> sketch(12, 10, {.rank = 2, .range_columns = 4}, "out");
   const InitializeOptions sgd{.rank = 2, .rule = FirstStep::sgd};
   CHECK_ERROR(initialize(sketch, sgd), ErrorId::no_examples, "\"out\" saw no example");
-  sketch.add(Matrix<float>::Zero(12, 1), Matrix<float>::Ones(10, 1), 1);
+  sketch.add(Matrix<float>::Zero(12, 1).eval(), Matrix<float>::Ones(10, 1).eval(), 1);
   CHECK_ERROR(initialize(sketch, sgd), ErrorId::zero_update, "every gradient of \"out\"");
   CHECK_ERROR(initialize(sketch, {.rank = 2}), ErrorId::value, "sign(G) is not linear in G");
   CHECK_ERROR(initialize(sketch, {.rank = 5, .rule = FirstStep::sgd}), ErrorId::rank,
@@ -96,5 +96,5 @@ TEST_CASE("a sketch refuses what it cannot do") {
   CHECK_ERROR(UpdateSketch<float>(12, 10, {.rank = 2, .range_columns = 4, .corange_rows = 8}), ErrorId::value,
               "corange_rows is 8, expected at least 2 range_columns + 1 = 9");
   Matrix<float> dY = Matrix<float>::Constant(12, 1, std::numeric_limits<float>::infinity());
-  CHECK_ERROR(sketch.add(dY, Matrix<float>::Ones(10, 1), 1), ErrorId::not_finite, "dY of \"out\" holds inf");
+  CHECK_ERROR(sketch.add(dY, Matrix<float>::Ones(10, 1).eval(), 1), ErrorId::not_finite, "dY of \"out\" holds inf");
 }

@@ -32,14 +32,16 @@ class AdaptedLinear final : public LinearLayer<S> {
   AdaptedLinear(ConstWeightView<S> W0, const LowRankAdapter<S>& adapter, std::string name = "layer")
       : AdaptedLinear(W0, adapter, adapter.R, std::move(name)) {}
 
-  /// The same with R elsewhere, in a flat buffer of parameters or a client of its own; adapter.R is not used.
+  /// The same with R elsewhere, in a flat buffer of parameters or a client of its own; of adapter.R only the shape counts.
   AdaptedLinear(ConstWeightView<S> W0, const LowRankAdapter<S>& adapter, ConstWeightView<S> R, std::string name = "layer")
       : W0_(W0), B_(adapter.B), R_(R), A_(adapter.A), scale_(adapter.scale), name_(std::move(name)) {
     adapter.validate_shapes(name_);
     require_shape(R, adapter.rank(), adapter.rank(), "AdaptedLinear", "R", name_);
-    require_shape(W0, B_.rows(), A_.cols(), "AdaptedLinear", "W0", name_ + ": rows of B, columns of A");
+    require_shape(W0, B_.rows(), A_.cols(), "AdaptedLinear", "W0", name_, ": rows of B, columns of A");
   }
-  AdaptedLinear(ConstWeightView<S>, LowRankAdapter<S>&&, std::string = {}) = delete;  // the layer would outlive the adapter
+  // the layer would outlive the adapter
+  AdaptedLinear(ConstWeightView<S>, LowRankAdapter<S>&&, std::string = {}) = delete;
+  AdaptedLinear(ConstWeightView<S>, LowRankAdapter<S>&&, ConstWeightView<S>, std::string = {}) = delete;
 
   Index out_features() const override { return W0_.rows(); }
   Index in_features() const override { return W0_.cols(); }
@@ -48,8 +50,8 @@ class AdaptedLinear final : public LinearLayer<S> {
 
   /// Overwrites Y (out x tokens) and the cache.
   void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
-    require_rows(X, in_features(), "AdaptedLinear::forward", "X", in_features_note());
-    require_shape(Y, out_features(), X.cols(), "AdaptedLinear::forward", "Y", out_features_note());
+    require_rows(X, in_features(), "AdaptedLinear::forward", "X", "in_features of \"", name_, "\"");
+    require_shape(Y, out_features(), X.cols(), "AdaptedLinear::forward", "Y", "out_features of \"", name_, "\" x tokens");
     MatrixView<S> Z = cache.Z.reshape(rank(), X.cols());
     MatrixView<S> core = cache.scratch.reshape(rank(), X.cols());  // s R Z
     linalg::multiply<S>(A_, X, Z);
@@ -101,9 +103,6 @@ class AdaptedLinear final : public LinearLayer<S> {
   }
 
  private:
-  std::string in_features_note() const { return "in_features of \"" + name_ + "\""; }
-  std::string out_features_note() const { return "out_features of \"" + name_ + "\" x tokens"; }
-
   WeightView<S> as_core(std::span<S> dR) const {
     require(static_cast<Index>(dR.size()) == trainable(), ErrorId::shape, "AdaptedLinear::backward: gradient has ", dR.size(),
             " numbers, expected ", trainable(), " (rank² of \"", name_, "\")");
@@ -112,8 +111,8 @@ class AdaptedLinear final : public LinearLayer<S> {
 
   /// P = s Bᵀ dY, in the cache.
   ConstMatrixView<S> project(ConstMatrixView<S> dY, LinearCache<S>& cache, std::string_view where) const {
-    require_shape(dY, out_features(), cache.Z.cols(), where, "dY", "out_features x tokens of the last forward");
     require(cache.Z.rows() == rank(), ErrorId::shape, where, ": the cache holds no forward pass of \"", name_, "\"");
+    require_shape(dY, out_features(), cache.Z.cols(), where, "dY", "out_features x tokens of the last forward");
     MatrixView<S> P = cache.P.reshape(rank(), dY.cols());
     linalg::multiply_transposed<S>(B_, dY, P);
     P *= scale_;
@@ -121,7 +120,7 @@ class AdaptedLinear final : public LinearLayer<S> {
   }
 
   void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, LinearCache<S>& cache, MatrixView<S> dX) const {
-    require_shape(dX, in_features(), dY.cols(), "AdaptedLinear::backward_input", "dX", in_features_note());
+    require_shape(dX, in_features(), dY.cols(), "AdaptedLinear::backward_input", "dX", "in_features of \"", name_, "\"");
     MatrixView<S> RtP = cache.scratch.reshape(rank(), dY.cols());
     RtP.noalias() = R_.transpose() * P;
     linalg::multiply_transposed<S>(W0_, dY, dX);

@@ -23,10 +23,18 @@ struct Module {
 template <Real S>
 using Layers = std::vector<std::unique_ptr<LinearLayer<S>>>;
 
-/// Appends the core of every adapter to `layout`, as "<module>.R", in the order of the set.
+/// Appends the core of every module's adapter to `layout`, as "<module>.R", in the order of the modules: the order in which a
+/// model hands out the gradients of its layers. Throws ErrorId::unknown_name for a module without an adapter or an adapter
+/// without a module.
 template <Real S>
-void append_cores(const AdapterSet<S>& adapters, ParameterLayout& layout) {
-  for (const auto& [name, adapter] : adapters) layout.add(name + ".R", adapter.rank(), adapter.rank());
+void append_cores(const std::vector<Module<S>>& modules, const AdapterSet<S>& adapters, ParameterLayout& layout) {
+  for (const Module<S>& module : modules) {
+    const Index rank = adapters.at(module.name).rank();
+    layout.add(module.name + ".R", rank, rank);
+  }
+  for (const auto& [name, adapter] : adapters)
+    require(layout.find(name + ".R") != nullptr, ErrorId::unknown_name, "append_cores: there is an adapter for \"", name,
+            "\", but no such module in this model");
 }
 
 /// Copies every R into the buffer, and back.
@@ -40,15 +48,13 @@ void load_cores(const Parameters<S>& values, AdapterSet<S>& adapters) {
 }
 
 /// Adapted layers with R in `values`; the frozen W0, B, A are shared by however many bind to them. Everything must outlive the
-/// layers. Throws ErrorId::unknown_name for a module without an adapter or an adapter without a module, and ErrorId::shape.
+/// layers. Throws ErrorId::unknown_name and ErrorId::shape.
 template <Real S>
 Layers<S> bind_cores(const std::vector<Module<S>>& modules, const AdapterSet<S>& adapters, const Parameters<S>& values) {
   Layers<S> layers;
   for (const Module<S>& module : modules)
     layers.push_back(
         std::make_unique<AdaptedLinear<S>>(module.W0, adapters.at(module.name), values[module.name + ".R"], module.name));
-  require(adapters.size() == modules.size(), ErrorId::unknown_name, "bind_cores: ", adapters.size(), " adapters for ", modules.size(),
-          " modules; an adapter belongs to no module of this model");
   return layers;
 }
 

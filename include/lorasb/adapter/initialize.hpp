@@ -1,6 +1,10 @@
 // LoRA-SB's initialisation: B, R, A from the truncated SVD of the first step that the optimizer would take on the full weight.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
 #include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/adapter/update_estimate.hpp"
 #include "lorasb/linalg/truncated_svd.hpp"
@@ -19,8 +23,8 @@ struct InitializeOptions {
   double learning_rate = 1e-3;  // η, the rate of the first optimizer step that is not zero: with a warm-up, lr / warmup_steps
   double scale = 1;             // s
   Index oversampling = 16;      // further columns that the SVD works with; they decide its accuracy on flat spectra
-  int krylov_steps = 4;
-  std::uint64_t seed = 0;  // of the SVD's random start
+  int krylov_steps = 6;         // of the SVD; 4 are enough up to 1,000 x 1,000
+  std::uint64_t seed = 0;       // of the SVD's random start
 
   /// Throws ErrorId::value. The rank is checked against the weight by initialize().
   void validate() const {
@@ -37,8 +41,9 @@ struct InitializeOptions {
 struct InitializeReport {
   double captured_energy = 0;  // ‖s B R A‖² / ‖ΔW‖², Frobenius, 0 to 1
   double update_norm = 0;      // ‖ΔW‖
-  double residual_norm = 0;    // ‖ΔW - s B R A‖
+  double residual_norm = 0;    // ‖ΔW - s B R A‖; below 1e-4 ‖ΔW‖ only its size is meant
   Index svd_products = 0;      // products of ΔW with a block of columns that the SVD took
+  linalg::SvdStatus svd_status = linalg::SvdStatus::approximate;
 };
 
 template <Real S>
@@ -54,6 +59,7 @@ template <Real S>
 LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double rate, double scale) {
   LowRankAdapter<S> adapter{.B = -svd.U, .R = {}, .A = svd.V.transpose(), .scale = S(scale)};
   adapter.R = (svd.singular_values.template cast<double>() * (rate / scale)).template cast<S>().asDiagonal();
+  adapter.validate("initialize");  // a scale or rate beyond the scalar's range
   return adapter;
 }
 
@@ -74,7 +80,7 @@ Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions o
   const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N
   const bool adamw = options.rule == FirstStep::adamw;
   const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());
-  const double norm = adamw ? std::sqrt(double((G.array() != S(0)).count())) : G.stableNorm();
+  const double norm = adamw ? std::sqrt(double((G.array() != S(0)).count())) : G.template cast<double>().stableNorm();
   require(norm > 0, ErrorId::zero_update, "initialize: every gradient of \"", estimate.name(), "\" over ", estimate.examples(),
           " examples is zero; does this module have a part in the loss?");
   linalg::TruncatedSvd<S> svd;
@@ -89,7 +95,8 @@ Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions o
           .report = {.captured_energy = std::min(captured, 1.0),
                      .update_norm = rate * norm,
                      .residual_norm = rate * norm * std::sqrt(std::max(0.0, 1 - captured)),
-                     .svd_products = svd.products}};
+                     .svd_products = svd.products,
+                     .svd_status = svd.status}};
 }
 
 }  // namespace lorasb

@@ -1,8 +1,11 @@
 // Plain LoRA, beside which LoRA-SB is measured: both factors are trained.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <span>
 #include <string>
+#include <utility>
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/linear_layer.hpp"
@@ -26,16 +29,20 @@ struct LoraOptions {
   Index rank = 16;
   double alpha = 16;  // s = alpha / rank
   std::uint64_t seed = 0;
+
+  /// Throws ErrorId::value. The rank is checked against the weight by initialize_lora().
+  void validate() const {
+    require(std::isfinite(alpha) && alpha != 0, ErrorId::value, "LoraOptions: alpha is ", alpha, ", expected finite and not 0");
+  }
 };
 
 /// B = 0 and A uniform on ±1/√in, as in PEFT (kaiming_uniform_ with a = √5), so that the model starts at W0.
 /// Throws ErrorId::rank and ErrorId::value.
 template <Real S>
 LoraAdapter<S> initialize_lora(Index out_features, Index in_features, LoraOptions options) {
+  options.validate();
   require(options.rank >= 1 && options.rank <= std::min(out_features, in_features), ErrorId::rank, "initialize_lora: rank is ",
           options.rank, ", expected 1 to min(out, in) = ", std::min(out_features, in_features));
-  require(std::isfinite(options.alpha) && options.alpha != 0, ErrorId::value, "initialize_lora: alpha is ", options.alpha,
-          ", expected finite and not 0");
   LoraAdapter<S> lora{.B = Weight<S>::Zero(out_features, options.rank),
                       .A = Weight<S>(options.rank, in_features),
                       .scale = S(options.alpha / double(options.rank))};
@@ -51,11 +58,14 @@ LoraAdapter<S> initialize_lora(Index out_features, Index in_features, LoraOption
 template <Real S>
 class LoraLinear final : public LinearLayer<S> {
  public:
-  /// B: out x rank and A: rank x in, often in a flat buffer of parameters. Throws ErrorId::shape.
+  /// B: out x rank and A: rank x in, often in a flat buffer of parameters. Throws ErrorId::shape, rank, value.
   LoraLinear(ConstWeightView<S> W0, ConstWeightView<S> B, ConstWeightView<S> A, S scale, std::string name = "layer")
       : W0_(W0), B_(B), A_(A), scale_(scale), name_(std::move(name)) {
-    require_shape(B, W0.rows(), A.rows(), "LoraLinear", "B", "rows of W0 x rows of A, " + name_);
-    require_shape(A, A.rows(), W0.cols(), "LoraLinear", "A", "columns of W0, " + name_);
+    require(A.rows() >= 1, ErrorId::rank, "LoraLinear: rank is 0 (", name_, ")");
+    require(std::isfinite(scale) && scale != 0, ErrorId::value, "LoraLinear: scale is ", scale, ", expected finite and not 0 (",
+            name_, ")");
+    require_shape(B, W0.rows(), A.rows(), "LoraLinear", "B", "rows of W0 x rows of A, ", name_);
+    require_shape(A, A.rows(), W0.cols(), "LoraLinear", "A", "columns of W0, ", name_);
   }
 
   Index out_features() const override { return W0_.rows(); }
@@ -63,6 +73,8 @@ class LoraLinear final : public LinearLayer<S> {
   Index trainable() const override { return B_.size() + A_.size(); }
 
   void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
+    require_rows(X, in_features(), "LoraLinear::forward", "X", "in_features of \"", name_, "\"");
+    require_shape(Y, out_features(), X.cols(), "LoraLinear::forward", "Y", "out_features of \"", name_, "\" x tokens");
     MatrixView<S> Z = cache.Z.reshape(A_.rows(), X.cols());
     linalg::multiply<S>(A_, X, Z);
     linalg::multiply<S>(W0_, X, Y);
@@ -85,6 +97,10 @@ class LoraLinear final : public LinearLayer<S> {
  private:
   /// P = s Bᵀ dY, in the cache.
   ConstMatrixView<S> project(ConstMatrixView<S> dY, LinearCache<S>& cache) const {
+    require(cache.Z.rows() == B_.cols(), ErrorId::shape, "LoraLinear::backward: the cache holds no forward pass of \"", name_,
+            "\"");
+    require_shape(dY, out_features(), cache.Z.cols(), "LoraLinear::backward", "dY",
+                  "out_features x tokens of the last forward");
     MatrixView<S> P = cache.P.reshape(B_.cols(), dY.cols());
     linalg::multiply_transposed<S>(B_, dY, P);
     P *= scale_;

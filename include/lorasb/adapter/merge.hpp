@@ -29,6 +29,7 @@ void merge(const LowRankAdapter<S>& adapter, WeightView<std::type_identity_t<S>>
 /// Overwrites W (out x in) with W0 + s B R A, where W0 may be narrower (Eigen::bfloat16, Eigen::half) and stays as it is.
 template <Real S, class D>
 void merge(const LowRankAdapter<S>& adapter, const Eigen::DenseBase<D>& W0, WeightView<std::type_identity_t<S>> W) {
+  adapter.validate("merge");
   require_shape(W0, adapter.out_features(), adapter.in_features(), "merge", "W0", "out x in of the adapter");
   require_shape(W, W0.rows(), W0.cols(), "merge", "W", "the shape of W0");
   W = W0.derived().template cast<S>();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <utility>
 
 #include "lorasb/core/linear_layer.hpp"
 #include "lorasb/linalg/product.hpp"
@@ -16,7 +17,10 @@ class ObservedLinear final : public LinearLayer<S> {
  public:
   using Observer = std::function<void(ConstMatrixView<S> dY, ConstMatrixView<S> X)>;
 
-  ObservedLinear(ConstWeightView<S> W0, Observer observer) : W0_(W0), observer_(std::move(observer)) {}
+  /// Throws ErrorId::value for an empty observer.
+  ObservedLinear(ConstWeightView<S> W0, Observer observer) : W0_(W0), observer_(std::move(observer)) {
+    require(observer_ != nullptr, ErrorId::value, "ObservedLinear: the observer is empty");
+  }
 
   Index out_features() const override { return W0_.rows(); }
   Index in_features() const override { return W0_.cols(); }

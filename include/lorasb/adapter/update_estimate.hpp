@@ -19,17 +19,20 @@ namespace lorasb {
 template <Real S>
 class UpdateEstimate {
  public:
-  /// `name` is only for messages.
-  UpdateEstimate(Index out_features, Index in_features, std::string name = "layer")
-      : sum_(Weight<S>::Zero(out_features, in_features)), name_(std::move(name)) {}
+  /// `name` is only for messages. Throws ErrorId::value for a size below 1.
+  UpdateEstimate(Index out_features, Index in_features, std::string name = "layer") : name_(std::move(name)) {
+    require(out_features >= 1 && in_features >= 1, ErrorId::value, "UpdateEstimate: \"", name_, "\" is ", out_features, " x ",
+            in_features, ", expected at least 1 x 1");
+    sum_ = Weight<S>::Zero(out_features, in_features);
+  }
 
   /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, what the layer was given; dY: out x tokens, the gradient
   /// of the batch's summed loss with respect to what it gave. Throws ErrorId::shape, not_finite, and value for examples < 1.
   void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
-    require_shape(X, in_features(), dY.cols(), "UpdateEstimate::add", "X", "in_features of \"" + name_ + "\" x columns of dY");
-    require_rows(dY, out_features(), "UpdateEstimate::add", "dY", "out_features of \"" + name_ + "\"");
-    require_finite(dY, "UpdateEstimate::add", "dY of \"" + name_ + "\"");
-    require_finite(X, "UpdateEstimate::add", "X of \"" + name_ + "\"");
+    require_shape(X, in_features(), dY.cols(), "UpdateEstimate::add", "X", "in_features of \"", name_, "\" x columns of dY");
+    require_rows(dY, out_features(), "UpdateEstimate::add", "dY", "out_features of \"", name_, "\"");
+    require_finite(dY, "UpdateEstimate::add", "dY of \"", name_, "\"");
+    require_finite(X, "UpdateEstimate::add", "X of \"", name_, "\"");
     count(examples);
     linalg::add_outer<S>(dY, X, S(1), sum_);
   }
@@ -37,7 +40,7 @@ class UpdateEstimate {
   /// Adds a gradient that a trainer has formed itself: dW, out x in, of the summed loss of `examples` examples.
   void add(ConstWeightView<S> dW, Index examples) {
     require_shape(dW, out_features(), in_features(), "UpdateEstimate::add", "dW", name_);
-    require_finite(dW, "UpdateEstimate::add", "dW of \"" + name_ + "\"");
+    require_finite(dW, "UpdateEstimate::add", "dW of \"", name_, "\"");
     count(examples);
     sum_ += dW;
   }

@@ -45,7 +45,8 @@ struct SketchInitialized {
 ///     Y = G Ω (out x k),    C = Ψ G (l x in),    E = G T (out x q)
 /// (Tropp, Yurtsever, Udell, Cevher: Practical sketching algorithms for low-rank matrix approximation, SIMAX 38 (2017),
 /// algorithms 1 and 4.) Each is linear in G: batches are added as they come, sketches of the same options add up over clients,
-/// and no out x in matrix exists: out (k + q) + l in numbers. The signs are generated again for every batch. Only for SGD's
+/// and no out x in matrix exists: out (k + q) + l in numbers. The signs are generated again for every batch, and take as much
+/// again while add() runs. Only for SGD's
 /// rule, since sign(G) is not linear in G, and for spectra that decay.
 template <Real S>
 class UpdateSketch {
@@ -60,10 +61,10 @@ class UpdateSketch {
 
   /// As UpdateEstimate::add: dY (out x tokens) of the summed loss of `examples` examples, X (in x tokens).
   void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
-    require_shape(X, in_features(), dY.cols(), "UpdateSketch::add", "X", "in_features of \"" + name_ + "\" x columns of dY");
-    require_rows(dY, out_features(), "UpdateSketch::add", "dY", "out_features of \"" + name_ + "\"");
-    require_finite(dY, "UpdateSketch::add", "dY of \"" + name_ + "\"");
-    require_finite(X, "UpdateSketch::add", "X of \"" + name_ + "\"");
+    require_shape(X, in_features(), dY.cols(), "UpdateSketch::add", "X", "in_features of \"", name_, "\" x columns of dY");
+    require_rows(dY, out_features(), "UpdateSketch::add", "dY", "out_features of \"", name_, "\"");
+    require_finite(dY, "UpdateSketch::add", "dY of \"", name_, "\"");
+    require_finite(X, "UpdateSketch::add", "X of \"", name_, "\"");
     require(examples >= 1, ErrorId::value, "UpdateSketch::add: examples is ", examples, ", expected at least 1 (\"", name_,
             "\")");
     examples_ += examples;
@@ -101,7 +102,7 @@ class UpdateSketch {
   };
   Factors factors() const {
     Factors f{.Q = range_, .M = {}};
-    linalg::orthonormalize<S>(f.Q, options_.seed);
+    linalg::orthonormalize<S>(f.Q, derive_seed(options_.seed, 3));
     const Matrix<S> PsiQ = signs(out_features(), options_.corange_rows, 1).transpose() * f.Q;  // l x k
     f.M = linalg::least_squares<S>(PsiQ, corange_);
     return f;
@@ -165,8 +166,7 @@ SketchInitialized<S> initialize(const UpdateSketch<S>& sketch, InitializeOptions
   const typename UpdateSketch<S>::Factors f = sketch.factors();
   const Weight<S> M = f.M;
   linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(
-      M,
-      {.rank = options.rank, .oversampling = options.oversampling, .steps = options.krylov_steps, .seed = options.seed});
+      M, {.rank = options.rank, .oversampling = options.oversampling, .steps = options.krylov_steps, .seed = options.seed});
   svd.U = (f.Q * svd.U).eval();
 
   Vector<double> energy;

@@ -17,7 +17,6 @@ enum class ErrorId : int {
   rank = 201,             // rank 0, or above min(out, in)
   no_examples = 202,      // an estimate that saw no example
   zero_update = 203,      // an update of zero has no direction
-  not_mergeable = 204,    // merging here would lose or misplace the adapter
   file_open = 301,        // a file cannot be opened or read
   file_write = 302,       // a file cannot be written completely
   safetensors = 303,      // bytes that are not a valid safetensors file
@@ -27,7 +26,7 @@ enum class ErrorId : int {
   adapter_folder = 401,   // an adapter folder whose config and tensors disagree
   checkpoint = 402,       // a checkpoint that does not belong to this run, or of an unknown version
   vocabulary = 501,       // a vocabulary that cannot be used
-  text = 502,             // text that is not UTF-8, or empty where it may not be
+  text = 502,             // text that is not UTF-8
   data = 601,             // a data set that cannot be used: line, label or size
   model = 602,            // model files that are not what they should be
 };

@@ -1,9 +1,12 @@
-// Counter-based random numbers: the same seed gives the same bits with every compiler, flag and number of threads.
+// Counter-based random numbers: the same seed gives the same bits with every compiler and number of threads (-ffast-math
+// apart).
 #pragma once
 
 #include <array>
 #include <cmath>
 #include <cstdint>
+
+#include "lorasb/core/check.hpp"
 
 namespace lorasb {
 namespace detail {
@@ -126,8 +129,9 @@ class Random {
   double uniform() { return double(bits() >> 11) * 0x1p-53; }
   /// Standard normal.
   double normal() { return detail::normal_quantile((double(bits() >> 12) + 0.5) * 0x1p-52); }
-  /// Uniform on 0, 1, ..., bound - 1, without bias; bound > 0 (Lemire, ACM TOMACS 29 (2019), by rejection).
+  /// Uniform on 0, 1, ..., bound - 1, without bias, by rejection. Throws ErrorId::value for bound 0.
   std::uint64_t below(std::uint64_t bound) {
+    require(bound > 0, ErrorId::value, "Random::below: bound is 0, expected at least 1");
     const std::uint64_t threshold = (0 - bound) % bound;  // 2^64 mod bound
     for (;;) {
       const std::uint64_t x = bits();
@@ -145,5 +149,8 @@ class Random {
   std::array<std::uint32_t, 4> words_{};
   bool filled_ = false;
 };
+
+/// A seed for the `index`-th of several parts of one seeded whole; no two (seed, index) share it but by chance.
+inline std::uint64_t derive_seed(std::uint64_t seed, std::uint64_t index) { return Random(seed, ~index).bits(); }
 
 }  // namespace lorasb

@@ -14,6 +14,10 @@ template <class D, class S, int Order>
 concept ViewableAs = std::same_as<typename D::Scalar, S> && bool(int(D::Flags) & int(Eigen::DirectAccessBit)) &&
                      (bool(D::IsRowMajor) == (Order == Eigen::RowMajor)) && (int(D::InnerStrideAtCompileTime) == 1);
 
+/// The same for memory that can be written.
+template <class D, class S, int Order>
+concept WritableAs = ViewableAs<D, S, Order> && bool(int(D::Flags) & int(Eigen::LvalueBit));
+
 template <class S, int Order>
 using PlainMatrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic, Order>;
 
@@ -57,16 +61,16 @@ class View : public detail::StridedMap<S, Order> {
   View(S* data, Index rows, Index cols, Index outer_stride) : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
-  requires detail::ViewableAs<D, S, Order> View(Eigen::DenseBase<D>& e)
+  requires detail::WritableAs<D, S, Order> View(Eigen::DenseBase<D>& e)
       : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
 
   template <class D>  // a block or map passed as it is made: `forward(X, Y.leftCols(3), cache)`
-  requires(detail::ViewableAs<D, S, Order> && !std::derived_from<D, Eigen::PlainObjectBase<D>>) View(Eigen::DenseBase<D>&& e)
+  requires(detail::WritableAs<D, S, Order> && !std::derived_from<D, Eigen::PlainObjectBase<D>>) View(Eigen::DenseBase<D>&& e)
       : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
 
   template <class D>
-  requires(!detail::ViewableAs<D, S, Order>) View(const Eigen::DenseBase<D>&)
-  = delete;  // another scalar, storage order or stride: a copy would be written, not this
+  requires(!detail::WritableAs<D, S, Order>) View(const Eigen::DenseBase<D>&)
+  = delete;  // read only, or another scalar, storage order or stride
 
   View(const View&) = default;
   View& operator=(const View& other) {  // copies entries, as every Eigen expression does

@@ -16,7 +16,7 @@ struct SentenceEncoderConfig {
   Index feed_forward = 1536;
   Index heads = 4;  // divides embedding and hidden
   Index layers = 2;
-  Index max_tokens = 128;  // further tokens of a text are not read
+  Index max_tokens = 128;  // of a text; the caller cuts longer ones
   double epsilon = 1e-6;   // of the layer norms
 
   /// Width of the attention of a layer.

@@ -1,6 +1,7 @@
 // LoRA-SB's initialisation of a whole model, within a budget of memory.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <vector>
 
@@ -21,6 +22,13 @@ struct InitializeModulesOptions {
   InitializeOptions adapter;
   EstimateKind kind = EstimateKind::dense;
   std::size_t memory_bytes = std::size_t{1} << 30;  // for dense estimates: as many modules at a time as fit, at least one
+
+  /// Throws ErrorId::value.
+  void validate() const {
+    adapter.validate();
+    require(kind == EstimateKind::dense || adapter.rule == FirstStep::sgd, ErrorId::value,
+            "InitializeModulesOptions: a sketch can only give SGD's first step; sign(G) is not linear in G");
+  }
 };
 
 /// What the initialisation of one module found.
@@ -88,7 +96,11 @@ inline ModuleReport report(const std::string& module, const SketchReport& r) {
 template <Real S>
 InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const EstimationPass<S>& pass,
                                          InitializeModulesOptions options) {
-  options.adapter.validate();
+  options.validate();
+  for (const Module<S>& m : modules)  // before the first pass, which may take long
+    require(options.adapter.rank >= 1 && options.adapter.rank <= std::min(m.W0.rows(), m.W0.cols()), ErrorId::rank,
+            "initialize_modules: rank is ", options.adapter.rank,
+            ", expected 1 to min(out, in) = ", std::min(m.W0.rows(), m.W0.cols()), " of \"", m.name, "\"");
   InitializedModules<S> result;
   const auto run = [&](std::size_t first, std::size_t end, auto make_estimate) {
     std::vector<decltype(make_estimate(modules[first]))> estimates;
@@ -98,7 +110,7 @@ InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, 
     ++result.passes;
     for (std::size_t m = first; m < end; ++m) {
       InitializeOptions adapter_options = options.adapter;
-      adapter_options.seed += m;
+      adapter_options.seed = derive_seed(options.adapter.seed, m);
       auto [adapter, report] = initialize(estimates[m - first], adapter_options);
       result.reports.push_back(detail::report(modules[m].name, report));
       result.adapters.add(modules[m].name, std::move(adapter));

@@ -1,9 +1,11 @@
 // The order in which a run sees its training examples: shuffled epochs that can be left and entered anywhere.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "lorasb/core/check.hpp"
@@ -17,9 +19,10 @@ class ShuffledBatches {
  public:
   /// Throws ErrorId::value for no examples or a batch size below 1.
   ShuffledBatches(Index examples, Index batch_size, std::uint64_t seed)
-      : order_(static_cast<std::size_t>(examples)), batch_size_(static_cast<std::size_t>(batch_size)), seed_(seed) {
+      : batch_size_(static_cast<std::size_t>(batch_size)), seed_(seed) {
     require(examples >= 1, ErrorId::value, "ShuffledBatches: there are ", examples, " examples, expected at least 1");
     require(batch_size >= 1, ErrorId::value, "ShuffledBatches: batch_size is ", batch_size, ", expected at least 1");
+    order_.resize(static_cast<std::size_t>(examples));
     seek(0, 0);
   }
 

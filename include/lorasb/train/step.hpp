@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
+#include <span>
 #include <vector>
 
 #include "lorasb/core/parallel.hpp"
@@ -41,6 +43,7 @@ class Step {
 
   /// `size` trainable numbers. Throws ErrorId::value for parts or threads below 1.
   Step(Index size, Index parts, int threads) : threads_(threads) {
+    require(size >= 0, ErrorId::value, "Step: size is ", size, ", expected at least 0");
     require(parts >= 1 && threads >= 1, ErrorId::value, "Step: parts is ", parts, " and threads is ", threads,
             ", expected at least 1");
     gradients_.assign(static_cast<std::size_t>(parts), Vector<S>::Zero(size));
@@ -49,6 +52,7 @@ class Step {
   /// The gradient of the mean loss over `examples` examples, clipped to `max_norm` (0: not at all), moves `values`.
   StepResult run(Index examples, const Pass& pass, std::span<S> values, optim::Optimizer<S>& optimizer, double learning_rate,
                  double max_norm) {
+    require(max_norm >= 0, ErrorId::value, "Step::run: max_norm is ", max_norm, ", expected at least 0");
     StepResult result = accumulate(examples, pass);
     gradients_.front() /= S(examples);
     const std::span<S> gradient = flat(gradients_.front());

@@ -1,0 +1,228 @@
+// lorasb-finetune as a user runs it: what it writes, that it goes on where it was stopped, and what it says to bad input.
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "lorasb/adapter/merge.hpp"
+#include "lorasb/formats/peft_reader.hpp"
+#include "models/model_files.hpp"
+#include "support.hpp"
+
+#ifdef LORASB_FINETUNE
+
+using namespace lorasb;
+using namespace lorasb::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string slurp(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+/// A folder of its own for each test, with a small data set of two labels in it.
+struct Folder {
+  fs::path path;
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "lorasb-finetune-XXXXXX").string();
+    path = mkdtemp(name.data());
+    const std::vector<std::string> animals{"a small bird that sings", "a large fish of the sea", "the dog barks",
+                                           "an old horse"};
+    const std::vector<std::string> numbers{"three and four are seven", "half of a dozen", "the square root of two",
+                                           "ten percent"};
+    std::ofstream train(path / "train.tsv"), test(path / "test.tsv");
+    for (int i = 0; i < 60; ++i) {
+      train << "animal\t" << animals[std::size_t(i % 4)] << " " << i << "\n"
+            << "number\t" << numbers[std::size_t(i / 2 % 4)] << " " << i << "\n";
+      if (i % 3 == 0)
+        test << "animal\twild " << animals[std::size_t(i % 4)] << "\nnumber\tabout " << numbers[std::size_t(i % 4)] << "\n";
+    }
+  }
+  ~Folder() { fs::remove_all(path); }
+  std::string data() const { return "tsv:" + (path / "train.tsv").string() + ":" + (path / "test.tsv").string(); }
+  std::vector<std::string> arguments(const std::string& out) const {
+    return {"--data",          data(),
+            "--model",         model_folder().string(),
+            "--out",           (path / out).string(),
+            "--rank",          "4",
+            "--batch",         "8",
+            "--epochs",        "2",
+            "--threads",       "2",
+            "--init-examples", "16",
+            "--head-epochs",   "3",
+            "--seed",          "5"};
+  }
+};
+
+/// Starts the program with its messages in `log`; `limit` bounds the size of the files that it writes.
+pid_t start(std::vector<std::string> arguments, const fs::path& log, rlim_t limit = RLIM_INFINITY) {
+  arguments.insert(arguments.begin(), LORASB_FINETUNE);
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(argument.data());
+  argv.push_back(nullptr);
+  const pid_t child = fork();
+  if (child != 0) return child;
+  std::freopen(log.c_str(), "w", stdout);
+  dup2(STDOUT_FILENO, STDERR_FILENO);
+  const rlimit size{limit, limit};
+  setrlimit(RLIMIT_FSIZE, &size);
+  execv(argv[0], argv.data());
+  _exit(127);
+}
+
+int finish(pid_t child) {
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int run(const Folder& folder, std::vector<std::string> arguments) {
+  return finish(start(std::move(arguments), folder.path / "log"));
+}
+
+std::vector<std::string> with(std::vector<std::string> arguments, std::initializer_list<std::string> more) {
+  arguments.insert(arguments.end(), more);
+  return arguments;
+}
+
+nlohmann::json metrics(const Folder& folder, const std::string& out) {
+  return nlohmann::json::parse(slurp(folder.path / out / "metrics.json"));
+}
+
+}  // namespace
+
+TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  REQUIRE(run(folder, folder.arguments("out")) == 0);
+  const nlohmann::json m = metrics(folder, "out");
+  CHECK(m["method"] == "lora-sb");
+  CHECK(m["rank"] == 4);
+  CHECK(m["trainable"] == 10 * 16);
+  CHECK(m["trainable_head"] == 2 * 513);
+  CHECK(m["test_accuracy"].get<double>() > 0.6);
+  CHECK(m["train_seconds"].get<double>() > 0);
+  CHECK(m["init_seconds"].get<double>() > 0);
+  CHECK(m["peak_rss_bytes"].get<double>() > 2e7);
+  CHECK(m["captured_energy"].size() == 10);
+  CHECK(m["history"].size() == 2 * std::size_t(m["train_examples"].get<int>() + 7) / 8);
+
+  const formats::AdapterFolder<float> native = formats::read_adapter_folder<float>(folder.path / "out" / "adapter");
+  const formats::AdapterFolder<float> folded =
+      formats::read_adapter_folder<float>(folder.path / "out" / "folded", {.plain_lora = true});
+  REQUIRE(native.adapters.size() == 10);
+  CHECK(native.full_tensors.size() == 2);
+  for (const auto& [name, adapter] : native.adapters) {
+    INFO(name);
+    const Eigen::MatrixXd B = adapter.B.cast<double>();
+    const Eigen::MatrixXd A = adapter.A.cast<double>();
+    CHECK((B.transpose() * B - Eigen::MatrixXd::Identity(4, 4)).cwiseAbs().maxCoeff() < 5e-7);
+    CHECK((A * A.transpose() - Eigen::MatrixXd::Identity(4, 4)).cwiseAbs().maxCoeff() < 5e-7);
+    CHECK(relative_error(folded.adapters.at(name).B, B * adapter.R.cast<double>()) < 1e-6);
+    CHECK(folded.adapters.at(name).A == adapter.A);
+    CHECK(folded.adapters.at(name).scale == adapter.scale);
+  }
+}
+
+TEST_CASE("every method runs with both optimizers where it can") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const std::map<std::string, int> trainable{
+      {"lora-sb", 160}, {"lora-xs", 160}, {"lora", 4 * 14848}, {"full", 6975744}, {"head", 0}};
+  for (const auto& [method, numbers] : trainable) {
+    INFO(method);
+    CHECK(run(folder, with(folder.arguments(method), {"--method", method, "--epochs", "1"})) == 0);
+    const nlohmann::json m = metrics(folder, method);
+    CHECK(m["method"] == method);
+    CHECK(m["trainable"] == numbers);
+    CHECK(fs::exists(folder.path / method /
+                     (numbers > 0 && method != "full" ? "folded/adapter_model.safetensors" : "model.safetensors")));
+  }
+  CHECK(run(folder, with(folder.arguments("sgd"), {"--optimizer", "sgd", "--init-sketch", "--epochs", "1"})) == 0);
+  CHECK(metrics(folder, "sgd").contains("captured_energy_standard_error"));
+}
+
+TEST_CASE("a run that was killed goes on to the same bits, and the number of threads changes none") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const auto arguments = [&](const std::string& out) { return with(folder.arguments(out), {"--checkpoint-every", "1"}); };
+  REQUIRE(run(folder, with(arguments("whole"), {"--threads", "1"})) == 0);
+
+  const pid_t child = start(with(arguments("killed"), {"--epochs", "2"}), folder.path / "log");
+  const fs::path checkpoint = folder.path / "killed" / "checkpoint.safetensors";
+  while (!fs::exists(checkpoint) && waitpid(child, nullptr, WNOHANG) == 0) std::this_thread::yield();
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  REQUIRE(fs::exists(checkpoint));
+  CHECK_FALSE(fs::exists(folder.path / "killed" / "metrics.json"));
+  REQUIRE(run(folder, with(arguments("killed"), {"--resume"})) == 0);
+  for (const char* file : {"adapter/adapter_model.safetensors", "folded/adapter_model.safetensors"})
+    CHECK(slurp(folder.path / "whole" / file) == slurp(folder.path / "killed" / file));
+  for (const char* key : {"history", "evaluations", "test_accuracy", "captured_energy"})
+    CHECK(metrics(folder, "whole")[key] == metrics(folder, "killed")[key]);
+
+  CHECK(run(folder, with(arguments("killed"), {"--resume", "--learning-rate", "0.01001"})) == 1);
+  CHECK(slurp(folder.path / "log").find("learning_rate") != std::string::npos);
+}
+
+TEST_CASE("bad input is named and leaves nothing behind") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const auto refused = [&](std::vector<std::string> more, const std::string& words) {
+    std::vector<std::string> arguments = folder.arguments("out");
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const int status = run(folder, arguments);
+    const std::string said = slurp(folder.path / "log");
+    INFO(said);
+    CHECK(status > 0);
+    CHECK(status < 128);
+    CHECK(said.find(words) != std::string::npos);
+    CHECK_FALSE(fs::exists(folder.path / "out" / "metrics.json"));
+  };
+  const auto tsv = [&](const std::string& train, const std::string& test) {
+    std::ofstream(folder.path / "a.tsv") << train;
+    std::ofstream(folder.path / "b.tsv") << test;
+    return "tsv:" + (folder.path / "a.tsv").string() + ":" + (folder.path / "b.tsv").string();
+  };
+  refused({"--data", tsv("a\tone\nno tab here\n", "a\tone\n")}, "a.tsv");
+  refused({"--data", tsv("a\tone\nb\ttwo\n", "c\tthree\n")}, "\"c\"");
+  refused({"--data", tsv("a\tone\nb\t\n", "a\tone\n")}, "a.tsv");
+  refused({"--data", "nowhere"}, "\"nowhere\"");
+  refused({"--data", "tsv:/no/such/file:/no/such/file"}, "/no/such/file");
+  refused({"--model", (folder.path / "nothing").string()}, "model.json");
+  refused({"--rank", "0"}, "--rank");
+  refused({"--rank", "300"}, "rank is 300, expected 1 to min(out, in) = 256");
+  refused({"--method", "magic"}, "--method");
+  refused({"--init-sketch"}, "--optimizer sgd");
+  refused({"--learning-rate", "1e30"}, "learning-rate");
+
+  const pid_t child = start(folder.arguments("full-disk"), folder.path / "log", 10000);
+  CHECK(finish(child) == 1);
+  CHECK(slurp(folder.path / "log").find("[lorasb.302]") != std::string::npos);
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder.path / "full-disk"))
+    CHECK(entry.is_directory());  // nothing half-written
+}
+
+TEST_CASE("a text that is too long is cut, and the program says so") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  std::ofstream train(folder.path / "train.tsv", std::ios::app);
+  train << "animal\t";
+  for (int i = 0; i < 200; ++i) train << "fish ";
+  train << "\n";
+  train.close();
+  REQUIRE(run(folder, with(folder.arguments("out"), {"--method", "head"})) == 0);
+  CHECK(slurp(folder.path / "log").find("1 texts cut to the 128 tokens") != std::string::npos);
+}
+
+#endif
