@@ -112,7 +112,7 @@ inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
                100 * r.test_accuracy);
   std::fputs(
       "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label 'accuracy in %'\nset y2tics\nset ytics nomirror\n"
-      "set grid\nset key center right\n"
+      "set grid\nset key outside bottom center horizontal\n"
       "plot '-' using 1:2 with lines lw 2 title 'loss', '-' using 1:2 axes x1y2 with lines lw 2 title 'training accuracy'",
       gnuplot);
   if (!r.evaluations.empty())
