@@ -56,8 +56,8 @@ void adapted(benchmark::State& state) {
 void frozen(benchmark::State& state) {
   Problem p(state);
   for (auto _ : state) {
-    linalg::multiply<float>(p.W0, p.X, p.Y);
-    linalg::multiply_transposed<float>(p.W0, p.dY, p.dX);
+    linalg::multiply(p.W0, p.X, p.Y);
+    linalg::multiply(linalg::transposed(p.W0), p.dY, p.dX);
     benchmark::ClobberMemory();
   }
   state.counters["GFLOP/s"] =

@@ -104,10 +104,11 @@ struct Dataset {
   std::vector<std::string> notes;
 };
 
-/// Shuffles the examples by the split's seed; the first are the test set, the next the validation set, and the training set
-/// begins behind them, so it grows with `train` and the others stay. The sizes are upper limits: the test set gets at most a
-/// fifth of the examples and validation at most a tenth, and a note says so. A set with its own test set keeps that apart.
-/// Throws ErrorId::value, and ErrorId::data when nothing is left to train on.
+/// Shuffles the examples by the split's seed; the first are the test set, the last the validation set, and the training set
+/// lies before that. So another test size leaves the others as they are, and what was chosen on validation texts beside a
+/// small test set has not seen the large one. The sizes are upper limits: the test set gets at most a fifth of the examples
+/// and validation at most a tenth, and a note says so. A set with its own test set keeps that apart. Throws ErrorId::value,
+/// and ErrorId::data when nothing is left to train on.
 inline Dataset split(Corpus corpus, const SplitOptions& options) {
   options.validate();
   const auto shuffle = [&](std::vector<Example>& examples, std::uint64_t stream) {
@@ -122,22 +123,25 @@ inline Dataset split(Corpus corpus, const SplitOptions& options) {
   };
   std::vector<Example>& all = corpus.examples;
   shuffle(all, 0);
-  std::size_t used = 0;
-  const auto take = [&](std::size_t count) {
-    const auto first = std::make_move_iterator(all.begin() + static_cast<std::ptrdiff_t>(used));
-    used += count;
-    return std::vector<Example>(first, first + static_cast<std::ptrdiff_t>(count));
-  };
   const std::size_t total = all.size();
+  const auto take_last = [&](std::size_t count) {
+    const auto first = std::make_move_iterator(all.end() - static_cast<std::ptrdiff_t>(count));
+    const std::vector<Example> taken(first, std::make_move_iterator(all.end()));
+    all.resize(all.size() - count);
+    return taken;
+  };
   if (corpus.test.empty()) {
-    result.test = take(std::min(options.test, total / 5));
+    const std::size_t count = std::min(options.test, total / 5);
+    std::rotate(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count), all.end());
+    result.test = take_last(count);
   } else {
     shuffle(corpus.test, 1);
     corpus.test.resize(std::min(options.test, corpus.test.size()));
     result.test = std::move(corpus.test);
   }
-  result.validation = take(std::min(options.validation, total / 10));
-  result.train = take(std::min(options.train, total - used));
+  result.validation = take_last(std::min(options.validation, total / 10));
+  result.train = take_last(std::min(options.train, all.size()));
+  std::reverse(result.train.begin(), result.train.end());  // a larger set goes on where a smaller one ends
   require(!result.train.empty() && !result.test.empty(), ErrorId::data, "split: ", total,
           " examples are too few for a training and a test set");
   note("training", options.train, result.train.size());

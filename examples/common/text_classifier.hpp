@@ -30,7 +30,7 @@ inline void append_head(Index classes, Index features, ParameterLayout& layout) 
 /// Overwrites `logits` (classes x texts) from unit vectors E (d x texts).
 inline void head_forward(const Parameters<float>& values, ConstMatrixView<float> E, MatrixView<float> logits) {
   const ConstWeightView<float> W = values["classifier.weight"];
-  linalg::multiply<float>(W, E, logits);
+  linalg::multiply(W, E, logits);
   logits *= std::sqrt(float(W.cols()));
   nn::add_bias<float>(logits, values.flat("classifier.bias"));
 }
@@ -41,10 +41,10 @@ inline void head_backward(const Parameters<float>& values, ConstMatrixView<float
   const ConstWeightView<float> W = values["classifier.weight"];
   const float scale = std::sqrt(float(W.cols()));
   const std::span<float> head = gradient.last(static_cast<std::size_t>(W.size() + W.rows()));
-  linalg::add_outer<float>(dlogits, E, scale, {head.data(), W.rows(), W.cols()});
+  linalg::multiply(dlogits, linalg::transposed(E), WeightView<float>(head.data(), W.rows(), W.cols()), scale, 1);
   nn::add_bias_backward_parameters<float>(dlogits, head.last(static_cast<std::size_t>(W.rows())));
   if (dE.cols() == 0) return;
-  linalg::multiply_transposed<float>(W, dlogits, dE);
+  linalg::multiply(linalg::transposed(W), dlogits, dE);
   dE *= scale;
 }
 

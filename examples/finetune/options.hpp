@@ -24,6 +24,7 @@ struct FinetuneOptions {
   Index epochs = 3;
   Index batch = 32;
   double learning_rate = 0;  // 0: the method's own default
+  double tuned_head_rate = 0;  // of the head while the encoder is tuned; 0: learning_rate
   OptimizerKind optimizer = OptimizerKind::adamw;
   double warmup = 0.06;  // share of all steps
   double max_norm = 1;   // of the gradient; 0: not clipped
@@ -53,7 +54,6 @@ inline double default_learning_rate(Method method, OptimizerKind optimizer) {
     case Method::lora_sb:
       return 1e-2;
     case Method::lora_xs:
-      return 1e-2;
     case Method::lora:
       return 3e-3;
     case Method::full:
@@ -96,6 +96,9 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   app.add_option("--epochs", o.epochs, "Passes over the training texts")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--batch", o.batch, "Texts in a step")->capture_default_str()->check(CLI::PositiveNumber);
   app.add_option("--learning-rate", o.learning_rate, "Highest rate (default: the method's own)")->check(CLI::PositiveNumber);
+  app.add_option("--tuned-head-rate", o.tuned_head_rate, "Highest rate of the head beside the adapters")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   app.add_option("--optimizer", o.optimizer, "adamw or sgd; it decides LoRA-SB's first step too")
       ->transform(CLI::CheckedTransformer(optimizers));
   app.add_option("--warmup", o.warmup, "Share of the steps with a rising rate")

@@ -129,6 +129,8 @@ class Run {
     result_.trainable_head = classifier.head_size();
     const Index size = model.values->layout().size();
     const std::unique_ptr<optim::Optimizer<float>> optimizer = detail::make_optimizer(options_.optimizer, size);
+    if (options_.tuned_head_rate > 0)
+      optimizer->set_rate_factor(result_.trainable, result_.trainable_head, options_.tuned_head_rate / learning_rate(options_));
     train::ShuffledBatches batches(task_.train.size(), options_.batch, options_.seed);
     detail::RunState state(options_, model, *optimizer, batches, result_);
     if (saved) state.restore(*saved);

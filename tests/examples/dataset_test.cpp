@@ -77,6 +77,16 @@ TEST_CASE("The test and validation set stay when the training set grows, which k
   CHECK(texts(small.train) == beginning);
 }
 
+TEST_CASE("Another test size leaves the training and validation set as they are, and the test set keeps its beginning") {
+  const Dataset small = split(numbered(1000), {.train = 300, .validation = 50, .test = 10});
+  const Dataset large = split(numbered(1000), {.train = 300, .validation = 50, .test = 200});
+  CHECK(texts(small.train) == texts(large.train));
+  CHECK(texts(small.validation) == texts(large.validation));
+  std::vector<std::string> beginning = texts(large.test);
+  beginning.resize(10);
+  CHECK(texts(small.test) == beginning);
+}
+
 TEST_CASE("The split is shuffled by its seed") {
   const std::vector<std::string> one = texts(split(numbered(1000), {.seed = 1}).test);
   CHECK(one == texts(split(numbered(1000), {.seed = 1}).test));

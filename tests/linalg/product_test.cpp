@@ -4,59 +4,101 @@
 
 using namespace lorasb;
 
-TEMPLATE_TEST_CASE("the products equal the sums that define them, also in strided blocks", "", float, double) {
-  using S = TestType;
-  const Index m = 7, n = 5, T = 9;
-  const Weight<S> W = test::random_matrix<Weight<S>>(m + 2, n + 3, 1);
-  const Matrix<S> X = test::random_matrix<Matrix<S>>(n + 1, T, 2);
-  const Matrix<S> dY = test::random_matrix<Matrix<S>>(m + 4, T, 3);
-  const ConstWeightView<S> w = W.block(1, 2, m, n);
-  const ConstMatrixView<S> x = X.bottomRows(n);
-  const ConstMatrixView<S> dy = dY.topRows(m);
+namespace {
 
-  Matrix<S> Y = Matrix<S>::Constant(m + 1, T, S(NAN));  // overwritten, whatever stood there
-  linalg::multiply(w, x, Y.topRows(m));
-  Matrix<S> dX = Matrix<S>::Constant(n, T, S(NAN));
-  linalg::multiply_transposed<S>(W.block(1, 2, m, n), dY.topRows(m), dX);
-  Weight<S> dW = Weight<S>::Ones(m, n + 1);  // added to
-  linalg::add_outer(dy, X.bottomRows(n), S(2), dW.rightCols(n));
+/// A block of a larger matrix, so that lines have gaps; `Order` decides its storage.
+template <class M>
+struct Strided {
+  M memory;
+  Index rows, cols;
+  Strided(Index m, Index n, std::uint64_t seed) : memory(test::random_matrix<M>(m + 3, n + 2, seed)), rows(m), cols(n) {}
+  auto block() { return memory.block(1, 2, rows, cols); }
+};
 
-  Matrix<double> y = Matrix<double>::Zero(m, T), dx = Matrix<double>::Zero(n, T), dw = Matrix<double>::Ones(m, n);
+template <class Left, class Right, class Result>
+void check_against_the_sum(Index m, Index n, Index k, double alpha, double beta) {
+  using S = typename Left::Scalar;
+  Strided<Left> left(m, k, 1);
+  Strided<Right> right(k, n, 2);
+  Strided<Result> result(m, n, 3);
+  const Result before = result.memory;
+  linalg::multiply(left.block(), right.block(), result.block(), S(alpha), S(beta));
+  Result expected = before;
   for (Index i = 0; i < m; ++i)
-    for (Index j = 0; j < n; ++j)
-      for (Index t = 0; t < T; ++t) {
-        y(i, t) += double(w(i, j)) * double(x(j, t));
-        dx(j, t) += double(w(i, j)) * double(dy(i, t));
-        dw(i, j) += 2 * double(dy(i, t)) * double(x(j, t));
-      }
-  CHECK(test::relative_error(Y.topRows(m), y) < test::Tolerance<S>::exact);
-  CHECK(test::relative_error(dX, dx) < test::Tolerance<S>::exact);
-  CHECK(test::relative_error(dW.rightCols(n), dw) < test::Tolerance<S>::exact);
-  CHECK(std::isnan(Y(m, 0)));  // the row outside the view is untouched
-  CHECK(dW.col(0) == Vector<S>::Ones(m));
+    for (Index j = 0; j < n; ++j) {
+      double sum = 0;
+      for (Index l = 0; l < k; ++l) sum += double(left.block()(i, l)) * double(right.block()(l, j));
+      expected(1 + i, 2 + j) = S(alpha * sum + beta * double(before(1 + i, 2 + j)));
+    }
+  CAPTURE(m, n, k, Left::IsRowMajor, Right::IsRowMajor, Result::IsRowMajor);
+  CHECK(test::relative_error(result.memory, expected) < test::Tolerance<S>::sum);
+  result.block() = expected.block(1, 2, m, n);
+  CHECK(result.memory == expected);  // what lies around the block is untouched
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a product equals the sums that define it, in every storage order, size and stride", "", float, double) {
+  using S = TestType;
+  using Col = Matrix<S>;
+  using Row = Weight<S>;
+  for (const auto& [m, n, k] : {std::array<Index, 3>{1, 1, 1}, {1, 9, 30}, {7, 1, 30}, {3, 4, 5}, {6, 6, 8}, {33, 17, 40}, {65, 130, 7}}) {
+    check_against_the_sum<Col, Col, Col>(m, n, k, 1, 0);
+    check_against_the_sum<Col, Col, Row>(m, n, k, 2, 1);
+    check_against_the_sum<Col, Row, Col>(m, n, k, -1, 1);
+    check_against_the_sum<Col, Row, Row>(m, n, k, 0.5, 0);
+    check_against_the_sum<Row, Col, Col>(m, n, k, 1, 0.5);
+    check_against_the_sum<Row, Col, Row>(m, n, k, 1, 0);
+    check_against_the_sum<Row, Row, Col>(m, n, k, 3, 1);
+    check_against_the_sum<Row, Row, Row>(m, n, k, 1, 0);
+  }
+}
+
+TEMPLATE_TEST_CASE("a transposed view multiplies as the transposed matrix does, and can be written", "", float, double) {
+  using S = TestType;
+  const Weight<S> W = test::random_matrix<Weight<S>>(7, 5, 1);
+  const Matrix<S> dY = test::random_matrix<Matrix<S>>(7, 9, 2), X = test::random_matrix<Matrix<S>>(5, 9, 3);
+  const Matrix<S> dX = linalg::product(linalg::transposed(W), dY);
+  CHECK(test::relative_error(dX, W.transpose() * dY) < test::Tolerance<S>::exact);
+  Matrix<S> dWt = Matrix<S>::Ones(5, 7);
+  linalg::multiply(dY, linalg::transposed(X), linalg::transposed(MatrixView<S>(dWt)), 2, 1);
+  const Matrix<S> expected = Matrix<S>::Ones(5, 7) + 2 * X * dY.transpose();
+  CHECK(test::relative_error(dWt, expected) < test::Tolerance<S>::exact);
+}
+
+TEMPLATE_TEST_CASE("what stood in an overwritten result does not matter, even NaN", "", float, double) {
+  using S = TestType;
+  const Matrix<S> X = test::random_matrix<Matrix<S>>(20, 20, 1);
+  Matrix<S> Y = Matrix<S>::Constant(20, 20, S(NAN));
+  linalg::multiply(X, X, Y);
+  CHECK(Y.allFinite());
 }
 
 TEMPLATE_TEST_CASE("products over an empty inner dimension are zero and over no tokens do nothing", "", float, double) {
   using S = TestType;
   const Weight<S> W(3, 0);
   Matrix<S> Y = Matrix<S>::Ones(3, 2);
-  linalg::multiply<S>(W, Matrix<S>(0, 2), Y);
+  linalg::multiply(W, Matrix<S>(0, 2), Y);
   CHECK(Y.isZero(0));
   Weight<S> dW = Weight<S>::Ones(3, 4);
-  linalg::add_outer<S>(Matrix<S>(3, 0), Matrix<S>(4, 0), S(1), dW);
+  const Matrix<S> no_tokens(4, 0);
+  linalg::multiply(Matrix<S>(3, 0), linalg::transposed(no_tokens), dW, 1, 1);
   CHECK(dW.isOnes(0));
   Matrix<S> none(4, 0);
-  linalg::multiply_transposed<S>(dW, Matrix<S>(3, 0), none);
+  linalg::multiply(linalg::transposed(dW), Matrix<S>(3, 0), none);
   CHECK(none.size() == 0);
 }
 
 TEST_CASE("products of matrices that do not fit name the argument and both sizes") {
   Weight<float> W = Weight<float>::Zero(3, 4);
   Matrix<float> X = Matrix<float>::Zero(5, 2), Y = Matrix<float>::Zero(3, 2);
-  CHECK_ERROR(linalg::multiply<float>(W, X, Y), ErrorId::shape, "linalg::multiply: X is 5 x 2, expected 4 rows");
-  CHECK_ERROR(linalg::multiply<float>(W, X.topRows(4), X), ErrorId::shape, "Y is 5 x 2, expected 3 x 2");
-  CHECK_ERROR(linalg::multiply_transposed<float>(W, X, X), ErrorId::shape, "dY is 5 x 2, expected 3 rows");
-  CHECK_ERROR(linalg::multiply_transposed<float>(W, Y, X), ErrorId::shape, "dX is 5 x 2, expected 4 x 2");
-  CHECK_ERROR(linalg::add_outer<float>(Y, X, 1, W), ErrorId::shape, "X is 5 x 2, expected 4 x 2");
-  CHECK_ERROR(linalg::add_outer<float>(X, X.topRows(4), 1, W), ErrorId::shape, "dW is 3 x 4, expected 5 x 4");
+  CHECK_ERROR(linalg::multiply(W, X, Y), ErrorId::shape, "linalg::multiply: right is 5 x 2, expected 4 rows (columns of left)");
+  CHECK_ERROR(linalg::multiply(W, X.topRows(4), X), ErrorId::shape, "linalg::multiply: result is 5 x 2, expected 3 x 2");
+}
+
+TEST_CASE("what would have to be copied first does not compile") {
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<linalg::Factor<float>, Matrix<double>>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<linalg::Factor<float>, decltype(Matrix<float>() + Matrix<float>())>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<linalg::Target<float>, const Matrix<float>&>);
+  STATIC_REQUIRE(std::is_constructible_v<linalg::Target<float>, Weight<float>&>);
 }

@@ -104,6 +104,39 @@ TEMPLATE_TEST_CASE("A step has the same bits wherever the buffers lie and wherev
     }
 }
 
+TEST_CASE("A range with a rate factor learns as with an optimizer and a rate of its own, the rest as before") {
+  for (const std::string& name : names) {
+    CAPTURE(name);
+    const auto grouped = make<float>(name, 700), whole = make<float>(name, 700), alone = make<float>(name, 300);
+    grouped->set_rate_factor(200, 300, 0.5);
+    const Matrix<float> g = test::random_matrix<Matrix<float>>(700, 2, 1);
+    Matrix<float> a = test::random_matrix<Matrix<float>>(700, 1, 2), b = a, c = a;
+    for (int step = 0; step < 2; ++step) {
+      const std::span<const float> gradient(g.col(step).data(), 700);
+      grouped->step(flat(a), gradient, 0.25);
+      whole->step(flat(b), gradient, 0.25);
+      alone->step(flat(c).subspan(200, 300), gradient.subspan(200, 300), 0.125);
+    }
+    CHECK(a.topRows(200) == b.topRows(200));
+    CHECK(a.middleRows(200, 300) == c.middleRows(200, 300));
+    CHECK(a.bottomRows(200) == b.bottomRows(200));
+    CHECK(a.middleRows(200, 300) != b.middleRows(200, 300));
+  }
+}
+
+TEST_CASE("A rate factor for numbers that are not there, or that is not a factor, is refused") {
+  Sgd<float> optimizer(10);
+  CHECK_ERROR(optimizer.set_rate_factor(8, 3, 1), ErrorId::value, "numbers 8 to 11 of 10");
+  CHECK_ERROR(optimizer.set_rate_factor(0, 3, -1), ErrorId::value, "factor is -1");
+  CHECK_ERROR(optimizer.set_rate_factor(0, 3, NAN), ErrorId::value, "factor is nan");
+  optimizer.set_rate_factor(2, 4, 3);
+  CHECK_ERROR(optimizer.set_rate_factor(4, 4, 1), ErrorId::value, "numbers 4 to 8 reach into two groups");
+  optimizer.set_rate_factor(3, 1, 0);  // within a group
+  std::vector<float> values(10, 0), gradients(10, 1);
+  optimizer.step(values, gradients, 1);
+  CHECK(values == std::vector<float>{-1, -1, -3, 0, -3, -3, -1, -1, -1, -1});
+}
+
 TEST_CASE("The state of an optimizer is known by name and starts at zero") {
   const AdamW<float> adamw(3);
   CHECK(adamw.size() == 3);

@@ -54,16 +54,16 @@ class AdaptedLinear final : public LinearLayer<S> {
     require_shape(Y, out_features(), X.cols(), "AdaptedLinear::forward", "Y", "out_features of \"", name_, "\" x tokens");
     MatrixView<S> Z = cache.Z.reshape(rank(), X.cols());
     MatrixView<S> core = cache.scratch.reshape(rank(), X.cols());  // s R Z
-    linalg::multiply<S>(A_, X, Z);
-    core.noalias() = scale_ * R_ * Z;
-    linalg::multiply<S>(W0_, X, Y);
-    Y.noalias() += B_ * core;
+    linalg::multiply(A_, X, Z);
+    linalg::multiply(R_, Z, core, scale_);
+    linalg::multiply(W0_, X, Y);
+    linalg::multiply(B_, core, Y, 1, 1);
   }
 
   /// Adds to dR (rank x rank).
   void backward_parameters(ConstMatrixView<S> dY, LinearCache<S>& cache, WeightView<S> dR) const {
     require_shape(dR, rank(), rank(), "AdaptedLinear::backward_parameters", "dR", name_);
-    dR.noalias() += project(dY, cache, "AdaptedLinear::backward_parameters") * cache.Z.view().transpose();
+    add_core_gradient(project(dY, cache, "AdaptedLinear::backward_parameters"), cache.Z.view(), dR);
   }
 
   /// Adds the gradient of each example to its column of dR (rank² x examples, each column a row-major rank x rank matrix).
@@ -81,8 +81,7 @@ class AdaptedLinear final : public LinearLayer<S> {
     for (Index i = 0; i < examples; ++i) {
       const Index first = offsets[static_cast<std::size_t>(i)];
       const Index tokens = offsets[static_cast<std::size_t>(i) + 1] - first;
-      WeightView<S> dRi(dR.col(i).data(), rank(), rank());
-      dRi.noalias() += P.middleCols(first, tokens) * Z.middleCols(first, tokens).transpose();
+      add_core_gradient(P.middleCols(first, tokens), Z.middleCols(first, tokens), WeightView<S>(dR.col(i).data(), rank(), rank()));
     }
   }
 
@@ -109,22 +108,26 @@ class AdaptedLinear final : public LinearLayer<S> {
     return {dR.data(), rank(), rank()};
   }
 
+  /// dR += P Zᵀ
+  static void add_core_gradient(ConstMatrixView<S> P, ConstMatrixView<S> Z, WeightView<S> dR) {
+    linalg::multiply(P, linalg::transposed(Z), dR, 1, 1);
+  }
+
   /// P = s Bᵀ dY, in the cache.
   ConstMatrixView<S> project(ConstMatrixView<S> dY, LinearCache<S>& cache, std::string_view where) const {
     require(cache.Z.rows() == rank(), ErrorId::shape, where, ": the cache holds no forward pass of \"", name_, "\"");
     require_shape(dY, out_features(), cache.Z.cols(), where, "dY", "out_features x tokens of the last forward");
     MatrixView<S> P = cache.P.reshape(rank(), dY.cols());
-    linalg::multiply_transposed<S>(B_, dY, P);
-    P *= scale_;
+    linalg::multiply(linalg::transposed(B_), dY, P, scale_);
     return P;
   }
 
   void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, LinearCache<S>& cache, MatrixView<S> dX) const {
     require_shape(dX, in_features(), dY.cols(), "AdaptedLinear::backward_input", "dX", "in_features of \"", name_, "\"");
     MatrixView<S> RtP = cache.scratch.reshape(rank(), dY.cols());
-    RtP.noalias() = R_.transpose() * P;
-    linalg::multiply_transposed<S>(W0_, dY, dX);
-    dX.noalias() += A_.transpose() * RtP;
+    linalg::multiply(linalg::transposed(R_), P, RtP);
+    linalg::multiply(linalg::transposed(W0_), dY, dX);
+    linalg::multiply(linalg::transposed(A_), RtP, dX, 1, 1);
   }
 
   ConstWeightView<S> W0_;

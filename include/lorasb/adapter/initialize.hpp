@@ -57,8 +57,8 @@ namespace detail {
 /// ΔW ≈ U Σ Vᵀ, scaled by the positive rate η and turned round: B = -U, R = η Σ / s, A = Vᵀ for a step along -G.
 template <Real S>
 LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double rate, double scale) {
-  LowRankAdapter<S> adapter{.B = -svd.U, .R = {}, .A = svd.V.transpose(), .scale = S(scale)};
-  adapter.R = (svd.singular_values.template cast<double>() * (rate / scale)).template cast<S>().asDiagonal();
+  LowRankAdapter<S> adapter{.B = -svd.U, .R = Weight<S>::Zero(svd.U.cols(), svd.U.cols()), .A = svd.V.transpose(), .scale = S(scale)};
+  for (Index i = 0; i < adapter.rank(); ++i) adapter.R(i, i) = static_cast<S>(double(svd.singular_values(i)) * (rate / scale));
   adapter.validate("initialize");  // a scale or rate beyond the scalar's range
   return adapter;
 }
@@ -80,21 +80,23 @@ Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions o
   const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N
   const bool adamw = options.rule == FirstStep::adamw;
   const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());
-  const double norm = adamw ? std::sqrt(double((G.array() != S(0)).count())) : G.template cast<double>().stableNorm();
-  require(norm > 0, ErrorId::zero_update, "initialize: every gradient of \"", estimate.name(), "\" over ", estimate.examples(),
+  const std::span<const S> entries = flat(G);
+  const double size = adamw ? std::sqrt(double(G.size() - std::count(entries.begin(), entries.end(), S(0)))) : norm(entries);
+  require(size > 0, ErrorId::zero_update, "initialize: every gradient of \"", estimate.name(), "\" over ", estimate.examples(),
           " examples is zero; does this module have a part in the loss?");
   linalg::TruncatedSvd<S> svd;
   if (adamw) {
-    const Weight<S> signs = G.array().sign();
+    Weight<S> signs(G.rows(), G.cols());
+    std::transform(entries.begin(), entries.end(), signs.data(), [](S g) { return S(g > S(0)) - S(g < S(0)); });
     svd = linalg::truncated_svd<S>(signs, svd_options);
   } else {
     svd = linalg::truncated_svd<S>(G, svd_options);
   }
-  const double captured = svd.captured_energy / (norm * norm);
+  const double captured = svd.captured_energy / (size * size);
   return {.adapter = detail::adapter_from_svd(svd, rate, options.scale),
           .report = {.captured_energy = std::min(captured, 1.0),
-                     .update_norm = rate * norm,
-                     .residual_norm = rate * norm * std::sqrt(std::max(0.0, 1 - captured)),
+                     .update_norm = rate * size,
+                     .residual_norm = rate * size * std::sqrt(std::max(0.0, 1 - captured)),
                      .svd_products = svd.products,
                      .svd_status = svd.status}};
 }

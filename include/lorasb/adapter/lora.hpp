@@ -76,9 +76,9 @@ class LoraLinear final : public LinearLayer<S> {
     require_rows(X, in_features(), "LoraLinear::forward", "X", "in_features of \"", name_, "\"");
     require_shape(Y, out_features(), X.cols(), "LoraLinear::forward", "Y", "out_features of \"", name_, "\" x tokens");
     MatrixView<S> Z = cache.Z.reshape(A_.rows(), X.cols());
-    linalg::multiply<S>(A_, X, Z);
-    linalg::multiply<S>(W0_, X, Y);
-    Y.noalias() += scale_ * B_ * Z;
+    linalg::multiply(A_, X, Z);
+    linalg::multiply(W0_, X, Y);
+    linalg::multiply(B_, Z, Y, scale_, 1);
   }
   void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache,
                            std::span<S> gradient) const override {
@@ -102,8 +102,7 @@ class LoraLinear final : public LinearLayer<S> {
     require_shape(dY, out_features(), cache.Z.cols(), "LoraLinear::backward", "dY",
                   "out_features x tokens of the last forward");
     MatrixView<S> P = cache.P.reshape(B_.cols(), dY.cols());
-    linalg::multiply_transposed<S>(B_, dY, P);
-    P *= scale_;
+    linalg::multiply(linalg::transposed(B_), dY, P, scale_);
     return P;
   }
   void add_gradients(ConstMatrixView<S> X, ConstMatrixView<S> dY, ConstMatrixView<S> P, LinearCache<S>& cache,
@@ -112,12 +111,12 @@ class LoraLinear final : public LinearLayer<S> {
             gradient.size(), " numbers, expected ", trainable(), " (B and A of \"", name_, "\")");
     WeightView<S> dB(gradient.data(), B_.rows(), B_.cols());
     WeightView<S> dA(gradient.data() + B_.size(), A_.rows(), A_.cols());
-    linalg::add_outer<S>(dY, cache.Z.view(), scale_, dB);
-    linalg::add_outer<S>(P, X, S(1), dA);
+    linalg::multiply(dY, linalg::transposed(cache.Z.view()), dB, scale_, 1);
+    linalg::multiply(P, linalg::transposed(X), dA, 1, 1);
   }
   void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, MatrixView<S> dX) const {
-    linalg::multiply_transposed<S>(W0_, dY, dX);
-    dX.noalias() += A_.transpose() * P;
+    linalg::multiply(linalg::transposed(W0_), dY, dX);
+    linalg::multiply(linalg::transposed(A_), P, dX, 1, 1);
   }
 
   ConstWeightView<S> W0_;

@@ -3,6 +3,7 @@
 
 #include "lorasb/adapter/lora.hpp"
 #include "lorasb/adapter/low_rank_adapter.hpp"
+#include "lorasb/linalg/product.hpp"
 
 namespace lorasb {
 namespace detail {
@@ -12,8 +13,9 @@ template <Real S>
 void add_adapter(const LowRankAdapter<S>& adapter, S sign, WeightView<S> W, std::string_view where) {
   adapter.validate(where);
   require_shape(W, adapter.out_features(), adapter.in_features(), where, "W", "out x in of the adapter");
-  const Weight<S> BR = sign * adapter.scale * adapter.B * adapter.R;  // out x rank
-  W.noalias() += BR * adapter.A;
+  Weight<S> BR(adapter.out_features(), adapter.rank());
+  linalg::multiply(adapter.B, adapter.R, BR, sign * adapter.scale);
+  linalg::multiply(BR, adapter.A, W, 1, 1);
 }
 
 }  // namespace detail
@@ -48,8 +50,11 @@ void unmerge(const LowRankAdapter<S>& adapter, WeightView<std::type_identity_t<S
 template <Real S>
 LoraAdapter<S> fold(const LowRankAdapter<S>& adapter) {
   adapter.validate("fold");
-  const Weight<double> BR = adapter.B.template cast<double>() * adapter.R.template cast<double>();
-  return {.B = BR.template cast<S>(), .A = adapter.A, .scale = adapter.scale};
+  const Matrix<S> R = adapter.R;  // column by column, for the sums
+  Weight<S> BR(adapter.out_features(), adapter.rank());
+  for (Index i = 0; i < BR.rows(); ++i)
+    for (Index j = 0; j < BR.cols(); ++j) BR(i, j) = static_cast<S>(dot(&adapter.B(i, 0), &R(0, j), R.rows()));
+  return {.B = std::move(BR), .A = adapter.A, .scale = adapter.scale};
 }
 
 }  // namespace lorasb

@@ -27,12 +27,12 @@ class ObservedLinear final : public LinearLayer<S> {
   Index trainable() const override { return 0; }
   bool wants_gradient() const override { return true; }
 
-  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply<S>(W0_, X, Y); }
+  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply(W0_, X, Y); }
   void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, std::span<S>) const override {
     observer_(dY, X);
   }
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
-    linalg::multiply_transposed<S>(W0_, dY, dX);
+    linalg::multiply(linalg::transposed(W0_), dY, dX);
   }
 
  private:

@@ -34,7 +34,7 @@ class UpdateEstimate {
     require_finite(dY, "UpdateEstimate::add", "dY of \"", name_, "\"");
     require_finite(X, "UpdateEstimate::add", "X of \"", name_, "\"");
     count(examples);
-    linalg::add_outer<S>(dY, X, S(1), sum_);
+    linalg::multiply(dY, linalg::transposed(X), sum_, 1, 1);
   }
 
   /// Adds a gradient that a trainer has formed itself: dW, out x in, of the summed loss of `examples` examples.

@@ -68,12 +68,11 @@ class UpdateSketch {
     require(examples >= 1, ErrorId::value, "UpdateSketch::add: examples is ", examples, ", expected at least 1 (\"", name_,
             "\")");
     examples_ += examples;
-    const Matrix<S> XtOmega = X.transpose() * signs(in_features(), options_.range_columns, 0);  // tokens x k
-    const Matrix<S> PsidY = signs(out_features(), options_.corange_rows, 1).transpose() * dY;   // l x tokens
-    const Matrix<S> XtT = X.transpose() * signs(in_features(), options_.test_vectors, 2);       // tokens x q
-    range_.noalias() += dY * XtOmega;
-    corange_.noalias() += PsidY * X.transpose();
-    tests_.noalias() += dY * XtT;
+    using linalg::product, linalg::multiply, linalg::transposed;
+    const ConstWeightView<S> Xt = transposed(X);
+    multiply(dY, product(Xt, signs(in_features(), options_.range_columns, 0)), range_, 1, 1);              // dY (Xᵀ Ω)
+    multiply(product(transposed(signs(out_features(), options_.corange_rows, 1)), dY), Xt, corange_, 1, 1);  // (Ψ dY) Xᵀ
+    multiply(dY, product(Xt, signs(in_features(), options_.test_vectors, 2)), tests_, 1, 1);               // dY (Xᵀ T)
   }
 
   /// Adds all examples of a sketch with the same options. Throws ErrorId::value when they differ.
@@ -103,15 +102,18 @@ class UpdateSketch {
   Factors factors() const {
     Factors f{.Q = range_, .M = {}};
     linalg::orthonormalize<S>(f.Q, derive_seed(options_.seed, 3));
-    const Matrix<S> PsiQ = signs(out_features(), options_.corange_rows, 1).transpose() * f.Q;  // l x k
+    const Matrix<S> Psi_t = signs(out_features(), options_.corange_rows, 1);
+    const Matrix<S> PsiQ = linalg::product(linalg::transposed(Psi_t), f.Q);  // l x k
     f.M = linalg::least_squares<S>(PsiQ, corange_);
     return f;
   }
   /// ‖G t‖² and ‖(G - U D Vᵀ) t‖² for each test vector t; U: out x r, D: r numbers, V: in x r.
   void measure(const Matrix<S>& U, const Vector<S>& D, const Matrix<S>& V, Vector<double>& energy,
                Vector<double>& residual) const {
-    const Matrix<S> VtT = V.transpose() * signs(in_features(), options_.test_vectors, 2);  // r x q
-    const Matrix<S> missed = tests_ - U * (D.asDiagonal() * VtT);
+    Matrix<S> DVtT = linalg::product(linalg::transposed(V), signs(in_features(), options_.test_vectors, 2));  // r x q
+    for (Index j = 0; j < DVtT.cols(); ++j) DVtT.col(j).array() *= D.array();
+    Matrix<S> missed = tests_;
+    linalg::multiply(U, DVtT, missed, -1, 1);
     energy = tests_.template cast<double>().colwise().squaredNorm().transpose();
     residual = missed.template cast<double>().colwise().squaredNorm().transpose();
   }
@@ -167,7 +169,7 @@ SketchInitialized<S> initialize(const UpdateSketch<S>& sketch, InitializeOptions
   const Weight<S> M = f.M;
   linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(
       M, {.rank = options.rank, .oversampling = options.oversampling, .steps = options.krylov_steps, .seed = options.seed});
-  svd.U = (f.Q * svd.U).eval();
+  svd.U = linalg::product(f.Q, svd.U);
 
   Vector<double> energy;
   Vector<double> residual;

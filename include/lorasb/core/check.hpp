@@ -1,11 +1,16 @@
 // Checks at public functions; the message is built only when the check fails.
 #pragma once
 
+#include <bit>
 #include <charconv>
 #include <cmath>
 #include <concepts>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "lorasb/core/error.hpp"
 #include "lorasb/core/types.hpp"
@@ -13,16 +18,79 @@
 namespace lorasb {
 namespace detail {
 
-inline void append(std::string& out, std::string_view part) { out += part; }
-template <class T>
-requires std::integral<T>
-void append(std::string& out, T number) { out += std::to_string(number); }
-template <class T>
-requires std::floating_point<T>
-void append(std::string& out, T number) {  // the fewest digits that read back as the same number
-  char digits[32];
-  const std::to_chars_result end = std::to_chars(digits, digits + sizeof digits, number);
-  out.append(digits, end.ptr);
+/// One part of a message: text as it is, numbers in decimal, floating point with the fewest digits that read back the same.
+class MessagePart {
+ public:
+  MessagePart(std::string_view text) : text_(text), kind_(Kind::text) {}
+  MessagePart(const std::string& text) : MessagePart(std::string_view(text)) {}
+  MessagePart(const char* text) : MessagePart(std::string_view(text)) {}
+  template <std::signed_integral T>
+  MessagePart(T number) : integer_(number), kind_(Kind::integer) {}
+  template <std::unsigned_integral T>
+  MessagePart(T number) : natural_(number), kind_(Kind::natural) {}
+  MessagePart(float number) : single_(number), kind_(Kind::single) {}
+  MessagePart(double number) : real_(number), kind_(Kind::real) {}
+
+  void append_to(std::string& out) const {
+    char digits[32];
+    const auto append = [&](auto number) {
+      out.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
+    };
+    switch (kind_) {
+      case Kind::text:
+        out += text_;
+        break;
+      case Kind::integer:
+        append(integer_);
+        break;
+      case Kind::natural:
+        append(natural_);
+        break;
+      case Kind::single:
+        append(single_);
+        break;
+      case Kind::real:
+        append(real_);
+        break;
+    }
+  }
+
+ private:
+  enum class Kind { text, integer, natural, single, real };
+  union {
+    std::string_view text_;
+    std::int64_t integer_;
+    std::uint64_t natural_;
+    float single_;
+    double real_;
+  };
+  Kind kind_;
+};
+
+inline std::string join(std::initializer_list<MessagePart> parts) {
+  std::string out;
+  for (const MessagePart& part : parts) part.append_to(out);
+  return out;
+}
+
+[[noreturn]] inline void fail(ErrorId id, std::initializer_list<MessagePart> parts) { throw Error(id, join(parts)); }
+
+/// "where: what is 3 x 4, expected `expected` (why)"
+[[noreturn]] inline void fail_shape(Index rows, Index cols, std::string_view where, std::string_view what,
+                                    std::initializer_list<MessagePart> expected, std::initializer_list<MessagePart> why) {
+  const std::string reason = join(why);
+  fail(ErrorId::shape, {where, ": ", what, " is ", rows, " x ", cols, ", expected ", join(expected), reason.empty() ? "" : " (",
+                        reason, reason.empty() ? "" : ")"});
+}
+
+/// Whether n numbers are finite. Integers, as the compiler may take sums of them apart and do many at once.
+template <Real S>
+bool all_finite(const S* x, Index n) {
+  using Bits = std::conditional_t<sizeof(S) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<S>::infinity());
+  Bits bad = 0;
+  for (Index i = 0; i < n; ++i) bad |= Bits((std::bit_cast<Bits>(x[i]) & exponent) == exponent);
+  return bad == 0;
 }
 
 }  // namespace detail
@@ -30,16 +98,14 @@ void append(std::string& out, T number) {  // the fewest digits that read back a
 /// The parts one after another: text as it is, numbers in decimal.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
-  std::string out;
-  (detail::append(out, parts), ...);
-  return out;
+  return detail::join({detail::MessagePart(parts)...});
 }
 
 /// Throws Error(id) with the parts as its message when `condition` is false.
 template <class... Parts>
 void require(bool condition, ErrorId id, const Parts&... parts) {
   if (!condition) [[unlikely]]
-    throw Error(id, concat(parts...));
+    detail::fail(id, {detail::MessagePart(parts)...});
 }
 
 /// Throws ErrorId::shape unless `m` is rows x cols. `where` names the function, `what` the argument; the parts of `why` say
@@ -47,33 +113,32 @@ void require(bool condition, ErrorId id, const Parts&... parts) {
 template <class D, class... Why>
 void require_shape(const Eigen::EigenBase<D>& m, Index rows, Index cols, std::string_view where, std::string_view what,
                    const Why&... why) {
-  if (m.rows() == rows && m.cols() == cols) [[likely]]
-    return;
-  const std::string reason = concat(why...);
-  throw Error(ErrorId::shape, concat(where, ": ", what, " is ", m.rows(), " x ", m.cols(), ", expected ", rows, " x ", cols,
-                                     reason.empty() ? "" : " (", reason, reason.empty() ? "" : ")"));
+  if (m.rows() != rows || m.cols() != cols) [[unlikely]]
+    detail::fail_shape(m.rows(), m.cols(), where, what, {rows, " x ", cols}, {detail::MessagePart(why)...});
 }
 
 /// The same for rows only, where any number of columns (tokens) will do.
 template <class D, class... Why>
 void require_rows(const Eigen::EigenBase<D>& m, Index rows, std::string_view where, std::string_view what, const Why&... why) {
-  if (m.rows() == rows) [[likely]]
-    return;
-  const std::string reason = concat(why...);
-  throw Error(ErrorId::shape, concat(where, ": ", what, " is ", m.rows(), " x ", m.cols(), ", expected ", rows, " rows",
-                                     reason.empty() ? "" : " (", reason, reason.empty() ? "" : ")"));
+  if (m.rows() != rows) [[unlikely]]
+    detail::fail_shape(m.rows(), m.cols(), where, what, {rows, " rows"}, {detail::MessagePart(why)...});
 }
 
 /// Throws ErrorId::not_finite, with the place of the first bad entry, when `m` holds NaN or infinity. The parts of `what` name
-/// it.
+/// it. m: a matrix, vector, map or block whose lines are contiguous.
 template <class D, class... What>
 void require_finite(const Eigen::DenseBase<D>& m, std::string_view where, const What&... what) {
-  if (m.allFinite()) [[likely]]
-    return;
-  for (Index i = 0; i < m.rows(); ++i)
-    for (Index j = 0; j < m.cols(); ++j)
-      require(std::isfinite(m.derived().coeff(i, j)), ErrorId::not_finite, where, ": ", what..., " holds ",
-              m.derived().coeff(i, j), " at row ", i, ", column ", j);
+  const auto* data = m.derived().data();
+  const Index stride = m.derived().outerStride(), lines = m.outerSize(), length = m.innerSize();
+  for (Index line = 0; line < lines; ++line) {
+    if (detail::all_finite(data + line * stride, length)) [[likely]]
+      continue;
+    for (Index k = 0; k < length; ++k) {
+      const auto entry = data[line * stride + k];
+      require(std::isfinite(entry), ErrorId::not_finite, where, ": ", detail::join({detail::MessagePart(what)...}), " holds ",
+              entry, " at row ", D::IsRowMajor ? line : k, ", column ", D::IsRowMajor ? k : line);
+    }
+  }
 }
 
 }  // namespace lorasb

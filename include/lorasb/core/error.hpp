@@ -35,7 +35,8 @@ enum class ErrorId : int {
 class Error : public std::runtime_error {
  public:
   Error(ErrorId id, std::string_view text)
-      : std::runtime_error("[lorasb." + std::to_string(static_cast<int>(id)) + "] " + std::string(text)), id_(id) {}
+      : std::runtime_error(std::string("[lorasb.").append(std::to_string(static_cast<int>(id))).append("] ").append(text)),
+        id_(id) {}
 
   ErrorId id() const noexcept { return id_; }
 

@@ -18,7 +18,7 @@ Matrix<S> least_squares(ConstMatrixView<S> M, ConstMatrixView<std::type_identity
   require_rows(C, M.rows(), "linalg::least_squares", "C", "rows of M");
   const SmallSvd<S> svd = small_svd<S>(M);
   Matrix<S> Y(svd.U.cols(), C.cols());  // Uᵀ C, then Σ⁺ Uᵀ C
-  multiply<S>(transposed<S>(svd.U), C, Y);
+  multiply(transposed(svd.U), C, Y);
   const double largest = svd.singular_values.size() == 0 ? 0 : static_cast<double>(svd.singular_values(0));
   const double negligible =
       largest * static_cast<double>(std::max(M.rows(), M.cols())) * static_cast<double>(std::numeric_limits<S>::epsilon());
@@ -29,7 +29,7 @@ Matrix<S> least_squares(ConstMatrixView<S> M, ConstMatrixView<std::type_identity
     }
   }
   Matrix<S> X(M.cols(), C.cols());
-  multiply_transposed<S>(transposed<S>(svd.V), Y, X);
+  multiply(svd.V, Y, X);
   return X;
 }
 

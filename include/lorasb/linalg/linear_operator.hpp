@@ -1,50 +1,51 @@
 // What an iteration needs to know of a matrix: its size and its products.
 #pragma once
 
-#include <concepts>
-
 #include "lorasb/linalg/product.hpp"
 
 namespace lorasb::linalg {
 
-/// A matrix W (rows x cols) given by its products: `multiply(X, Y)` overwrites Y (rows x k) with W X,
-/// `multiply_transposed(X, Y)` overwrites Y (cols x k) with Wᵀ X.
-template <class Op, class S>
-concept LinearOperator = Real<S> && requires(const Op& op, ConstMatrixView<S> X, MatrixView<S> Y) {
-  { op.rows() } -> std::convertible_to<Index>;
-  { op.cols() } -> std::convertible_to<Index>;
-  op.multiply(X, Y);
-  op.multiply_transposed(X, Y);
+/// A matrix W (rows x cols) given by its products. Derive from it what is cheaper to multiply than to form.
+template <Real S>
+class LinearOperator {
+ public:
+  virtual ~LinearOperator() = default;
+  virtual Index rows() const = 0;
+  virtual Index cols() const = 0;
+  /// Y = W X, overwritten. X: cols x k, Y: rows x k.
+  virtual void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const = 0;
+  /// Y = Wᵀ X, overwritten. X: rows x k, Y: cols x k.
+  virtual void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const = 0;
 };
 
 /// A matrix in memory as an operator. It looks at W and owns nothing.
 template <Real S>
-class DenseOperator {
+class DenseOperator final : public LinearOperator<S> {
  public:
   explicit DenseOperator(ConstWeightView<S> W) : W_(W) {}
 
-  Index rows() const { return W_.rows(); }
-  Index cols() const { return W_.cols(); }
-  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const { linalg::multiply(W_, X, Y); }
-  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const { linalg::multiply_transposed(W_, X, Y); }
+  Index rows() const override { return W_.rows(); }
+  Index cols() const override { return W_.cols(); }
+  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const override { linalg::multiply(W_, X, Y); }
+  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const override { linalg::multiply(transposed(W_), X, Y); }
 
  private:
   ConstWeightView<S> W_;
 };
 
-/// Wᵀ of an operator W, by swapping the two products.
-template <Real S, LinearOperator<S> Op>
-class TransposedOperator {
+/// Wᵀ of an operator W, by swapping the two products. It looks at W.
+template <Real S>
+class TransposedOperator final : public LinearOperator<S> {
  public:
-  explicit TransposedOperator(const Op& op) : op_(op) {}
+  explicit TransposedOperator(const LinearOperator<S>& W) : W_(W) {}
 
-  Index rows() const { return op_.cols(); }
-  Index cols() const { return op_.rows(); }
-  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const { op_.multiply_transposed(X, Y); }
-  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const { op_.multiply(X, Y); }
+  Index rows() const override { return W_.cols(); }
+  Index cols() const override { return W_.rows(); }
+  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const override { W_.multiply_transposed(X, Y); }
+  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const override { W_.multiply(X, Y); }
 
  private:
-  const Op& op_;
+  const LinearOperator<S>& W_;
 };
 
 }  // namespace lorasb::linalg

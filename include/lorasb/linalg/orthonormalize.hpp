@@ -13,27 +13,26 @@
 namespace lorasb::linalg {
 namespace detail {
 
-/// v / ‖v‖ in place, v: m x 1; returns ‖v‖. A zero vector stays as it is. The squares of 1e200 and 1e-200 stay in range,
-/// because the largest entry is divided out first.
+/// v / ‖v‖ in place, v: m x 1; returns ‖v‖. A zero vector stays as it is.
 template <Real S>
 double normalize(MatrixView<S> v) {
-  const double largest = static_cast<double>(v.cwiseAbs().maxCoeff());
-  if (largest == 0) return 0;
-  const double norm = (v.template cast<double>() / largest).norm();
-  v = (v.template cast<double>() / largest / norm).template cast<S>();
-  return largest * norm;
+  const double length = norm<S>(std::span<const S>(v.data(), static_cast<std::size_t>(v.rows())));
+  if (length == 0) return 0;
+  if (length > std::numeric_limits<double>::max() || length < std::numeric_limits<double>::min()) {
+    const double power = length < 1 ? 0x1p1000 : 0x1p-1000;  // 1 / length, or length itself, is beyond double
+    for (Index i = 0; i < v.rows(); ++i) v(i, 0) = static_cast<S>(double(v(i, 0)) * power);
+    return normalize<S>(v) / power;
+  }
+  for (Index i = 0; i < v.rows(); ++i) v(i, 0) = static_cast<S>(double(v(i, 0)) / length);
+  return length;
 }
 
 /// P -= Q Qᵀ P, with Q: m x j orthonormal, P: m x k.
 template <Real S>
 void project_out(ConstMatrixView<S> Q, MatrixView<S> P) {
   if (Q.cols() == 0) return;
-  const ConstWeightView<S> Qt = transposed(Q);
-  Matrix<S> C(Q.cols(), P.cols());  // Qᵀ P
-  multiply(Qt, P, C);
-  Matrix<S> inside(P.rows(), P.cols());  // Q C
-  multiply_transposed(Qt, C, inside);
-  P -= inside;
+  const Matrix<S> C = product(transposed(Q), P);
+  multiply(Q, C, P, -1, 1);
 }
 
 /// Makes the unit vector in column j of Y orthogonal to the columns before it, to rounding, and a unit vector again; those

@@ -1,46 +1,113 @@
-// The large matrix products of the library, in one place, so that another backend has one place to go.
+// The product of two matrices: every large one in the library is done here, so that another backend has one place to go.
 #pragma once
 
 #include <type_traits>
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/view.hpp"
+#include "lorasb/linalg/eigen_gemm.hpp"
 
-// The first argument fixes S; the others are converted, so a matrix or block goes in as it is. When the first one is not a
-// view yet, S is named: multiply<float>(weight, X, Y). Outputs must not overlap inputs. Wrong sizes throw ErrorId::shape.
-// Every product written out in Eigen costs its user a second of compile time; these are compiled once for a scalar.
 namespace lorasb::linalg {
 
-/// Qᵀ as a view of the same memory: a column-major m x k matrix is a row-major k x m one.
+/// What a product reads: a matrix, map or block of either storage order, looked at and never copied.
 template <Real S>
-ConstWeightView<S> transposed(ConstMatrixView<S> Q) {
-  return {Q.data(), Q.cols(), Q.rows(), Q.outerStride()};
+struct Factor {
+  template <int Order>
+  Factor(ConstView<S, Order> m)
+      : data(m.data()), rows(m.rows()), cols(m.cols()), stride(m.outerStride()), row_major(Order == Eigen::RowMajor) {}
+  template <class D>
+  requires(lorasb::detail::ViewableAs<D, S, Eigen::ColMajor> || lorasb::detail::ViewableAs<D, S, Eigen::RowMajor>)
+      Factor(const Eigen::DenseBase<D>& m)
+      : Factor(ConstView<S, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor>(m)) {}
+
+  const S* data;
+  Index rows, cols;
+  Index stride;  // from one column (or row) to the next
+  bool row_major;
+};
+
+/// What a product writes: the same, where entries can be written.
+template <Real S>
+struct Target {
+  template <int Order>
+  Target(View<S, Order> m)
+      : data(m.data()), rows(m.rows()), cols(m.cols()), stride(m.outerStride()), row_major(Order == Eigen::RowMajor) {}
+  template <class D>
+  requires(lorasb::detail::WritableAs<D, S, Eigen::ColMajor> || lorasb::detail::WritableAs<D, S, Eigen::RowMajor>)
+      Target(Eigen::DenseBase<D>& m)
+      : Target(View<S, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor>(m)) {}
+  template <class D>  // a block or map passed as it is made
+  requires(!std::derived_from<D, Eigen::PlainObjectBase<D>> &&
+           (lorasb::detail::WritableAs<D, S, Eigen::ColMajor> || lorasb::detail::WritableAs<D, S, Eigen::RowMajor>))
+      Target(Eigen::DenseBase<D>&& m)
+      : Target(View<S, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor>(std::move(m))) {}
+
+  S* data;
+  Index rows, cols;
+  Index stride;
+  bool row_major;
+};
+
+namespace detail {
+
+template <Real S>
+void run_gemm(const Factor<S>& left, const Factor<S>& right, const Target<S>& result, S alpha, S beta) {
+  require(right.rows == left.cols, ErrorId::shape, "linalg::multiply: right is ", right.rows, " x ", right.cols, ", expected ",
+          left.cols, " rows (columns of left)");
+  require(result.rows == left.rows && result.cols == right.cols, ErrorId::shape, "linalg::multiply: result is ", result.rows,
+          " x ", result.cols, ", expected ", left.rows, " x ", right.cols, " (rows of left x columns of right)");
+  // A row-major result is the column-major (left right)ᵀ = rightᵀ leftᵀ.
+  const bool turned = result.row_major;
+  const Factor<S>& l = turned ? right : left;
+  const Factor<S>& r = turned ? left : right;
+  eigen_gemm<S>({.rows = turned ? result.cols : result.rows,
+                 .cols = turned ? result.rows : result.cols,
+                 .depth = left.cols,
+                 .alpha = alpha,
+                 .left = l.data,
+                 .left_stride = l.stride,
+                 .left_row_major = l.row_major != turned,
+                 .right = r.data,
+                 .right_stride = r.stride,
+                 .right_row_major = r.row_major != turned,
+                 .beta = beta,
+                 .result = result.data,
+                 .result_stride = result.stride});
 }
 
-/// Y = W X, overwritten. W: m x n, X: n x T, Y: m x T.
-template <Real S>
-void multiply(ConstWeightView<S> W, ConstMatrixView<std::type_identity_t<S>> X, MatrixView<std::type_identity_t<S>> Y) {
-  require_rows(X, W.cols(), "linalg::multiply", "X", "columns of W");
-  require_shape(Y, W.rows(), X.cols(), "linalg::multiply", "Y", "rows of W x columns of X");
-  Y.noalias() = W * X;
+}  // namespace detail
+
+/// Mᵀ as a view of the same memory: a column-major m x k matrix is a row-major k x m one.
+template <Real S, int Order>
+View<S, Order == Eigen::RowMajor ? Eigen::ColMajor : Eigen::RowMajor> transposed(View<S, Order> m) {
+  return {m.data(), m.cols(), m.rows(), m.outerStride()};
+}
+template <class D>
+ConstView<typename D::Scalar, int(D::IsRowMajor) ? Eigen::ColMajor : Eigen::RowMajor> transposed(const Eigen::DenseBase<D>& m) {
+  const ConstView<typename D::Scalar, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor> view(m);
+  return {view.data(), view.cols(), view.rows(), view.outerStride()};
 }
 
-/// dX = Wᵀ dY, overwritten: the gradient of Y = W X with respect to X. W: m x n, dY: m x T, dX: n x T.
-template <Real S>
-void multiply_transposed(ConstWeightView<S> W, ConstMatrixView<std::type_identity_t<S>> dY,
-                         MatrixView<std::type_identity_t<S>> dX) {
-  require_rows(dY, W.rows(), "linalg::multiply_transposed", "dY", "rows of W");
-  require_shape(dX, W.cols(), dY.cols(), "linalg::multiply_transposed", "dX", "columns of W x columns of dY");
-  dX.noalias() = W.transpose() * dY;
+/// result = alpha left right + beta result. Each may be a matrix, map or block of either storage order; what would have to be
+/// copied first does not compile. With beta = 0 the result is overwritten, whatever stood there. It must not overlap the
+/// others. One thread. Throws ErrorId::shape.
+///
+///     multiply(W, X, Y);                            // Y = W X
+///     multiply(transposed(W), dY, dX);              // dX = Wᵀ dY
+///     multiply(dY, transposed(X), dW, alpha, 1);    // dW += alpha dY Xᵀ
+template <class D, class S = typename D::Scalar>
+void multiply(const Eigen::DenseBase<D>& left, Factor<std::type_identity_t<S>> right, Target<std::type_identity_t<S>> result,
+              std::type_identity_t<S> alpha = 1, std::type_identity_t<S> beta = 0) {
+  detail::run_gemm<S>(left, right, result, alpha, beta);
 }
 
-/// dW += alpha dY Xᵀ: the gradient of Y = W X with respect to W, added. dY: m x T, X: n x T, dW: m x n.
-template <Real S>
-void add_outer(ConstMatrixView<S> dY, ConstMatrixView<std::type_identity_t<S>> X, std::type_identity_t<S> alpha,
-               WeightView<std::type_identity_t<S>> dW) {
-  require_shape(X, dW.cols(), dY.cols(), "linalg::add_outer", "X", "columns of dW x columns of dY");
-  require_shape(dW, dY.rows(), X.rows(), "linalg::add_outer", "dW", "rows of dY x rows of X");
-  dW.noalias() += alpha * dY * X.transpose();
+/// alpha left right as a new matrix.
+template <class D, class S = typename D::Scalar>
+Matrix<S> product(const Eigen::DenseBase<D>& left, Factor<std::type_identity_t<S>> right,
+                  std::type_identity_t<S> alpha = 1) {
+  Matrix<S> result(left.rows(), right.cols);
+  detail::run_gemm<S>(left, right, result, alpha, S(0));
+  return result;
 }
 
 }  // namespace lorasb::linalg

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -30,6 +29,15 @@ struct SmallSvd {
 
 namespace detail {
 
+/// [x, y] = [cosine x - sine y, sine x + cosine y], n numbers each.
+inline void rotate(double* x, double* y, Index n, double cosine, double sine) {
+  for (Index i = 0; i < n; ++i) {
+    const double xi = x[i], yi = y[i];
+    x[i] = cosine * xi - sine * yi;
+    y[i] = sine * xi + cosine * yi;
+  }
+}
+
 /// Rotates pairs of columns of W until all are orthogonal: W J = X diag(σ) with J orthogonal, so that the columns end up as
 /// left singular vectors times singular values. Returns false when `max_sweeps` over all pairs did not do. One-sided Jacobi
 /// with the longest column in front (de Rijk, SIAM J. Sci. Stat. Comput. 10 (1989) 359-371).
@@ -39,31 +47,30 @@ inline bool orthogonalize_by_rotations(Matrix<double>& W, int max_sweeps) {
   // Two columns count as orthogonal when their cosine is at the rounding of the dot product that measures it.
   constexpr double epsilon = std::numeric_limits<double>::epsilon();
   const double tolerance = 4 * epsilon * std::sqrt(static_cast<double>(W.rows()));
-  Vector<double> squared(n), old(W.rows());
+  Vector<double> squared(n);
+  const auto column = [&](Index j) { return &W(0, j); };
   for (int sweep = 0; sweep < max_sweeps; ++sweep) {
     bool rotated = false;
-    squared = W.colwise().squaredNorm().transpose();                 // afresh: the updates below drift
-    const double rounding = epsilon * epsilon * squared.maxCoeff();  // of the longest: a column below it counts as zero
+    for (Index j = 0; j < n; ++j) squared(j) = dot(column(j), column(j), W.rows());  // afresh: the updates below drift
+    const double largest = *std::max_element(squared.begin(), squared.end());
+    const double rounding = epsilon * epsilon * largest;  // a column below it counts as zero
     for (Index p = 0; p + 1 < n; ++p) {
-      Index longest = 0;
-      squared.tail(n - p).maxCoeff(&longest);
-      if (longest > 0) {
-        W.col(p).swap(W.col(p + longest));
-        std::swap(squared(p), squared(p + longest));
+      const Index longest = std::max_element(squared.begin() + p, squared.end()) - squared.begin();
+      if (longest != p) {
+        std::swap_ranges(column(p), column(p) + W.rows(), column(longest));
+        std::swap(squared(p), squared(longest));
       }
       for (Index q = p + 1; q < n; ++q) {
-        const double dot = W.col(p).dot(W.col(q));
-        if (std::abs(dot) <= tolerance * std::sqrt(squared(p) * std::max(squared(q), rounding))) continue;
+        const double inner = dot(column(p), column(q), W.rows());
+        if (std::abs(inner) <= tolerance * std::sqrt(squared(p) * std::max(squared(q), rounding))) continue;
         rotated = true;
-        const double zeta = (squared(q) - squared(p)) / (2 * dot);
+        const double zeta = (squared(q) - squared(p)) / (2 * inner);
         const double tangent = std::copysign(1, zeta) / (std::abs(zeta) + std::hypot(1, zeta));
         const double cosine = 1 / std::hypot(1, tangent);
         const double sine = cosine * tangent;
-        old = W.col(p);
-        W.col(p) = cosine * old - sine * W.col(q);
-        W.col(q) = sine * old + cosine * W.col(q);
-        squared(p) = std::max(0.0, squared(p) - tangent * dot);
-        squared(q) = std::max(0.0, squared(q) + tangent * dot);
+        rotate(column(p), column(q), W.rows(), cosine, sine);
+        squared(p) = std::max(0.0, squared(p) - tangent * inner);
+        squared(q) = std::max(0.0, squared(q) + tangent * inner);
       }
     }
     if (!rotated) return true;
@@ -86,33 +93,44 @@ SmallSvd<S> small_svd(ConstMatrixView<S> M, int max_sweeps = 40) {
   require_finite(M, "linalg::small_svd", "M");
   SmallSvd<S> svd;
   const bool wide = M.rows() < M.cols();
-  Matrix<double> A = wide ? Matrix<double>(M.transpose().template cast<double>()) : Matrix<double>(M.template cast<double>());
-  const Index p = A.cols();
-  const double scale = A.size() == 0 ? 0 : A.cwiseAbs().maxCoeff();
-  if (scale > 0) A /= scale;  // squares stay in range
+  const Index p = wide ? M.rows() : M.cols();
+  double scale = 0;  // divided out, so that squares stay in range
+  for (Index j = 0; j < M.cols(); ++j)
+    for (Index i = 0; i < M.rows(); ++i) scale = std::max(scale, std::abs(double(M(i, j))));
+  Matrix<double> A(wide ? M.cols() : M.rows(), p);
+  for (Index j = 0; j < p; ++j)
+    for (Index i = 0; i < A.rows(); ++i) A(i, j) = scale > 0 ? double(wide ? M(j, i) : M(i, j)) / scale : 0;
 
   Matrix<double> left = A;  // Q, tall x p
   orthonormalize<double>(left, 0);
-  Matrix<double> XS(p, p);  // Rᵀ = Aᵀ Q, then X Σ
-  multiply<double>(transposed<double>(A), left, XS);
+  Matrix<double> XS = product(transposed(A), left);  // Rᵀ = Aᵀ Q, then X Σ
   if (!detail::orthogonalize_by_rotations(XS, max_sweeps)) svd.status = SvdStatus::not_converged;
 
-  const Vector<double> sigma = XS.colwise().norm().transpose();
-  std::vector<Index> order(static_cast<std::size_t>(p));
-  std::iota(order.begin(), order.end(), Index{0});
-  std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return sigma(a) > sigma(b); });
+  Vector<double> sigma(p);
+  for (Index j = 0; j < p; ++j) sigma(j) = std::sqrt(dot(&XS(0, j), &XS(0, j), p));
+  std::vector<Index> order;  // of descending sigma, by insertion: the rotations leave it nearly so
+  for (Index j = 0; j < p; ++j) {
+    auto place = order.end();
+    while (place != order.begin() && sigma(*(place - 1)) < sigma(j)) --place;
+    order.insert(place, j);
+  }
   Matrix<double> X(p, p);
   svd.singular_values.resize(p);
   for (Index j = 0; j < p; ++j) {
     const Index from = order[static_cast<std::size_t>(j)];
-    X.col(j) = XS.col(from);
+    std::copy_n(&XS(0, from), p, &X(0, j));
     svd.singular_values(j) = static_cast<S>(scale * sigma(from));
   }
   orthonormalize<double>(X, 0);
-  multiply_transposed<double>(transposed<double>(A), X, left);
+  multiply(A, X, left);
   orthonormalize<double>(left, 0);
-  svd.U = (wide ? X : left).template cast<S>();
-  svd.V = (wide ? left : X).template cast<S>();
+  const auto rounded = [](const Matrix<double>& basis) {
+    Matrix<S> result(basis.rows(), basis.cols());
+    std::transform(basis.data(), basis.data() + basis.size(), result.data(), [](double x) { return static_cast<S>(x); });
+    return result;
+  };
+  svd.U = rounded(wide ? X : left);
+  svd.V = rounded(wide ? left : X);
   return svd;
 }
 

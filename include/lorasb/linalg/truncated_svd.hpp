@@ -56,8 +56,8 @@ struct RangeBasis {
 /// K = orth[W Ω, (W Wᵀ) W Ω, ..., (W Wᵀ)^steps W Ω] for W: d x D and Ω: D x b random, each block made orthonormal before it is
 /// multiplied again, so that small singular directions do not drown in the rounding of large ones.
 /// Each product is done once: Z keeps Wᵀ K_i, from which the next block is made.
-template <Real S, LinearOperator<S> Op>
-RangeBasis<S> range_basis(const Op& W, const TruncatedSvdOptions& options) {
+template <Real S>
+RangeBasis<S> range_basis(const LinearOperator<S>& W, const TruncatedSvdOptions& options) {
   const Index d = W.rows();
   const Index D = W.cols();
   const Index b = options.rank + std::min(options.oversampling, d - options.rank);
@@ -95,32 +95,28 @@ RangeBasis<S> range_basis(const Op& W, const TruncatedSvdOptions& options) {
 }
 
 /// The best rank-r part of K Zᵀ = K Kᵀ W, for W: d x D with d <= D.
-template <Real S, LinearOperator<S> Op>
-TruncatedSvd<S> project_and_truncate(const Op& W, const TruncatedSvdOptions& options) {
+template <Real S>
+TruncatedSvd<S> project_and_truncate(const LinearOperator<S>& W, const TruncatedSvdOptions& options) {
   const RangeBasis<S> basis = range_basis<S>(W, options);
   // Z = Q T, T = A Σ Cᵀ, so K Zᵀ = (K C) Σ (Q A)ᵀ with Q A Σ = Z C.
   Matrix<S> Q = basis.Z;
   orthonormalize<S>(Q, options.seed);
-  Matrix<S> T(Q.cols(), Q.cols());
-  multiply<S>(transposed<S>(Q), basis.Z, T);
+  const SmallSvd<S> small = small_svd<S>(product(transposed(Q), basis.Z));  // of T
   Q.resize(0, 0);
-  const SmallSvd<S> small = small_svd<S>(T);
 
   TruncatedSvd<S> svd;
   svd.products = basis.products;
   const bool whole = basis.K.cols() == W.rows();
   svd.status = small.status == SvdStatus::exact && !whole ? SvdStatus::approximate : small.status;
   svd.singular_values = small.singular_values.head(options.rank);
-  svd.U.resize(W.rows(), options.rank);
-  multiply_transposed<S>(transposed<S>(basis.K), small.V.leftCols(options.rank), svd.U);
-  svd.V.resize(W.cols(), options.rank);  // Wᵀ U at first
-  multiply_transposed<S>(transposed<S>(basis.Z), small.V.leftCols(options.rank), svd.V);
+  svd.U = product(basis.K, small.V.leftCols(options.rank));
+  svd.V = product(basis.Z, small.V.leftCols(options.rank));  // Wᵀ U at first
   const Matrix<S> WtU = svd.V;
   orthonormalize<S>(svd.U, options.seed);  // to rounding of the scalar: the products above added theirs
   orthonormalize<S>(svd.V, options.seed + 1);
   for (Index i = 0; i < options.rank; ++i) {
     const double sigma = static_cast<double>(svd.singular_values(i));
-    const double along = WtU.col(i).template cast<double>().dot(svd.V.col(i).template cast<double>());  // uᵀ W v
+    const double along = dot(&WtU(0, i), &svd.V(0, i), WtU.rows());  // uᵀ W v
     svd.captured_energy += sigma * (2 * along - sigma);
   }
   return svd;
@@ -143,11 +139,11 @@ TruncatedSvd<S> project_and_truncate(const Op& W, const TruncatedSvdOptions& opt
 /// The same seed gives the same result. U and V are orthonormal whatever W is; where singular values are zero, their columns
 /// are arbitrary. For m <= n, Wᵀ U = V diag(singular_values) to rounding, otherwise W V = U diag(singular_values).
 /// Throws ErrorId::rank for a rank outside 1..min(m, n), ErrorId::not_finite when a product is not finite.
-template <Real S, LinearOperator<S> Op>
-TruncatedSvd<S> truncated_svd(const Op& W, TruncatedSvdOptions options) {
+template <Real S>
+TruncatedSvd<S> truncated_svd(const LinearOperator<S>& W, TruncatedSvdOptions options) {
   options.validate(W.rows(), W.cols());
   if (W.rows() <= W.cols()) return detail::project_and_truncate<S>(W, options);
-  TruncatedSvd<S> svd = detail::project_and_truncate<S>(TransposedOperator<S, Op>(W), options);
+  TruncatedSvd<S> svd = detail::project_and_truncate<S>(TransposedOperator<S>(W), options);
   std::swap(svd.U, svd.V);
   return svd;
 }

@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "lorasb/adapter/bind.hpp"
-#include "lorasb/models/sentence_encoder_layout.hpp"
+#include "lorasb/models/sentence_encoder_cache.hpp"
+#include "lorasb/models/sentence_encoder_gradients.hpp"
 #include "lorasb/nn/activation.hpp"
 #include "lorasb/nn/attention.hpp"
 #include "lorasb/nn/bias.hpp"
@@ -20,25 +21,6 @@
 #include "lorasb/nn/pooling.hpp"
 
 namespace lorasb::models {
-
-/// What a pass keeps, owned by the caller, one for each thread. Columns are tokens, or texts from `pooled` on.
-template <Real S>
-struct SentenceEncoderCache {
-  struct Layer {
-    nn::LayerNormCache<S> attention_norm, feed_forward_norm;
-    nn::AttentionCache<S> attention;
-    nn::FeedForwardCache<S> feed_forward;
-    LinearCache<S> qkv, out;
-    Buffer<S> normed, stacked, mixed;  // LN(x), [q; k; v], attention of them
-    Buffer<S> middle, middle_normed;   // h, LN(h)
-    Buffer<S> output;                  // x'
-  };
-  std::vector<Layer> layers;
-  LinearCache<S> residual, projection;
-  Buffer<S> embedded;                                // x of the first layer
-  Buffer<S> pooled, activated;                       // mean over tokens, tanh of the projection
-  Buffer<S> d_texts, d_x, d_h, d_branch, d_stacked;  // gradients, for the length of a backward pass
-};
 
 /// For tokens w_p at positions p = 0, 1, ... of a text, with t the inverse timescales:
 ///     x    = 2 E[w] + [sin(p t); cos(p t)]                                       embedding x tokens
@@ -56,18 +38,17 @@ class SentenceEncoder {
   /// sentence_encoder_modules(config). Throws ErrorId::unknown_name, shape, model.
   SentenceEncoder(SentenceEncoderConfig config, const Parameters<S>& weights, std::span<const S> inverse_timescales,
                   const Layers<S>& layers)
-      : config_(config), layers_(&layers), embedding_(weights["embedding.weight"]) {
-    config_.validate();
+      : config_(checked(config, layers.size())),
+        layers_(&layers),
+        places_(config, layers),
+        embedding_(weights["embedding.weight"]) {
     const std::vector<LinearShape> modules = sentence_encoder_modules(config_);
-    require(layers.size() == modules.size(), ErrorId::model, "SentenceEncoder: ", layers.size(), " layers, expected ",
-            modules.size());
     require_shape(embedding_, config_.vocabulary, config_.embedding, "SentenceEncoder", "embedding.weight");
     for (std::size_t m = modules.size(); m-- > 0;) {
       require(layers[m]->out_features() == modules[m].out_features && layers[m]->in_features() == modules[m].in_features,
               ErrorId::shape, "SentenceEncoder: layer \"", modules[m].name, "\" is ", layers[m]->out_features(), " x ",
               layers[m]->in_features(), ", expected ", modules[m].out_features, " x ", modules[m].in_features);
       if (layers[m]->wants_gradient()) lowest_ = m;
-      trainable_ += layers[m]->trainable();
     }
     for (const LinearShape& module : modules) biases_.push_back(weights.flat(module.name + ".bias"));
     for (Index i = 0; i < config_.layers; ++i)
@@ -80,7 +61,7 @@ class SentenceEncoder {
 
   const SentenceEncoderConfig& config() const { return config_; }
   /// Numbers that all layers train together.
-  Index trainable() const { return trainable_; }
+  Index trainable() const { return places_.trainable(); }
 
   /// Overwrites Y, hidden x texts, unit columns, and the cache. Every text must have 1 to max_tokens tokens: ErrorId::value.
   void forward(const nn::PackedBatch& batch, MatrixView<S> Y, SentenceEncoderCache<S>& cache) const {
@@ -109,7 +90,10 @@ class SentenceEncoder {
     require_shape(dY, config_.hidden, batch.sequences(), "SentenceEncoder::backward", "dY", "hidden x texts");
     require(std::ssize(module_gradients) == trainable(), ErrorId::shape, "SentenceEncoder::backward: module_gradients has ",
             module_gradients.size(), " numbers, expected ", trainable());
-    const Gradients gradients = split(module_gradients, other_gradients);
+    require(other_gradients.empty() || std::ssize(other_gradients) == places_.others_size(), ErrorId::shape,
+            "SentenceEncoder::backward: other_gradients has ", other_gradients.size(), " numbers, expected ",
+            places_.others_size());
+    const Gradients gradients{module_gradients, other_gradients};
     const MatrixView<S> d_projected = cache.d_texts.reshape(config_.hidden, batch.sequences());
     nn::l2_normalize_backward<S>(dY, cache.activated.view(), d_projected);
     nn::tanh_backward<S>(d_projected, cache.activated.view(), d_projected);
@@ -123,7 +107,7 @@ class SentenceEncoder {
       if (!backward_layer(i, batch.offsets(), cache, gradients)) return;
     MatrixView<S> d_embedded = cache.d_x.view();
     d_embedded *= S(2);  // x = 2 E[w] + ...
-    nn::embed_backward_parameters<S>(WeightView<S>(gradients.embedding.data(), embedding_.rows(), embedding_.cols()),
+    nn::embed_backward_parameters<S>(WeightView<S>(gradients.others.data(), embedding_.rows(), embedding_.cols()),
                                      batch.tokens(), d_embedded);
   }
 
@@ -131,13 +115,9 @@ class SentenceEncoder {
   struct Norm {
     std::span<const S> scale, bias;
   };
-  /// One span for each tensor. Those of the others are empty when they are not wanted.
+  /// Flat, as backward was given them; `others` is empty when they are not wanted.
   struct Gradients {
-    std::vector<std::span<S>> layers;
-    bool others = false;
-    std::span<S> embedding;
-    std::vector<std::span<S>> biases;
-    std::vector<std::span<S>> norm_scales, norm_biases;  // attention and feed-forward of layer 0, then of layer 1, ...
+    std::span<S> modules, others;
   };
   enum Place : std::size_t { residual = 0, qkv = 1, attention_out = 2, up = 3, down = 4 };  // layer i's modules, from 4 i on
 
@@ -156,31 +136,11 @@ class SentenceEncoder {
     return cache.layers[static_cast<std::size_t>(i)].output.view();
   }
 
-  /// Cuts both flat gradients into tensors, in the order of sentence_encoder_layout().
-  Gradients split(std::span<S> modules, std::span<S> others) const {
-    Gradients g;
-    const auto take = [](std::span<S>& from, std::size_t count) {
-      const std::span<S> head = from.first(count);
-      from = from.subspan(count);
-      return head;
-    };
-    for (const auto& l : *layers_) g.layers.push_back(take(modules, static_cast<std::size_t>(l->trainable())));
-    g.others = !others.empty();
-    if (!g.others) return g;
-    std::size_t expected = static_cast<std::size_t>(embedding_.size());
-    for (const std::span<const S> bias : biases_) expected += bias.size();
-    for (const Norm& norm : norms_) expected += 2 * norm.scale.size();
-    require(others.size() == expected, ErrorId::shape, "SentenceEncoder::backward: other_gradients has ", others.size(),
-            " numbers, expected ", expected);
-    g.embedding = take(others, static_cast<std::size_t>(embedding_.size()));
-    for (const std::span<const S> bias : biases_) g.biases.push_back(take(others, bias.size()));
-    g.norm_scales.resize(norms_.size());
-    g.norm_biases.resize(norms_.size());
-    for (std::size_t n = 0; n < norms_.size(); n += 2) {
-      for (const std::size_t k : {n, n + 1}) g.norm_scales[k] = take(others, norms_[k].scale.size());
-      for (const std::size_t k : {n, n + 1}) g.norm_biases[k] = take(others, norms_[k].bias.size());
-    }
-    return g;
+  static SentenceEncoderConfig checked(const SentenceEncoderConfig& config, std::size_t layers) {
+    config.validate();
+    const std::size_t expected = sentence_encoder_modules(config).size();
+    require(layers == expected, ErrorId::model, "SentenceEncoder: ", layers, " layers, expected ", expected);
+    return config;
   }
 
   /// Column p: [sin(p t); cos(p t)]
@@ -244,16 +204,16 @@ class SentenceEncoder {
   }
 
   /// Whether a gradient below module m has to be found.
-  bool wanted_below(std::size_t m, const Gradients& gradients) const { return gradients.others || m > lowest_; }
+  bool wanted_below(std::size_t m, const Gradients& gradients) const { return !gradients.others.empty() || m > lowest_; }
 
   /// Adds the gradients of module m, and overwrites dX when `further` says that somebody wants it.
   void backward_linear(std::size_t m, ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache,
                        const Gradients& gradients, bool further, MatrixView<S> dX) const {
-    if (gradients.others) nn::add_bias_backward_parameters<S>(dY, gradients.biases[m]);
+    if (!gradients.others.empty()) nn::add_bias_backward_parameters<S>(dY, places_.bias(gradients.others, m));
     if (further)
-      layer(m).backward(X, dY, cache, gradients.layers[m], dX);
+      layer(m).backward(X, dY, cache, places_.module(gradients.modules, m), dX);
     else
-      layer(m).backward_parameters(X, dY, cache, gradients.layers[m]);
+      layer(m).backward_parameters(X, dY, cache, places_.module(gradients.modules, m));
   }
 
   /// cache.d_x holds dx' before and dx after. Returns whether anybody below wants dx.
@@ -269,19 +229,21 @@ class SentenceEncoder {
     MatrixView<S> dH = cache.d_x.view();
     MatrixView<S> branch = cache.d_branch.reshape(config_.hidden, tokens);
     nn::FeedForwardGradient<S> feed_forward_gradient;
-    feed_forward_gradient.up = gradients.layers[module_of(i, up)];
-    feed_forward_gradient.down = gradients.layers[module_of(i, down)];
-    if (gradients.others) {
-      feed_forward_gradient.up_bias = gradients.biases[module_of(i, up)];
-      feed_forward_gradient.down_bias = gradients.biases[module_of(i, down)];
+    feed_forward_gradient.up = places_.module(gradients.modules, module_of(i, up));
+    feed_forward_gradient.down = places_.module(gradients.modules, module_of(i, down));
+    if (!gradients.others.empty()) {
+      feed_forward_gradient.up_bias = places_.bias(gradients.others, module_of(i, up));
+      feed_forward_gradient.down_bias = places_.bias(gradients.others, module_of(i, down));
     }
-    feed_forward(i).backward(c.middle_normed.view(), dH, c.feed_forward, feed_forward_gradient, branch);
-    if (!wanted_below(module_of(i, up), gradients)) return false;
+    const bool below_wanted = wanted_below(module_of(i, up), gradients);
+    feed_forward(i).backward(c.middle_normed.view(), dH, c.feed_forward, feed_forward_gradient,
+                             below_wanted ? branch : MatrixView<S>(nullptr, config_.hidden, 0));
+    if (!below_wanted) return false;
     backward_norm(attention_norm + 1, branch, c.middle.view(), c.feed_forward_norm, gradients, branch);
     dH += branch;
 
     // h = W_out attention(W_qkv LN(x) + b_qkv) + b_out + r(x); in layer 0 only the embedding is below qkv and the residual
-    const bool further = i > 0 ? wanted_below(module_of(i, qkv), gradients) : gradients.others;
+    const bool further = i > 0 ? wanted_below(module_of(i, qkv), gradients) : !gradients.others.empty();
     const bool attention_wanted = wanted_below(module_of(i, attention_out), gradients);
     const MatrixView<S> d_mixed = cache.d_h.reshape(width, tokens);
     backward_linear(module_of(i, attention_out), c.mixed.view(), dH, c.out, gradients, attention_wanted, d_mixed);
@@ -304,19 +266,20 @@ class SentenceEncoder {
 
   void backward_norm(std::size_t n, ConstMatrixView<S> dY, ConstMatrixView<S> X, const nn::LayerNormCache<S>& cache,
                      const Gradients& gradients, MatrixView<S> dX) const {
-    if (gradients.others)
-      nn::layer_norm_backward_parameters<S>(dY, X, cache, gradients.norm_scales[n], gradients.norm_biases[n]);
+    if (!gradients.others.empty())
+      nn::layer_norm_backward_parameters<S>(dY, X, cache, places_.norm_scale(gradients.others, n),
+                                            places_.norm_bias(gradients.others, n));
     nn::layer_norm_backward_input<S>(dY, X, norms_[n].scale, cache, dX);
   }
 
   SentenceEncoderConfig config_;
   const Layers<S>* layers_;
+  SentenceEncoderPlaces places_;
   ConstWeightView<S> embedding_;
   std::vector<std::span<const S>> biases_;  // by module
   std::vector<Norm> norms_;                 // attention and feed-forward of layer 0, then of layer 1, ...
   Matrix<S> timing_;                        // embedding x max_tokens
   std::size_t lowest_ = ~std::size_t{0};    // the lowest module that wants a gradient
-  Index trainable_ = 0;
 };
 
 }  // namespace lorasb::models

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "lorasb/core/buffer.hpp"
+#include "lorasb/linalg/product.hpp"
 #include "lorasb/nn/packed.hpp"
 
 namespace lorasb::nn {
@@ -72,12 +73,12 @@ void self_attention(ConstMatrixView<S> QKV, std::span<const Index> offsets, Inde
     for (Index h = 0; h < heads; ++h) {
       const ConstMatrixView<S> Q = detail::attention_block(QKV, 0, heads, h, first, n);
       const ConstMatrixView<S> K = detail::attention_block(QKV, 1, heads, h, first, n);
-      P.middleCols(h * n, n).noalias() = static_cast<S>(scale) * K.transpose() * Q;
+      linalg::multiply(linalg::transposed(K), Q, P.middleCols(h * n, n), static_cast<S>(scale));
     }
     detail::softmax_columns(P);
     for (Index h = 0; h < heads; ++h) {
       const ConstMatrixView<S> V = detail::attention_block(QKV, 2, heads, h, first, n);
-      Y.block(h * size, first, size, n).noalias() = V * P.middleCols(h * n, n);
+      linalg::multiply(V, P.middleCols(h * n, n), Y.block(h * size, first, size, n));
     }
     next += P.size();
   }
@@ -109,12 +110,12 @@ void self_attention_backward(ConstMatrixView<S> dY, ConstMatrixView<S> QKV, std:
       const ConstMatrixView<S> K = detail::attention_block(QKV, 1, heads, h, first, n);
       const ConstMatrixView<S> V = detail::attention_block(QKV, 2, heads, h, first, n);
       const ConstMatrixView<S> dO = dY.block(h * size, first, size, n);
-      detail::attention_block(dQKV, 2, heads, h, first, n).noalias() = dO * P.transpose();
+      linalg::multiply(dO, linalg::transposed(P), detail::attention_block(dQKV, 2, heads, h, first, n));
       MatrixView<S> dS = cache.dP.reshape(n, n);
-      dS.noalias() = V.transpose() * dO;  // dP
+      linalg::multiply(linalg::transposed(V), dO, dS);  // dP
       for (Index j = 0; j < n; ++j) dS.col(j).array() = P.col(j).array() * (dS.col(j).array() - P.col(j).dot(dS.col(j)));
-      detail::attention_block(dQKV, 0, heads, h, first, n).noalias() = static_cast<S>(scale) * K * dS;
-      detail::attention_block(dQKV, 1, heads, h, first, n).noalias() = static_cast<S>(scale) * Q * dS.transpose();
+      linalg::multiply(K, dS, detail::attention_block(dQKV, 0, heads, h, first, n), static_cast<S>(scale));
+      linalg::multiply(Q, linalg::transposed(dS), detail::attention_block(dQKV, 1, heads, h, first, n), static_cast<S>(scale));
     }
     next += all.size();
   }

@@ -48,7 +48,8 @@ struct FeedForward {
     add_bias<S>(Y, down_bias);
   }
 
-  /// Overwrites dX and adds to the gradients. X is what forward was given.
+  /// Overwrites dX, unless it has no columns because nobody below wants it, and adds to the gradients. X is what forward was
+  /// given.
   void backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, FeedForwardCache<S>& cache, FeedForwardGradient<S> gradient,
                 MatrixView<S> dX) const {
     const MatrixView<S> H = cache.H.view(), dH = cache.dH.reshape(up.out_features(), X.cols());
@@ -57,7 +58,10 @@ struct FeedForward {
     down.backward(H, dY, cache.down, gradient.down, dH);
     relu_backward<S>(dH, H, dH);
     if (!gradient.up_bias.empty()) add_bias_backward_parameters<S>(dH, gradient.up_bias);
-    up.backward(X, dH, cache.up, gradient.up, dX);
+    if (dX.cols() == 0)
+      up.backward_parameters(X, dH, cache.up, gradient.up);
+    else
+      up.backward(X, dH, cache.up, gradient.up, dX);
   }
 };
 

@@ -21,16 +21,16 @@ class Linear final : public LinearLayer<S> {
   Index in_features() const override { return W_.cols(); }
   Index trainable() const override { return gradient_ == WeightGradient::full ? W_.size() : 0; }
 
-  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply<S>(W_, X, Y); }
+  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply(W_, X, Y); }
 
   void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, std::span<S> gradient) const override {
     require(std::ssize(gradient) == trainable(), ErrorId::shape, "Linear::backward_parameters: gradient holds ",
             gradient.size(), " numbers, expected ", trainable());
-    if (trainable() > 0) linalg::add_outer<S>(dY, X, S(1), {gradient.data(), W_.rows(), W_.cols()});
+    if (trainable() > 0) linalg::multiply(dY, linalg::transposed(X), WeightView<S>(gradient.data(), W_.rows(), W_.cols()), 1, 1);
   }
 
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
-    linalg::multiply_transposed<S>(W_, dY, dX);
+    linalg::multiply(linalg::transposed(W_), dY, dX);
   }
 
  private:

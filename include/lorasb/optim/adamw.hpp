@@ -43,7 +43,7 @@ class AdamW final : public Optimizer<S> {
   }
 
  private:
-  void update(std::span<S> values, std::span<const S> gradients, double learning_rate) override {
+  void update(std::span<S> values, std::span<const S> gradients, Index first, double learning_rate) override {
     const auto [beta1, beta2, epsilon, weight_decay] = options_;
     const double t = static_cast<double>(this->steps());
     const double first_correction = 1 - std::pow(beta1, t);
@@ -54,23 +54,24 @@ class AdamW final : public Optimizer<S> {
     const S b1 = static_cast<S>(beta1), c1 = static_cast<S>(1 - beta1);
     const S b2 = static_cast<S>(beta2), c2 = static_cast<S>(1 - beta2);
 
-    const Eigen::Map<const Vector<S>> all_g = as_vector(gradients);
-    Eigen::Map<Vector<S>> all_w = as_vector(values);
-    Eigen::Map<Vector<S>> all_m = as_vector(this->state().flat("first_moment"));
-    Eigen::Map<Vector<S>> all_v = as_vector(this->state().flat("second_moment"));
-    detail::Block<S> w = detail::Block<S>::Zero(), g = w, m = w, v = w;  // beyond the last number they stay unseen
-    for (Index begin = 0; begin < this->size(); begin += w.size()) {
-      const Index count = std::min(w.size(), this->size() - begin);
-      w.head(count) = all_w.segment(begin, count);
-      g.head(count) = all_g.segment(begin, count);
-      m.head(count) = all_m.segment(begin, count);
-      v.head(count) = all_v.segment(begin, count);
-      m = b1 * m + c1 * g;
-      v = b2 * v + c2 * g.square();
-      w = keep * w - rate * m / (v.sqrt() / root + static_cast<S>(epsilon));
-      all_w.segment(begin, count) = w.head(count);
-      all_m.segment(begin, count) = m.head(count);
-      all_v.segment(begin, count) = v.head(count);
+    S* const all_m = this->state().flat("first_moment").data() + first;
+    S* const all_v = this->state().flat("second_moment").data() + first;
+    detail::Block<S> w, g, m, v, r;
+    for (Index begin = 0; begin < std::ssize(values); begin += w.size) {
+      const Index count = std::min(w.size, std::ssize(values) - begin);
+      w.load(values.data() + begin, count);
+      g.load(gradients.data() + begin, count);
+      m.load(all_m + begin, count);
+      v.load(all_v + begin, count);
+      for (Index i = 0; i < w.size; ++i) {
+        m[i] = b1 * m[i] + c1 * g[i];
+        v[i] = b2 * v[i] + c2 * (g[i] * g[i]);
+      }
+      r.array() = v.array().sqrt();  // std::sqrt would go one by one, for the sake of errno
+      for (Index i = 0; i < w.size; ++i) w[i] = keep * w[i] - rate * m[i] / (r[i] / root + static_cast<S>(epsilon));
+      w.store(values.data() + begin, count);
+      m.store(all_m + begin, count);
+      v.store(all_v + begin, count);
     }
   }
 

@@ -1,6 +1,7 @@
 // What a trainer needs from any optimizer: one step over a flat buffer, and a state that a checkpoint can save and restore.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -15,7 +16,15 @@ namespace detail {
 /// Numbers that an optimizer copies out of its buffers, changes together and copies back. A block has one size and alignment,
 /// so every number takes the same instructions: its bits do not depend on its place in a buffer or on the buffer's address.
 template <Real S>
-using Block = Eigen::Array<S, 256, 1>;
+struct alignas(64) Block {
+  static constexpr Index size = 256;
+  S values[size] = {};
+
+  S& operator[](Index i) { return values[i]; }
+  auto array() { return Eigen::Map<Eigen::Array<S, size, 1>, Eigen::Aligned64>(values); }
+  void load(const S* from, Index count) { std::copy_n(from, count, values); }
+  void store(S* to, Index count) const { std::copy_n(values, count, to); }
+};
 
 }  // namespace detail
 
@@ -39,7 +48,30 @@ class Optimizer {
     require(std::isfinite(learning_rate) && learning_rate >= 0, ErrorId::value, "Optimizer::step: learning_rate is ",
             learning_rate, ", expected a finite number of at least 0");
     ++steps_;
-    update(values, gradients, learning_rate);
+    for (const Group& g : groups_)
+      update(values.subspan(std::size_t(g.first), std::size_t(g.size)),
+             gradients.subspan(std::size_t(g.first), std::size_t(g.size)), g.first, learning_rate * g.rate_factor);
+  }
+
+  /// The numbers first, ..., first + count - 1 learn at `factor` times the rate that step() is given, as a parameter group of
+  /// their own does in PyTorch: a fresh head beside adapters, say. Not part of the state. Throws ErrorId::value for a range
+  /// outside the buffer or across an earlier one, and for a factor that is negative or not finite.
+  void set_rate_factor(Index first, Index count, double factor) {
+    require(first >= 0 && count >= 0 && first <= size_ - count, ErrorId::value, "Optimizer::set_rate_factor: numbers ", first,
+            " to ", first + count, " of ", size_);
+    require(std::isfinite(factor) && factor >= 0, ErrorId::value, "Optimizer::set_rate_factor: factor is ", factor,
+            ", expected a finite number of at least 0");
+    const auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
+      return g.first <= first && first + count <= g.first + g.size;
+    });
+    require(group != groups_.end(), ErrorId::value, "Optimizer::set_rate_factor: numbers ", first, " to ", first + count,
+            " reach into two groups");
+    const Group whole = *group;
+    const Group parts[] = {{whole.first, first - whole.first, whole.rate_factor},
+                           {first, count, factor},
+                           {first + count, whole.first + whole.size - first - count, whole.rate_factor}};
+    groups_.insert(groups_.erase(group), std::begin(parts), std::end(parts));
+    std::erase_if(groups_, [](const Group& g) { return g.size == 0; });
   }
 
   Index size() const { return size_; }
@@ -51,11 +83,17 @@ class Optimizer {
   const Parameters<S>& state() const { return state_; }
 
  protected:
-  Optimizer(Index size, const std::vector<std::string>& state_names) : size_(size), state_(layout(size, state_names)) {}
+  Optimizer(Index size, const std::vector<std::string>& state_names)
+      : size_(size), state_(layout(size, state_names)), groups_{{0, size, 1}} {}
 
  private:
-  /// Step number steps(), counted from 1. Sizes and rate are checked.
-  virtual void update(std::span<S> values, std::span<const S> gradients, double learning_rate) = 0;
+  struct Group {
+    Index first, size;
+    double rate_factor;
+  };
+
+  /// Step number steps(), counted from 1, for the numbers from `first` on. Sizes and rate are checked.
+  virtual void update(std::span<S> values, std::span<const S> gradients, Index first, double learning_rate) = 0;
 
   static ParameterLayout layout(Index size, const std::vector<std::string>& names) {
     require(size >= 0, ErrorId::value, "Optimizer: size is ", size, ", expected at least 0");
@@ -67,6 +105,7 @@ class Optimizer {
   Index size_;
   std::uint64_t steps_ = 0;
   Parameters<S> state_;
+  std::vector<Group> groups_;
 };
 
 }  // namespace lorasb::optim

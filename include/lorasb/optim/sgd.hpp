@@ -48,31 +48,27 @@ class Sgd final : public Optimizer<S> {
     return {"momentum"};
   }
 
-  void update(std::span<S> values, std::span<const S> gradients, double learning_rate) override {
+  void update(std::span<S> values, std::span<const S> gradients, Index first, double learning_rate) override {
     const S rate = static_cast<S>(learning_rate), decay = static_cast<S>(options_.weight_decay);
     const S momentum = static_cast<S>(options_.momentum), fresh = static_cast<S>(1 - options_.dampening);
-    const Eigen::Map<const Vector<S>> all_g = as_vector(gradients);
-    Eigen::Map<Vector<S>> all_w = as_vector(values), all_v = as_vector(this->state().flat());  // no v when momentum is 0
-    detail::Block<S> w = detail::Block<S>::Zero(), d = w, v = w;  // beyond the last number they stay unseen
-    for (Index begin = 0; begin < this->size(); begin += w.size()) {
-      const Index count = std::min(w.size(), this->size() - begin);
-      w.head(count) = all_w.segment(begin, count);
-      d.head(count) = all_g.segment(begin, count);
-      d += decay * w;
-      if (options_.momentum > 0) {
-        v.head(count) = all_v.segment(begin, count);
-        if (this->steps() == 1)
-          v = d;
-        else
-          v = momentum * v + fresh * d;
-        all_v.segment(begin, count) = v.head(count);
-        if (options_.nesterov)
-          d += momentum * v;
-        else
-          d = v;
+    const bool with_momentum = options_.momentum > 0, start = this->steps() == 1;
+    S* const all_v = with_momentum ? this->state().flat().data() + first : nullptr;
+    detail::Block<S> w, d, v;
+    for (Index begin = 0; begin < std::ssize(values); begin += w.size) {
+      const Index count = std::min(w.size, std::ssize(values) - begin);
+      w.load(values.data() + begin, count);
+      d.load(gradients.data() + begin, count);
+      if (with_momentum) v.load(all_v + begin, count);
+      for (Index i = 0; i < w.size; ++i) {
+        d[i] += decay * w[i];
+        if (with_momentum) {
+          v[i] = start ? d[i] : momentum * v[i] + fresh * d[i];
+          d[i] = options_.nesterov ? d[i] + momentum * v[i] : v[i];
+        }
+        w[i] -= rate * d[i];
       }
-      w -= rate * d;
-      all_w.segment(begin, count) = w.head(count);
+      w.store(values.data() + begin, count);
+      if (with_momentum) v.store(all_v + begin, count);
     }
   }
 
