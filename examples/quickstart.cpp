@@ -15,7 +15,7 @@ int main() {
     for (float& entry : flat(matrix)) entry = float(random.normal());
     return matrix;
   };
-  Weight<float> W0 = normal(Weight<float>(64, 48));        // a pretrained layer, out x in
+  Weight<float> W0 = normal(Weight<float>(64, 48));         // a pretrained layer, out x in
   const Matrix<float> X = normal(Matrix<float>(48, 2048));  // a column for each example
   Weight<float> W1 = W0;                                    // what the layer should become: W0 and a change of rank 4
   linalg::multiply(normal(Weight<float>(64, 4)), normal(Weight<float>(4, 48)), W1, 0.1f, 1);

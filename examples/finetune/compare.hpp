@@ -17,7 +17,8 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   std::filesystem::create_directories(options.out);
   FinishedRun run = Run(task, options).finish();
   write_adapters(run, task, options.out);
-  write_plot(run.result, options.out);
+  if (!run.result.history.empty() && !write_plot(run.result, options.out))
+    std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   write_json(options.out / "metrics.json", metrics(run.result, task, options));
   return std::move(run.result);
 }
@@ -84,8 +85,9 @@ inline nlohmann::json run_in_child(Task& task, const FinetuneOptions& options) {
 /// OUT/<method>-r<rank>-seed<seed>.
 inline void compare(Task& task, const FinetuneOptions& options) {
   task.train_features = frozen_features(task.base, task.train, options.parts, options.threads);
-  std::vector<detail::Contender> contenders{
-      {Method::head, 0, {}, {}}, {Method::lora_sb, options.rank, {}, {}}, {Method::lora_xs, options.rank, {}, {}}};
+  std::vector<detail::Contender> contenders{{Method::head, 0, {}, {}}};
+  for (const Index rank : options.lora_sb_ranks) contenders.push_back({Method::lora_sb, rank, {}, {}});
+  contenders.push_back({Method::lora_xs, options.rank, {}, {}});
   for (const Index rank : options.lora_ranks) contenders.push_back({Method::lora, rank, {}, {}});
   contenders.push_back({Method::full, 0, {}, {}});
   for (Index s = 0; s < options.seeds; ++s)
@@ -107,8 +109,10 @@ inline void compare(Task& task, const FinetuneOptions& options) {
     }
 
   nlohmann::json all = nlohmann::json::array();
-  std::printf("\nTest accuracy in %%, mean and standard deviation of %td seeds; difference to LoRA-SB seed by seed\n",
-              options.seeds);
+  std::printf(
+      "\nTest accuracy in %%, mean and standard deviation of %td seeds; difference to LoRA-SB of rank %td seed "
+      "by seed\n",
+      options.seeds, contenders[1].rank);
   std::printf("%-8s %5s %12s %16s %20s %9s %9s\n", "method", "rank", "trainable", "test acc.", "minus LoRA-SB", "train s",
               "peak MiB");
   for (const detail::Contender& c : contenders) {

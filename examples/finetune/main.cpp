@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // and so is a gnuplot that is not there
   try {
     Task task = read_task(options);
+    options.data_checksum = task.checksum;
     std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),
                 task.validation.size(), task.test.size(), task.classes());
     for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());

@@ -24,7 +24,6 @@ struct FinetuneOptions {
   Index epochs = 3;
   Index batch = 32;
   double learning_rate = 0;  // 0: the method's own default
-  double tuned_head_rate = 0;  // of the head while the encoder is tuned; 0: learning_rate
   OptimizerKind optimizer = OptimizerKind::adamw;
   double warmup = 0.06;  // share of all steps
   double max_norm = 1;   // of the gradient; 0: not clipped
@@ -34,17 +33,20 @@ struct FinetuneOptions {
   std::size_t train_size = 10000;
   std::size_t validation_size = 2000;
   std::size_t test_size = 10000;
-  Index head_epochs = 60;
-  double head_learning_rate = 3e-3;
+  Index head_epochs = 60;       // of --method head: until its loss stands still
+  Index start_head_epochs = 4;  // before the encoder is tuned: a head that fits its texts by heart leaves nothing to learn from
+  double head_learning_rate = 3e-3;  // alone, and beside the encoder
   double head_decay = 0.3;
   std::uint64_t seed = 0;
   int threads = 1;
   Index parts = 4;               // pieces of a batch; results depend on it, not on threads
   Index checkpoint_every = 200;  // steps
   bool resume = false;
+  std::string data_checksum;  // of all texts, once they are read; no flag
   bool compare = false;
   Index seeds = 3;  // of --compare
   std::vector<Index> lora_ranks{8, 16};
+  std::vector<Index> lora_sb_ranks{};  // rank, and 64
 };
 
 /// The rate that did best on WordNet's validation texts, see docs/results.md.
@@ -93,12 +95,9 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   app.add_option("--data", o.data, "wordnet, debian, spam, or tsv:TRAIN:TEST (lines: label<TAB>text)")->capture_default_str();
   app.add_option("--method", o.method, "lora-sb, lora, lora-xs, full or head")->transform(CLI::CheckedTransformer(methods));
   app.add_option("--rank", o.rank, "Rank of every adapter")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--epochs", o.epochs, "Passes over the training texts")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--batch", o.batch, "Texts in a step")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--epochs", o.epochs, "Passes over the training texts")->capture_default_str()->check(CLI::Range(1, 1 << 20));
+  app.add_option("--batch", o.batch, "Texts in a step")->capture_default_str()->check(CLI::Range(1, 1 << 20));
   app.add_option("--learning-rate", o.learning_rate, "Highest rate (default: the method's own)")->check(CLI::PositiveNumber);
-  app.add_option("--tuned-head-rate", o.tuned_head_rate, "Highest rate of the head beside the adapters")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
   app.add_option("--optimizer", o.optimizer, "adamw or sgd; it decides LoRA-SB's first step too")
       ->transform(CLI::CheckedTransformer(optimizers));
   app.add_option("--warmup", o.warmup, "Share of the steps with a rising rate")
@@ -119,20 +118,24 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   app.add_option("--validation-size", o.validation_size, "Validation texts at most, seen after each epoch")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--head-epochs", o.head_epochs, "Epochs of the head on the frozen encoder")
+  app.add_option("--head-epochs", o.head_epochs, "Epochs of --method head")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--start-head-epochs", o.start_head_epochs, "Epochs of the head before the encoder is tuned")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  app.add_option("--head-learning-rate", o.head_learning_rate, "Its highest rate")
+  app.add_option("--head-learning-rate", o.head_learning_rate,
+                 "Highest rate of the head, alone and, with adamw, beside the encoder")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  app.add_option("--head-decay", o.head_decay, "Its weight decay")->capture_default_str()->check(CLI::NonNegativeNumber);
+  app.add_option("--head-decay", o.head_decay, "Weight decay of the head when it is trained alone")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   app.add_option("--seed", o.seed, "Of order and starting numbers")->capture_default_str();
   app.add_option("--threads", o.threads, "Threads; their number changes no result")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 4096));
   app.add_option("--parts", o.parts, "Pieces that a batch is shared out in; at least as many as threads pays")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 4096));
   app.add_option("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints; 0: none")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
@@ -140,15 +143,21 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   app.add_flag("--resume", o.resume, "Go on from the checkpoint in the folder; with --compare, keep the runs that are done");
   app.add_flag("--compare", o.compare, "Run head, LoRA-SB, LoRA-XS, LoRA and full fine-tuning with several seeds");
   app.add_option("--seeds", o.seeds, "Seeds of --compare")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--lora-ranks", o.lora_ranks, "Ranks of LoRA in --compare")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->capture_default_str()
-      ->delimiter(',')
-      ->check(CLI::PositiveNumber);
+  const auto add_ranks = [&](const char* name, std::vector<Index>& ranks, const char* text) {
+    app.add_option(name, ranks, text)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->capture_default_str()
+        ->delimiter(',')
+        ->check(CLI::PositiveNumber);
+  };
+  add_ranks("--lora-ranks", o.lora_ranks, "Ranks of LoRA in --compare");
+  add_ranks("--lora-sb-ranks", o.lora_sb_ranks,
+            "Ranks of LoRA-SB in --compare, default --rank and 64; differences are to the first");
   app.add_option("--model", o.model, "Folder of the unpacked npm package of the encoder")->capture_default_str();
   app.add_option("--spam-package", o.spam_package, "Folder of the unpacked npm package of --data spam")->capture_default_str();
   try {
     app.parse(argc, argv);
+    if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");
   } catch (const CLI::ParseError& error) {

@@ -94,7 +94,9 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
     case Method::head: {
       std::vector<io::TensorBytes> tensors;
       for (const ParameterLayout::Tensor& t : values.layout().tensors())
-        tensors.push_back({t.name, io::Dtype::f32, {t.rows, t.cols}, std::as_bytes(values.flat(t.name))});
+        tensors.push_back({t.name, io::Dtype::f32,
+                           t.rows == 1 ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols},
+                           std::as_bytes(values.flat(t.name))});  // a bias has one dimension, as in PyTorch
       io::write_safetensors(out / "model.safetensors", std::move(tensors), {{"format", "pt"}});
       return;
     }
@@ -106,8 +108,10 @@ inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
   if (r.history.empty()) return false;
   std::FILE* gnuplot = popen("gnuplot 2>/dev/null", "w");
   if (gnuplot == nullptr) return false;
+  std::string file;  // in gnuplot's quotes an apostrophe is written twice
+  for (const char c : (out / "plot.png").string()) file.append(c == '\'' ? 2 : 1, c);
   const double keep = 1 - 1 / std::max(1.0, double(r.history.size()) / 40);
-  std::fprintf(gnuplot, "set terminal pngcairo size 1000,500 font 'sans,11'\nset output '%s'\n", (out / "plot.png").c_str());
+  std::fprintf(gnuplot, "set terminal pngcairo size 1000,500 font 'sans,11'\nset output '%s'\n", file.c_str());
   std::fprintf(gnuplot, "set title '%s, rank %td: test accuracy %.2f %%'\n", std::string(name_of(r.method)).c_str(), r.rank,
                100 * r.test_accuracy);
   std::fputs(

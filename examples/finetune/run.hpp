@@ -41,7 +41,7 @@ class Run {
     if (task_.train_features.cols() == 0)
       task_.train_features = frozen_features(task_.base, task_.train, options_.parts, options_.threads);
     return train_head(task_.train_features, task_.train.labels, task_.classes(),
-                      {.epochs = options_.head_epochs,
+                      {.epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs,
                        .learning_rate = options_.head_learning_rate,
                        .weight_decay = options_.head_decay,
                        .seed = options_.seed});
@@ -129,8 +129,9 @@ class Run {
     result_.trainable_head = classifier.head_size();
     const Index size = model.values->layout().size();
     const std::unique_ptr<optim::Optimizer<float>> optimizer = detail::make_optimizer(options_.optimizer, size);
-    if (options_.tuned_head_rate > 0)
-      optimizer->set_rate_factor(result_.trainable, result_.trainable_head, options_.tuned_head_rate / learning_rate(options_));
+    if (options_.optimizer == OptimizerKind::adamw)  // SGD's rates are of another size: there the head has the method's
+      optimizer->set_rate_factor(result_.trainable, result_.trainable_head,
+                                 options_.head_learning_rate / learning_rate(options_));
     train::ShuffledBatches batches(task_.train.size(), options_.batch, options_.seed);
     detail::RunState state(options_, model, *optimizer, batches, result_);
     if (saved) state.restore(*saved);

@@ -55,6 +55,7 @@ inline double peak_rss_bytes() {
 inline std::map<std::string, std::string> run_config(const FinetuneOptions& o) {
   const auto text = [](const auto& value) { return concat(value); };
   return {{"data", o.data},
+          {"data_checksum", o.data_checksum},
           {"method", std::string(name_of(o.method))},
           {"rank", text(o.rank)},
           {"epochs", text(o.epochs)},
@@ -68,7 +69,7 @@ inline std::map<std::string, std::string> run_config(const FinetuneOptions& o) {
           {"train_size", text(o.train_size)},
           {"validation_size", text(o.validation_size)},
           {"test_size", text(o.test_size)},
-          {"head_epochs", text(o.head_epochs)},
+          {"head_epochs", text(o.method == Method::head ? o.head_epochs : o.start_head_epochs)},
           {"head_learning_rate", text(o.head_learning_rate)},
           {"head_decay", text(o.head_decay)},
           {"parts", text(o.parts)},

@@ -1,12 +1,15 @@
 // What all runs of one call share: the base model, the texts as token ids, and the frozen encoder's vectors of them.
 #pragma once
 
+#include <initializer_list>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "examples/common/datasets.hpp"
 #include "examples/common/head.hpp"
 #include "examples/finetune/options.hpp"
+#include "lorasb/io/checksum.hpp"
 #include "lorasb/text/unigram_tokenizer.hpp"
 
 namespace lorasb::examples {
@@ -16,6 +19,7 @@ struct Task {
   std::vector<std::string> label_names;
   TokenizedTexts train, validation, test;
   std::vector<std::string> notes;                                    // what was left out or cut, in words
+  std::string checksum;                                              // of tokens and labels, in order
   Matrix<float> train_features, validation_features, test_features;  // features x texts
 
   Index classes() const { return std::ssize(label_names); }
@@ -46,6 +50,21 @@ inline TokenizedTexts tokenize(const std::vector<Example>& examples, const text:
   return texts;
 }
 
+/// Another split, file, vocabulary or tokenizer shows.
+inline std::string checksum(std::initializer_list<const TokenizedTexts*> sets) {
+  io::Fnv64 sum;
+  const auto add = [&](const std::vector<std::int32_t>& numbers) {
+    const std::size_t count = numbers.size();
+    sum.add(std::as_bytes(std::span(&count, 1)));
+    sum.add(std::as_bytes(std::span(numbers)));
+  };
+  for (const TokenizedTexts* texts : sets) {
+    add(texts->labels);
+    for (const std::vector<std::int32_t>& ids : texts->ids) add(ids);
+  }
+  return concat(sum.value());
+}
+
 }  // namespace detail
 
 /// Reads model and data. Throws what their readers throw.
@@ -58,6 +77,7 @@ inline Task read_task(const FinetuneOptions& options) {
             .validation = {},
             .test = {},
             .notes = std::move(data.notes),
+            .checksum = {},
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
@@ -67,6 +87,7 @@ inline Task read_task(const FinetuneOptions& options) {
   task.train = detail::tokenize(data.train, tokenizer, max_tokens, options.threads, cut);
   task.validation = detail::tokenize(data.validation, tokenizer, max_tokens, options.threads, cut);
   task.test = detail::tokenize(data.test, tokenizer, max_tokens, options.threads, cut);
+  task.checksum = detail::checksum({&task.train, &task.validation, &task.test});
   if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", max_tokens, " tokens that the encoder reads"));
   return task;
 }

@@ -35,6 +35,17 @@ TEST_CASE("layers read their cores from one flat buffer, in the order of the mod
   CHECK_ERROR(bind_cores<float>({{"q", Wq}, {"v", Wk}}, adapters, values), ErrorId::unknown_name, "\"v");
 }
 
+TEST_CASE("a core and its place in the buffer that differ in size are refused both ways, and nothing is read or written") {
+  AdapterSet<float> adapters;
+  adapters.add("q", random_adapter<float>(5, 4, 3, 2, 1));
+  ParameterLayout layout;
+  layout.add("q.R", 4, 4);
+  Parameters<float> values(layout);
+  CHECK_ERROR(store_cores(adapters, values), ErrorId::shape, "store_cores: R is 3 x 3, expected 4 x 4");
+  CHECK_ERROR(load_cores(values, adapters), ErrorId::shape, "load_cores: the buffer's core is 4 x 4, expected 3 x 3");
+  CHECK(adapters.at("q").rank() == 3);
+}
+
 TEST_CASE("plain LoRA's factors stand one after the other in the buffer") {
   const Weight<double> W0 = random_matrix<Weight<double>>(6, 5, 1);
   ParameterLayout layout;

@@ -87,6 +87,18 @@ TEST_CASE("a gradient of lower rank than the adapter still gives orthonormal fac
   CHECK(std::abs(adapter.R(1, 1)) < 1e-5f * adapter.R(0, 0));
 }
 
+TEST_CASE("a sum of gradients that overflowed is refused for both rules, and large ones in range are not") {
+  UpdateEstimate<float> estimate(4, 3, "query");
+  const Matrix<float> large = Matrix<float>::Constant(4, 1, 1e25f), X = Matrix<float>::Constant(3, 1, 1e25f);
+  estimate.add(large, X, 1);
+  for (const FirstStep rule : {FirstStep::adamw, FirstStep::sgd})
+    CHECK_ERROR(initialize(estimate, {.rank = 1, .rule = rule}), ErrorId::not_finite, "the sum of gradients of \"query\"");
+  UpdateEstimate<double> far(4, 3);
+  far.add((1e200 * random_matrix<Weight<double>>(4, 3, 1)).eval(), 1);
+  const auto [adapter, report] = initialize(far, {.rank = 3, .rule = FirstStep::sgd, .learning_rate = 1e-200});
+  CHECK(report.captured_energy == Approx(1).epsilon(1e-12));
+}
+
 TEST_CASE("refusals say what to change") {
   const UpdateEstimate<float> none(6, 5, "query");
   CHECK_ERROR(initialize(none, {}), ErrorId::no_examples, "\"query\" saw no example");

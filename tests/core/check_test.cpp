@@ -22,3 +22,30 @@ TEST_CASE("a number that is not finite is named with its place") {
   G(1, 2) = -std::numeric_limits<double>::infinity();
   CHECK_ERROR(require_finite(G, "f", "G"), ErrorId::not_finite, "G holds -inf at row 1, column 2");
 }
+
+TEMPLATE_TEST_CASE("the first bad number is found in vectors, rows, blocks and row-major matrices, and only inside them", "",
+                   float, double) {
+  using S = TestType;
+  const S nan = std::numeric_limits<S>::quiet_NaN();
+  Weight<S> W = Weight<S>::Zero(4, 5);
+  W(0, 4) = nan;
+  W(3, 1) = nan;
+  CHECK_ERROR(require_finite(W, "f", "W"), ErrorId::not_finite, "W holds nan at row 0, column 4");
+  CHECK_ERROR(require_finite(W.rightCols(2), "f", "W"), ErrorId::not_finite, "at row 0, column 1");
+  CHECK_ERROR(require_finite(W.row(3), "f", "W"), ErrorId::not_finite, "at row 0, column 1");
+  require_finite(W.block(1, 0, 2, 5), "f", "W");
+  require_finite(W.block(0, 0, 4, 1), "f", "W");
+  Vector<S> v = Vector<S>::Zero(40);
+  require_finite(v, "f", "v");
+  v(37) = -std::numeric_limits<S>::infinity();
+  CHECK_ERROR(require_finite(v, "f", "v"), ErrorId::not_finite, "v holds -inf at row 37, column 0");
+  require_finite(v.head(37), "f", "v");
+  require_finite(Matrix<S>(0, 3), "f", "nothing");
+}
+
+TEST_CASE("a message joins text, integers of any width and the shortest digits of numbers") {
+  CHECK(concat("a", std::string("b"), std::string_view("c"), -1, 2u, std::int64_t{-9223372036854775807}, ~std::uint64_t{0}) ==
+        "abc-12-922337203685477580718446744073709551615");
+  CHECK(concat(0.1f, " ", 0.1, " ", 1e300, " ", true) == "0.1 0.1 1e+300 1");
+  CHECK(concat().empty());
+}

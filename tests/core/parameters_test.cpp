@@ -1,5 +1,7 @@
 #include "lorasb/core/parameters.hpp"
 
+#include <limits>
+
 #include "support.hpp"
 
 using namespace lorasb;
@@ -31,4 +33,12 @@ TEST_CASE("a name is refused when it is unknown or taken") {
   CHECK_ERROR(layout.add("bad", -1, 2), ErrorId::value, "-1 x 2");
   Parameters<float> values(layout);
   CHECK_ERROR(values["key.R"], ErrorId::unknown_name, "\"key.R\"");
+}
+
+TEST_CASE("a tensor with more numbers than can be counted is refused") {
+  ParameterLayout layout;
+  layout.add("a", 2, 3);
+  CHECK_ERROR(layout.add("b", Index{1} << 32, Index{1} << 32), ErrorId::value, "more numbers than can be counted");
+  CHECK_ERROR(layout.add("b", std::numeric_limits<Index>::max() - 5, 1), ErrorId::value, "\"b\" is 9223372036854775802 x 1");
+  CHECK(layout.size() == 6);
 }

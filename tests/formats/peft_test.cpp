@@ -430,6 +430,32 @@ TEST_CASE("the two files must be of one kind and version") {
   check_refused([](RawFolder& raw) { raw.config["lora_alpha"] = 16; }, ErrorId::adapter_folder, "but alpha / r is 8");
 }
 
+TEST_CASE("an old file beside a new one, as a crash between them leaves it, is refused where scales differ") {
+  const test::TemporaryFolder folder;
+  AdapterSet<float> set;
+  set.add("q", random_adapter<float>(4, 3, 2, 2, 1));
+  write_folded<float>(folder / "new", set);
+  set.at("q").scale *= 2;
+  write_folded<float>(folder / "old", set);
+  std::filesystem::copy_file(folder / "old" / "adapter_config.json", folder / "new" / "adapter_config.json",
+                             std::filesystem::copy_options::overwrite_existing);
+  CHECK_ERROR(read_adapter_folder<float>(folder / "new", {.plain_lora = true}), ErrorId::adapter_folder,
+              "the two files are of different saves");
+  CHECK(read_adapter_folder<float>(folder / "old", {.plain_lora = true}).adapters.size() == 1);
+}
+
+TEST_CASE("a rank in the configuration that is no size of the tensors is refused before anything is allocated") {
+  check_refused([](RawFolder& raw) { raw.config["r"] = 1000000; }, ErrorId::adapter_folder, "");
+  const test::TemporaryFolder folder;
+  AdapterSet<float> set;
+  set.add("q", random_adapter<float>(4, 3, 2, 2, 1));
+  write_folded<float>(folder.path(), set);
+  RawFolder raw(folder.path());
+  raw.config["r"] = 1000000;
+  raw.write(folder.path());
+  CHECK_ERROR(read_adapter_folder<float>(folder.path(), {.plain_lora = true}), ErrorId::tensor_mismatch, "lora_A is 2 x 3");
+}
+
 TEST_CASE("a configuration with fields that cannot be is refused by name") {
   const auto with = [](const char* key, const nlohmann::ordered_json& value) {
     return [key, value](RawFolder& raw) { raw.config[key] = value; };

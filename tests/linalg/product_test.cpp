@@ -42,7 +42,8 @@ TEMPLATE_TEST_CASE("a product equals the sums that define it, in every storage o
   using S = TestType;
   using Col = Matrix<S>;
   using Row = Weight<S>;
-  for (const auto& [m, n, k] : {std::array<Index, 3>{1, 1, 1}, {1, 9, 30}, {7, 1, 30}, {3, 4, 5}, {6, 6, 8}, {33, 17, 40}, {65, 130, 7}}) {
+  for (const auto& [m, n, k] :
+       {std::array<Index, 3>{1, 1, 1}, {1, 9, 30}, {7, 1, 30}, {3, 4, 5}, {6, 6, 8}, {33, 17, 40}, {65, 130, 7}, {20, 9, 700}, {1, 3, 700}, {40, 1, 700}}) {
     check_against_the_sum<Col, Col, Col>(m, n, k, 1, 0);
     check_against_the_sum<Col, Col, Row>(m, n, k, 2, 1);
     check_against_the_sum<Col, Row, Col>(m, n, k, -1, 1);
@@ -94,6 +95,13 @@ TEST_CASE("products of matrices that do not fit name the argument and both sizes
   Matrix<float> X = Matrix<float>::Zero(5, 2), Y = Matrix<float>::Zero(3, 2);
   CHECK_ERROR(linalg::multiply(W, X, Y), ErrorId::shape, "linalg::multiply: right is 5 x 2, expected 4 rows (columns of left)");
   CHECK_ERROR(linalg::multiply(W, X.topRows(4), X), ErrorId::shape, "linalg::multiply: result is 5 x 2, expected 3 x 2");
+}
+
+TEST_CASE("a result that lies where a factor does is refused, not filled with zeros") {
+  Matrix<float> X = Matrix<float>::Ones(3, 3), R = X;
+  CHECK_ERROR(linalg::multiply(R, X, X), ErrorId::value, "the result lies where a factor does");
+  CHECK_ERROR(linalg::multiply(X, R, X.leftCols(3)), ErrorId::value, "the result lies where a factor does");
+  CHECK(X.isOnes(0));
 }
 
 TEST_CASE("what would have to be copied first does not compile") {

@@ -39,7 +39,11 @@ class AdaptedLinear final : public LinearLayer<S> {
     require_shape(R, adapter.rank(), adapter.rank(), "AdaptedLinear", "R", name_);
     require_shape(W0, B_.rows(), A_.cols(), "AdaptedLinear", "W0", name_, ": rows of B, columns of A");
   }
-  // the layer would outlive the adapter
+  // the layer would outlive its weight or its adapter
+  template <class D>
+  AdaptedLinear(Eigen::PlainObjectBase<D>&&, const LowRankAdapter<S>&, std::string = {}) = delete;
+  template <class D>
+  AdaptedLinear(Eigen::PlainObjectBase<D>&&, const LowRankAdapter<S>&, ConstWeightView<S>, std::string = {}) = delete;
   AdaptedLinear(ConstWeightView<S>, LowRankAdapter<S>&&, std::string = {}) = delete;
   AdaptedLinear(ConstWeightView<S>, LowRankAdapter<S>&&, ConstWeightView<S>, std::string = {}) = delete;
 
@@ -81,7 +85,8 @@ class AdaptedLinear final : public LinearLayer<S> {
     for (Index i = 0; i < examples; ++i) {
       const Index first = offsets[static_cast<std::size_t>(i)];
       const Index tokens = offsets[static_cast<std::size_t>(i) + 1] - first;
-      add_core_gradient(P.middleCols(first, tokens), Z.middleCols(first, tokens), WeightView<S>(dR.col(i).data(), rank(), rank()));
+      add_core_gradient(P.middleCols(first, tokens), Z.middleCols(first, tokens),
+                        WeightView<S>(dR.col(i).data(), rank(), rank()));
     }
   }
 

@@ -34,7 +34,8 @@ class AdapterSet {
   /// Throws ErrorId::unknown_name with the names that there are.
   const LowRankAdapter<S>& at(std::string_view name) const {
     const LowRankAdapter<S>* adapter = find(name);
-    require(adapter != nullptr, ErrorId::unknown_name, "AdapterSet::at: no module \"", name, "\"; there are: ", names());
+    if (adapter == nullptr)
+      throw Error(ErrorId::unknown_name, concat("AdapterSet::at: no module \"", name, "\"; there are: ", names()));
     return *adapter;
   }
   LowRankAdapter<S>& at(std::string_view name) { return const_cast<LowRankAdapter<S>&>(std::as_const(*this).at(name)); }

@@ -37,14 +37,22 @@ void append_cores(const std::vector<Module<S>>& modules, const AdapterSet<S>& ad
             "\", but no such module in this model");
 }
 
-/// Copies every R into the buffer, and back.
+/// Copies every R into the buffer, and back. Throws ErrorId::unknown_name and ErrorId::shape.
 template <Real S>
 void store_cores(const AdapterSet<S>& adapters, Parameters<S>& values) {
-  for (const auto& [name, adapter] : adapters) values[name + ".R"] = adapter.R;
+  for (const auto& [name, adapter] : adapters) {
+    WeightView<S> R = values[name + ".R"];
+    require_shape(adapter.R, R.rows(), R.cols(), "store_cores", "R", "\"", name, ".R\" in the buffer");
+    R = adapter.R;
+  }
 }
 template <Real S>
 void load_cores(const Parameters<S>& values, AdapterSet<S>& adapters) {
-  for (auto& [name, adapter] : adapters) adapter.R = values[name + ".R"];
+  for (auto& [name, adapter] : adapters) {
+    const ConstWeightView<S> R = values[name + ".R"];
+    require_shape(R, adapter.rank(), adapter.rank(), "load_cores", "the buffer's core", "the adapter of \"", name, "\"");
+    adapter.R = R;
+  }
 }
 
 /// Adapted layers with R in `values`; the frozen W0, B, A are shared by however many bind to them. Everything must outlive the
@@ -57,6 +65,11 @@ Layers<S> bind_cores(const std::vector<Module<S>>& modules, const AdapterSet<S>&
         std::make_unique<AdaptedLinear<S>>(module.W0, adapters.at(module.name), values[module.name + ".R"], module.name));
   return layers;
 }
+
+template <Real S>  // the layers would outlive them
+Layers<S> bind_cores(const std::vector<Module<S>>&, const AdapterSet<S>&&, const Parameters<S>&) = delete;
+template <Real S>
+Layers<S> bind_cores(const std::vector<Module<S>>&, const AdapterSet<S>&, const Parameters<S>&&) = delete;
 
 /// The same for plain LoRA: the factors live in the buffer alone, as "<module>.B" and "<module>.A", one after the other.
 inline void append_lora(const std::string& module, Index out_features, Index in_features, Index rank, ParameterLayout& layout) {
@@ -71,5 +84,8 @@ Layers<S> bind_lora(const std::vector<Module<S>>& modules, S scale, const Parame
         std::make_unique<LoraLinear<S>>(module.W0, values[module.name + ".B"], values[module.name + ".A"], scale, module.name));
   return layers;
 }
+
+template <Real S>
+Layers<S> bind_lora(const std::vector<Module<S>>&, S, const Parameters<S>&&) = delete;
 
 }  // namespace lorasb

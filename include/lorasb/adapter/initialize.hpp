@@ -57,7 +57,8 @@ namespace detail {
 /// ΔW ≈ U Σ Vᵀ, scaled by the positive rate η and turned round: B = -U, R = η Σ / s, A = Vᵀ for a step along -G.
 template <Real S>
 LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double rate, double scale) {
-  LowRankAdapter<S> adapter{.B = -svd.U, .R = Weight<S>::Zero(svd.U.cols(), svd.U.cols()), .A = svd.V.transpose(), .scale = S(scale)};
+  LowRankAdapter<S> adapter{
+      .B = -svd.U, .R = Weight<S>::Zero(svd.U.cols(), svd.U.cols()), .A = svd.V.transpose(), .scale = S(scale)};
   for (Index i = 0; i < adapter.rank(); ++i) adapter.R(i, i) = static_cast<S>(double(svd.singular_values(i)) * (rate / scale));
   adapter.validate("initialize");  // a scale or rate beyond the scalar's range
   return adapter;
@@ -69,7 +70,7 @@ LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double ra
 /// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses: with
 /// the defaults less than 1 % of the best energy, also where the spectrum is flat as that of signs is. B and A are orthonormal
 /// to rounding. Memory: one more out x in matrix while it runs (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank,
-/// value.
+/// value, not_finite.
 template <Real S>
 Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions options) {
   options.validate();
@@ -80,6 +81,7 @@ Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions o
   const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N
   const bool adamw = options.rule == FirstStep::adamw;
   const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());
+  require_finite(G, "initialize", "the sum of gradients of \"", estimate.name(), "\"");  // finite batches may overflow
   const std::span<const S> entries = flat(G);
   const double size = adamw ? std::sqrt(double(G.size() - std::count(entries.begin(), entries.end(), S(0)))) : norm(entries);
   require(size > 0, ErrorId::zero_update, "initialize: every gradient of \"", estimate.name(), "\" over ", estimate.examples(),
@@ -92,7 +94,7 @@ Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions o
   } else {
     svd = linalg::truncated_svd<S>(G, svd_options);
   }
-  const double captured = svd.captured_energy / (size * size);
+  const double captured = svd.captured_energy / size / size;
   return {.adapter = detail::adapter_from_svd(svd, rate, options.scale),
           .report = {.captured_energy = std::min(captured, 1.0),
                      .update_norm = rate * size,

@@ -67,6 +67,9 @@ class LoraLinear final : public LinearLayer<S> {
     require_shape(B, W0.rows(), A.rows(), "LoraLinear", "B", "rows of W0 x rows of A, ", name_);
     require_shape(A, A.rows(), W0.cols(), "LoraLinear", "A", "columns of W0, ", name_);
   }
+  // the layer would outlive its weight
+  template <class D>
+  LoraLinear(Eigen::PlainObjectBase<D>&&, ConstWeightView<S>, ConstWeightView<S>, S, std::string = {}) = delete;
 
   Index out_features() const override { return W0_.rows(); }
   Index in_features() const override { return W0_.cols(); }

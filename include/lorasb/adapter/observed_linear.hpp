@@ -21,6 +21,8 @@ class ObservedLinear final : public LinearLayer<S> {
   ObservedLinear(ConstWeightView<S> W0, Observer observer) : W0_(W0), observer_(std::move(observer)) {
     require(observer_ != nullptr, ErrorId::value, "ObservedLinear: the observer is empty");
   }
+  template <class D>
+  ObservedLinear(Eigen::PlainObjectBase<D>&&, Observer) = delete;  // the layer would outlive it
 
   Index out_features() const override { return W0_.rows(); }
   Index in_features() const override { return W0_.cols(); }

@@ -70,9 +70,10 @@ class UpdateSketch {
     examples_ += examples;
     using linalg::product, linalg::multiply, linalg::transposed;
     const ConstWeightView<S> Xt = transposed(X);
-    multiply(dY, product(Xt, signs(in_features(), options_.range_columns, 0)), range_, 1, 1);              // dY (Xᵀ Ω)
-    multiply(product(transposed(signs(out_features(), options_.corange_rows, 1)), dY), Xt, corange_, 1, 1);  // (Ψ dY) Xᵀ
-    multiply(dY, product(Xt, signs(in_features(), options_.test_vectors, 2)), tests_, 1, 1);               // dY (Xᵀ T)
+    multiply(dY, product(Xt, signs(in_features(), options_.range_columns, 0)), range_, 1, 1);  // dY (Xᵀ Ω)
+    const Matrix<S> Psi_t = signs(out_features(), options_.corange_rows, 1);
+    multiply(product(transposed(Psi_t), dY), Xt, corange_, 1, 1);                             // (Ψ dY) Xᵀ
+    multiply(dY, product(Xt, signs(in_features(), options_.test_vectors, 2)), tests_, 1, 1);  // dY (Xᵀ T)
   }
 
   /// Adds all examples of a sketch with the same options. Throws ErrorId::value when they differ.

@@ -1,6 +1,8 @@
 // A matrix of activations that is reshaped for every batch and allocates only when it has to grow.
 #pragma once
 
+#include <utility>
+
 #include "lorasb/core/view.hpp"
 
 namespace lorasb {
@@ -9,6 +11,17 @@ namespace lorasb {
 template <Real S>
 class Buffer {
  public:
+  Buffer() = default;
+  Buffer(const Buffer&) = default;
+  Buffer& operator=(const Buffer&) = default;
+  Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+  Buffer& operator=(Buffer&& other) noexcept {  // leaves a buffer without a matrix behind
+    storage_ = std::move(other.storage_);
+    rows_ = std::exchange(other.rows_, 0);
+    cols_ = std::exchange(other.cols_, 0);
+    return *this;
+  }
+
   /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps.
   MatrixView<S> reshape(Index rows, Index cols) {
     if (rows * cols > storage_.size()) storage_.resize(rows * cols);

@@ -1,4 +1,4 @@
-// Checks at public functions; the message is built only when the check fails.
+// Checks at public functions; the parts of a message are joined only when the check fails.
 #pragma once
 
 #include <bit>
@@ -33,9 +33,7 @@ class MessagePart {
 
   void append_to(std::string& out) const {
     char digits[32];
-    const auto append = [&](auto number) {
-      out.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr);
-    };
+    const auto append = [&](auto number) { out.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr); };
     switch (kind_) {
       case Kind::text:
         out += text_;
@@ -125,9 +123,10 @@ void require_rows(const Eigen::EigenBase<D>& m, Index rows, std::string_view whe
 }
 
 /// Throws ErrorId::not_finite, with the place of the first bad entry, when `m` holds NaN or infinity. The parts of `what` name
-/// it. m: a matrix, vector, map or block whose lines are contiguous.
+/// it. m: a matrix, vector, map or block whose neighbours along a line lie next to each other. Right under -ffast-math too.
 template <class D, class... What>
-void require_finite(const Eigen::DenseBase<D>& m, std::string_view where, const What&... what) {
+requires(int(D::InnerStrideAtCompileTime) == 1) void require_finite(const Eigen::DenseBase<D>& m, std::string_view where,
+                                                                    const What&... what) {
   const auto* data = m.derived().data();
   const Index stride = m.derived().outerStride(), lines = m.outerSize(), length = m.innerSize();
   for (Index line = 0; line < lines; ++line) {
@@ -135,8 +134,8 @@ void require_finite(const Eigen::DenseBase<D>& m, std::string_view where, const 
       continue;
     for (Index k = 0; k < length; ++k) {
       const auto entry = data[line * stride + k];
-      require(std::isfinite(entry), ErrorId::not_finite, where, ": ", detail::join({detail::MessagePart(what)...}), " holds ",
-              entry, " at row ", D::IsRowMajor ? line : k, ", column ", D::IsRowMajor ? k : line);
+      require(detail::all_finite(&entry, 1), ErrorId::not_finite, where, ": ", detail::join({detail::MessagePart(what)...}),
+              " holds ", entry, " at row ", D::IsRowMajor ? line : k, ", column ", D::IsRowMajor ? k : line);
     }
   }
 }

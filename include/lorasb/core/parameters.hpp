@@ -29,8 +29,11 @@ class ParameterLayout {
   void add(std::string name, Index rows, Index cols) {
     require(find(name) == nullptr, ErrorId::duplicate_name, "ParameterLayout::add: \"", name, "\" exists already");
     require(rows >= 0 && cols >= 0, ErrorId::value, "ParameterLayout::add: \"", name, "\" is ", rows, " x ", cols);
+    Index size = 0, end = 0;
+    require(!__builtin_mul_overflow(rows, cols, &size) && !__builtin_add_overflow(size_, size, &end), ErrorId::value,
+            "ParameterLayout::add: \"", name, "\" is ", rows, " x ", cols, ", more numbers than can be counted");
     tensors_.push_back({std::move(name), rows, cols, size_});
-    size_ += rows * cols;
+    size_ = end;
   }
   const Tensor* find(std::string_view name) const {
     const auto it = std::find_if(tensors_.begin(), tensors_.end(), [&](const Tensor& t) { return t.name == name; });

@@ -54,7 +54,7 @@ double norm(std::span<const std::span<const S>> parts) {
   double largest = 0;
   for (const std::span<const S> part : parts)
     for (const S x : part) largest = std::max(largest, std::abs(double(x)));
-  if (largest == 0 || std::isinf(largest)) return plain;  // 0, infinity or NaN
+  if (largest == 0 || std::isinf(largest)) return plain;                          // 0, infinity or NaN
   const double scale = std::exp2(-std::clamp(std::ilogb(largest), -1022, 1022));  // a power of two: no rounding
   return std::sqrt(squares(scale)) / scale;
 }

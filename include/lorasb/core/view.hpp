@@ -6,6 +6,13 @@
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
+
+/// The storage order of an Eigen type, and the one of its transpose in the same memory.
+template <class D>
+inline constexpr int order_of = int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor;
+template <int Order>
+inline constexpr int other_order = Order == Eigen::RowMajor ? Eigen::ColMajor : Eigen::RowMajor;
+
 namespace detail {
 
 /// True for an Eigen expression D whose entries lie in memory as a view of scalar S and storage `Order` needs them:

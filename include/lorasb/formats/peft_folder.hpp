@@ -40,6 +40,7 @@ inline constexpr std::string_view suffix_A = ".lora_A.weight";
 inline constexpr std::string_view suffix_B = ".lora_B.weight";
 inline constexpr std::string_view suffix_R = ".default_lora_latent_mapping.weight";
 inline constexpr std::string_view suffix_R_stripped = "_lora_latent_mapping.weight";
+inline constexpr std::string_view scale_key = "lorasb.scale.";  // and the module: metadata of the tensor file
 
 inline std::string tensor_name(std::string_view module, std::string_view suffix) {
   return std::string(prefix).append(module).append(suffix);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <string>
@@ -155,20 +156,32 @@ class FolderReader {
     adapter.B = read_matrix(tensors.B, module, "lora_B");
     check(plain_ || !tensors.R.empty(), "module \"", module, "\" has no R, as \"", tensor_name(module, suffix_R), "\" or \"",
           tensor_name(module, suffix_R_stripped), "\"");
-    adapter.R = plain_ ? Weight<S>(Weight<S>::Identity(r, r)) : read_matrix(tensors.R, module, "R");
+    if (!plain_) adapter.R = read_matrix(tensors.R, module, "R");
     const auto check_shape = [&](const Weight<S>& m, Index rows, Index cols, std::string_view what) {
       require(m.rows() == rows && m.cols() == cols, ErrorId::tensor_mismatch, where_, ": module \"", module, "\": ", what,
               " is ", m.rows(), " x ", m.cols(), ", expected ", rows, " x ", cols, " (rank ", r, " in ", config_file, ")");
     };
     check_shape(adapter.A, r, adapter.A.cols(), "lora_A");
     check_shape(adapter.B, adapter.B.rows(), r, "lora_B");
+    if (plain_) adapter.R = Weight<S>::Identity(r, r);  // only now is r a size and not a number in a file
     check_shape(adapter.R, r, r, "R");
     check(r <= std::min(adapter.B.rows(), adapter.A.cols()), "module \"", module, "\": rank ", r, " is above min(out, in) of ",
           adapter.B.rows(), " x ", adapter.A.cols());
     adapter.scale = static_cast<S>(config_.scale_of(module, where_));
     check(std::isfinite(adapter.scale) && adapter.scale != 0, "module \"", module, "\": the scale alpha / r is ",
           static_cast<double>(adapter.scale), ", expected finite and not 0");
+    check_same_save(module, config_.scale_of(module, where_));
     return adapter;
+  }
+  /// A crash between the writing of the two files leaves a new one beside an old one.
+  void check_same_save(const std::string& module, double scale) const {
+    const auto it = file_.metadata().find(concat(scale_key, module));
+    if (it == file_.metadata().end()) return;  // somebody else's folder
+    double saved = 0;
+    const char* const end = it->second.data() + it->second.size();
+    check(std::from_chars(it->second.data(), end, saved).ptr == end && std::abs(saved - scale) <= 1e-15 * std::abs(scale),
+          "module \"", module, "\" has the scale ", scale, " in ", config_file, ", but its tensors were saved with ",
+          io::in_quotes(it->second), ": the two files are of different saves");
   }
   Weight<S> read_matrix(const std::string& name, std::string_view module, std::string_view what) const {
     require(!name.empty(), ErrorId::tensor_missing, where_, ": module \"", module, "\" has no ", what);

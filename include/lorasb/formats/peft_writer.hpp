@@ -43,6 +43,7 @@ class FolderWriter {
 
   void add(const std::string& module, const Weight<S>& B, const Weight<S>& A, S scale) {
     modules_.push_back({module, A.rows(), alpha_for(scale, A.rows())});
+    metadata_[concat(scale_key, module)] = concat(static_cast<double>(scale));
     config_.target_modules->push_back(module);
     tensors_.push_back(io::tensor_bytes(tensor_name(module, suffix_A), A));
     tensors_.push_back(io::tensor_bytes(tensor_name(module, suffix_B), B));
@@ -68,10 +69,9 @@ class FolderWriter {
   void write() {
     require(!modules_.empty(), ErrorId::value, folder_.string(), ": there is no adapter to write");
     add_patterns();
-    std::map<std::string, std::string> metadata{{"format", "pt"}};
-    if (config_.native_scale) metadata.emplace("lorasb", "native");
+    if (config_.native_scale) metadata_.emplace("lorasb", "native");
     const std::string config_text = peft_config_text(config_);
-    const io::SafetensorsPlan plan = io::plan_safetensors(std::move(tensors_), metadata);
+    const io::SafetensorsPlan plan = io::plan_safetensors(std::move(tensors_), metadata_);
     std::error_code error;
     std::filesystem::create_directories(folder_, error);
     require(!error, ErrorId::file_write, folder_.string(), ": cannot create the folder: ", error.message());
@@ -114,15 +114,17 @@ class FolderWriter {
   PeftConfig config_;
   std::vector<Module> modules_;
   std::vector<io::TensorBytes> tensors_;
+  std::map<std::string, std::string> metadata_{{"format", "pt"}};
 };
 
 }  // namespace detail
 
 /// Plain LoRA: s B A. Numbers are stored as they are, F32 for float and F64 for double. The folder is made when it is not
-/// there. Each of its two files is whole at every moment, the old or the new; the configuration is written last. PEFT adapts
-/// every module whose name is or ends in a target's; one that was not meant gets lora_B = 0, which changes nothing. Throws
-/// ErrorId::shape, ErrorId::value (no adapters, a full tensor without a module), ErrorId::not_finite, ErrorId::duplicate_name
-/// and ErrorId::file_write.
+/// there. Each of its two files is whole at every moment, the old or the new; the configuration is written last, and the tensor
+/// file repeats every scale in its metadata, so that one old and one new file whose scales differ are refused, not misread.
+/// PEFT adapts every module whose name is or ends in a target's; one that was not meant gets lora_B = 0, which changes nothing.
+/// Throws ErrorId::shape, ErrorId::value (no adapters, a full tensor without a module), ErrorId::not_finite,
+/// ErrorId::duplicate_name and ErrorId::file_write.
 template <Real S>
 void write_lora(const std::filesystem::path& folder, const std::vector<std::pair<std::string, LoraAdapter<S>>>& adapters,
                 const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {

@@ -44,7 +44,9 @@ void add_by_loops(const Gemm<S>& g) {
   for (Index j = 0; j < g.cols; ++j) {
     S* const column = g.result + j * g.result_stride;
     const S* const r = g.right + j * right_column;
-    if (!g.left_row_major) {
+    if (g.rows == 1 && right_step == 1 && (g.left_row_major || g.left_stride == 1)) {
+      column[0] += g.alpha * S(dot(g.left, r, g.depth));
+    } else if (!g.left_row_major) {
       for (Index k = 0; k < g.depth; ++k) {
         const S factor = g.alpha * r[k * right_step];
         const S* const l = g.left + k * g.left_stride;
@@ -67,8 +69,8 @@ void add_by_loops(const Gemm<S>& g) {
 /// here without the expressions around it: those cost a user a second of compile time for each pair of types. One thread.
 template <Real S, int LeftOrder, int RightOrder>
 void add_by_blocks(const Gemm<S>& g) {
-  Eigen::internal::gemm_blocking_space<Eigen::ColMajor, S, S, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, 1, false> blocking(
-      g.rows, g.cols, g.depth, 1, true);
+  Eigen::internal::gemm_blocking_space<Eigen::ColMajor, S, S, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, 1, false>
+      blocking(g.rows, g.cols, g.depth, 1, true);
   Eigen::internal::general_matrix_matrix_product<Index, S, LeftOrder, false, S, RightOrder, false, Eigen::ColMajor, 1>::run(
       g.rows, g.cols, g.depth, g.left, g.left_stride, g.right, g.right_stride, g.result, 1, g.result_stride, g.alpha, blocking,
       nullptr);

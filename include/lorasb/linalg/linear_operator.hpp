@@ -23,6 +23,8 @@ template <Real S>
 class DenseOperator final : public LinearOperator<S> {
  public:
   explicit DenseOperator(ConstWeightView<S> W) : W_(W) {}
+  template <class D>
+  explicit DenseOperator(Eigen::PlainObjectBase<D>&&) = delete;  // the operator would outlive it
 
   Index rows() const override { return W_.rows(); }
   Index cols() const override { return W_.cols(); }

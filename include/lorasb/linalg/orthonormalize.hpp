@@ -30,7 +30,6 @@ double normalize(MatrixView<S> v) {
 /// P -= Q Qᵀ P, with Q: m x j orthonormal, P: m x k.
 template <Real S>
 void project_out(ConstMatrixView<S> Q, MatrixView<S> P) {
-  if (Q.cols() == 0) return;
   const Matrix<S> C = product(transposed(Q), P);
   multiply(Q, C, P, -1, 1);
 }
@@ -42,11 +41,16 @@ void project_out(ConstMatrixView<S> Q, MatrixView<S> P) {
 /// (Daniel, Gragg, Kaufman, Stewart, Math. Comp. 30 (1976) 772-795).
 template <Real S>
 double orthogonalize_column(MatrixView<S> Y, Index from, Index j, double negligible) {
-  const MatrixView<S> v = Y.middleCols(j, 1);
+  const Index m = Y.rows();
+  S* const v = &Y(0, j);
   double kept = 1;
   for (int pass = 0;; ++pass) {
-    project_out<S>(Y.middleCols(from, j - from), v);
-    const double left = normalize(v);
+    for (Index k = from; k < j; ++k) {
+      const S* const q = &Y(0, k);
+      const S along = static_cast<S>(dot(q, v, m));
+      for (Index i = 0; i < m; ++i) v[i] -= along * q[i];
+    }
+    const double left = normalize<S>(Y.middleCols(j, 1));
     kept *= left;
     if (!(kept > negligible) || (left >= 0.5 && pass > 0)) return kept;
     if (left < 0.5) from = 0;
@@ -61,6 +65,23 @@ void replace_column(MatrixView<S> Y, Index j, std::uint64_t seed, double negligi
     for (Index i = 0; i < Y.rows(); ++i) Y(i, j) = static_cast<S>(random.normal());
     normalize<S>(Y.middleCols(j, 1));
   } while (orthogonalize_column(Y, Index{0}, j, negligible) <= negligible);
+}
+
+/// Columns begin to end - 1 of Y, each of which has the share `kept` of its length left after the columns before `begin` were
+/// projected out of it, become orthonormal to all before them. Returns how many were independent.
+template <Real S>
+Index orthonormalize_columns(MatrixView<S> Y, Index begin, Index end, const double* kept, std::uint64_t seed) {
+  constexpr double negligible = 100.0 * std::numeric_limits<S>::epsilon();
+  Index independent = 0;
+  for (Index j = begin; j < end; ++j) {
+    double left = kept[j - begin];
+    if (left > negligible) left *= orthogonalize_column(Y, begin, j, negligible / left);
+    if (left > negligible)
+      ++independent;
+    else
+      replace_column(Y, j, seed, negligible);
+  }
+  return independent;
 }
 
 }  // namespace detail
@@ -86,7 +107,6 @@ Index orthonormalize(MatrixView<S> Y, std::uint64_t seed, Index first = 0) {
   require_finite(Y.rightCols(k - first), "linalg::orthonormalize", "Y");
 
   constexpr Index panel_width = 32;  // wide enough for matrix products to pay
-  constexpr double negligible = 100.0 * std::numeric_limits<S>::epsilon();
   Index independent = 0;
   for (Index begin = first; begin < k; begin += panel_width) {
     const Index end = std::min(begin + panel_width, k);
@@ -96,15 +116,7 @@ Index orthonormalize(MatrixView<S> Y, std::uint64_t seed, Index first = 0) {
       detail::project_out<S>(Y.leftCols(begin), Y.middleCols(begin, end - begin));
       for (Index j = begin; j < end; ++j) kept[j - begin] *= detail::normalize<S>(Y.middleCols(j, 1));
     }
-    for (Index j = begin; j < end; ++j) {
-      double& left = kept[j - begin];
-      if (left > negligible) left *= detail::orthogonalize_column(Y, begin, j, negligible / left);
-      if (left > negligible) {
-        ++independent;
-      } else {
-        detail::replace_column(Y, j, seed, negligible);
-      }
-    }
+    independent += detail::orthonormalize_columns(Y, begin, end, kept, seed);
   }
   return independent;
 }

@@ -18,7 +18,7 @@ struct Factor {
   template <class D>
   requires(lorasb::detail::ViewableAs<D, S, Eigen::ColMajor> || lorasb::detail::ViewableAs<D, S, Eigen::RowMajor>)
       Factor(const Eigen::DenseBase<D>& m)
-      : Factor(ConstView<S, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor>(m)) {}
+      : Factor(ConstView<S, order_of<D>>(m)) {}
 
   const S* data;
   Index rows, cols;
@@ -35,12 +35,12 @@ struct Target {
   template <class D>
   requires(lorasb::detail::WritableAs<D, S, Eigen::ColMajor> || lorasb::detail::WritableAs<D, S, Eigen::RowMajor>)
       Target(Eigen::DenseBase<D>& m)
-      : Target(View<S, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor>(m)) {}
+      : Target(View<S, order_of<D>>(m)) {}
   template <class D>  // a block or map passed as it is made
   requires(!std::derived_from<D, Eigen::PlainObjectBase<D>> &&
            (lorasb::detail::WritableAs<D, S, Eigen::ColMajor> || lorasb::detail::WritableAs<D, S, Eigen::RowMajor>))
       Target(Eigen::DenseBase<D>&& m)
-      : Target(View<S, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor>(std::move(m))) {}
+      : Target(View<S, order_of<D>>(std::move(m))) {}
 
   S* data;
   Index rows, cols;
@@ -56,6 +56,8 @@ void run_gemm(const Factor<S>& left, const Factor<S>& right, const Target<S>& re
           left.cols, " rows (columns of left)");
   require(result.rows == left.rows && result.cols == right.cols, ErrorId::shape, "linalg::multiply: result is ", result.rows,
           " x ", result.cols, ", expected ", left.rows, " x ", right.cols, " (rows of left x columns of right)");
+  require(result.rows == 0 || result.cols == 0 || (result.data != left.data && result.data != right.data), ErrorId::value,
+          "linalg::multiply: the result lies where a factor does");
   // A row-major result is the column-major (left right)ᵀ = rightᵀ leftᵀ.
   const bool turned = result.row_major;
   const Factor<S>& l = turned ? right : left;
@@ -79,18 +81,21 @@ void run_gemm(const Factor<S>& left, const Factor<S>& right, const Target<S>& re
 
 /// Mᵀ as a view of the same memory: a column-major m x k matrix is a row-major k x m one.
 template <Real S, int Order>
-View<S, Order == Eigen::RowMajor ? Eigen::ColMajor : Eigen::RowMajor> transposed(View<S, Order> m) {
+View<S, other_order<Order>> transposed(View<S, Order> m) {
   return {m.data(), m.cols(), m.rows(), m.outerStride()};
 }
 template <class D>
-ConstView<typename D::Scalar, int(D::IsRowMajor) ? Eigen::ColMajor : Eigen::RowMajor> transposed(const Eigen::DenseBase<D>& m) {
-  const ConstView<typename D::Scalar, int(D::IsRowMajor) ? Eigen::RowMajor : Eigen::ColMajor> view(m);
+ConstView<typename D::Scalar, other_order<order_of<D>>> transposed(const Eigen::DenseBase<D>& m) {
+  const ConstView<typename D::Scalar, order_of<D>> view(m);
   return {view.data(), view.cols(), view.rows(), view.outerStride()};
 }
 
+template <class D>
+void transposed(Eigen::PlainObjectBase<D>&&) = delete;  // the view would outlive the matrix
+
 /// result = alpha left right + beta result. Each may be a matrix, map or block of either storage order; what would have to be
 /// copied first does not compile. With beta = 0 the result is overwritten, whatever stood there. It must not overlap the
-/// others. One thread. Throws ErrorId::shape.
+/// others. One thread, unless a BLAS has more. Throws ErrorId::shape, and ErrorId::value when it begins where another one does.
 ///
 ///     multiply(W, X, Y);                            // Y = W X
 ///     multiply(transposed(W), dY, dX);              // dX = Wᵀ dY
@@ -103,8 +108,7 @@ void multiply(const Eigen::DenseBase<D>& left, Factor<std::type_identity_t<S>> r
 
 /// alpha left right as a new matrix.
 template <class D, class S = typename D::Scalar>
-Matrix<S> product(const Eigen::DenseBase<D>& left, Factor<std::type_identity_t<S>> right,
-                  std::type_identity_t<S> alpha = 1) {
+Matrix<S> product(const Eigen::DenseBase<D>& left, Factor<std::type_identity_t<S>> right, std::type_identity_t<S> alpha = 1) {
   Matrix<S> result(left.rows(), right.cols);
   detail::run_gemm<S>(left, right, result, alpha, S(0));
   return result;

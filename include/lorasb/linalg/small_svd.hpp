@@ -38,6 +38,21 @@ inline void rotate(double* x, double* y, Index n, double cosine, double sine) {
   }
 }
 
+/// C = Lᵀ M by dot products, for small matrices. L: d x p, M: d x q, C: p x q.
+inline Matrix<double> dot_products(const Matrix<double>& L, const Matrix<double>& M) {
+  Matrix<double> C(L.cols(), M.cols());
+  for (Index j = 0; j < C.cols(); ++j)
+    for (Index i = 0; i < C.rows(); ++i) C(i, j) = dot(&L(0, i), &M(0, j), L.rows());
+  return C;
+}
+
+/// An orthonormal basis of the columns of Y in place, one column after the other.
+inline void orthonormalize_small(Matrix<double>& Y) {
+  std::vector<double> kept(static_cast<std::size_t>(Y.cols()));
+  for (Index j = 0; j < Y.cols(); ++j) kept[static_cast<std::size_t>(j)] = normalize<double>(Y.middleCols(j, 1)) > 0 ? 1 : 0;
+  orthonormalize_columns<double>(Y, 0, Y.cols(), kept.data(), 0);
+}
+
 /// Rotates pairs of columns of W until all are orthogonal: W J = X diag(σ) with J orthogonal, so that the columns end up as
 /// left singular vectors times singular values. Returns false when `max_sweeps` over all pairs did not do. One-sided Jacobi
 /// with the longest column in front (de Rijk, SIAM J. Sci. Stat. Comput. 10 (1989) 359-371).
@@ -102,8 +117,8 @@ SmallSvd<S> small_svd(ConstMatrixView<S> M, int max_sweeps = 40) {
     for (Index i = 0; i < A.rows(); ++i) A(i, j) = scale > 0 ? double(wide ? M(j, i) : M(i, j)) / scale : 0;
 
   Matrix<double> left = A;  // Q, tall x p
-  orthonormalize<double>(left, 0);
-  Matrix<double> XS = product(transposed(A), left);  // Rᵀ = Aᵀ Q, then X Σ
+  detail::orthonormalize_small(left);
+  Matrix<double> XS = detail::dot_products(A, left);  // Rᵀ = Aᵀ Q, then X Σ
   if (!detail::orthogonalize_by_rotations(XS, max_sweeps)) svd.status = SvdStatus::not_converged;
 
   Vector<double> sigma(p);
@@ -121,9 +136,9 @@ SmallSvd<S> small_svd(ConstMatrixView<S> M, int max_sweeps = 40) {
     std::copy_n(&XS(0, from), p, &X(0, j));
     svd.singular_values(j) = static_cast<S>(scale * sigma(from));
   }
-  orthonormalize<double>(X, 0);
-  multiply(A, X, left);
-  orthonormalize<double>(left, 0);
+  detail::orthonormalize_small(X);
+  left = detail::dot_products(Matrix<double>(A.transpose()), X);
+  detail::orthonormalize_small(left);
   const auto rounded = [](const Matrix<double>& basis) {
     Matrix<S> result(basis.rows(), basis.cols());
     std::transform(basis.data(), basis.data() + basis.size(), result.data(), [](double x) { return static_cast<S>(x); });

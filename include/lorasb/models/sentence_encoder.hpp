@@ -59,6 +59,9 @@ class SentenceEncoder {
     set_timing(inverse_timescales);
   }
 
+  SentenceEncoder(SentenceEncoderConfig, const Parameters<S>&, std::span<const S>, const Layers<S>&&) = delete;
+  SentenceEncoder(SentenceEncoderConfig, const Parameters<S>&&, std::span<const S>, const Layers<S>&) = delete;
+
   const SentenceEncoderConfig& config() const { return config_; }
   /// Numbers that all layers train together.
   Index trainable() const { return places_.trainable(); }
@@ -107,8 +110,9 @@ class SentenceEncoder {
       if (!backward_layer(i, batch.offsets(), cache, gradients)) return;
     MatrixView<S> d_embedded = cache.d_x.view();
     d_embedded *= S(2);  // x = 2 E[w] + ...
-    nn::embed_backward_parameters<S>(WeightView<S>(gradients.others.data(), embedding_.rows(), embedding_.cols()),
-                                     batch.tokens(), d_embedded);
+    nn::embed_backward_parameters<S>(
+        WeightView<S>(places_.embedding(gradients.others).data(), embedding_.rows(), embedding_.cols()), batch.tokens(),
+        d_embedded);
   }
 
  private:
@@ -255,7 +259,7 @@ class SentenceEncoder {
     backward_linear(module_of(i, qkv), c.normed.view(), d_stacked, c.qkv, gradients, further, dX);
     if (further) backward_norm(attention_norm, dX, X, c.attention_norm, gradients, dX);
     if (i > 0) {
-      dH += dX;
+      if (further) dH += dX;
       return further;
     }
     const MatrixView<S> d_residual = cache.d_h.reshape(width, tokens);

@@ -16,6 +16,8 @@ template <Real S>
 class Linear final : public LinearLayer<S> {
  public:
   explicit Linear(ConstWeightView<S> W, WeightGradient gradient = WeightGradient::none) : W_(W), gradient_(gradient) {}
+  template <class D>
+  explicit Linear(Eigen::PlainObjectBase<D>&&, WeightGradient = WeightGradient::none) = delete;  // the layer would outlive it
 
   Index out_features() const override { return W_.rows(); }
   Index in_features() const override { return W_.cols(); }
@@ -26,7 +28,8 @@ class Linear final : public LinearLayer<S> {
   void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, std::span<S> gradient) const override {
     require(std::ssize(gradient) == trainable(), ErrorId::shape, "Linear::backward_parameters: gradient holds ",
             gradient.size(), " numbers, expected ", trainable());
-    if (trainable() > 0) linalg::multiply(dY, linalg::transposed(X), WeightView<S>(gradient.data(), W_.rows(), W_.cols()), 1, 1);
+    if (trainable() > 0)
+      linalg::multiply(dY, linalg::transposed(X), WeightView<S>(gradient.data(), W_.rows(), W_.cols()), 1, 1);
   }
 
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {

@@ -57,15 +57,15 @@ class Optimizer {
   /// their own does in PyTorch: a fresh head beside adapters, say. Not part of the state. Throws ErrorId::value for a range
   /// outside the buffer or across an earlier one, and for a factor that is negative or not finite.
   void set_rate_factor(Index first, Index count, double factor) {
-    require(first >= 0 && count >= 0 && first <= size_ - count, ErrorId::value, "Optimizer::set_rate_factor: numbers ", first,
-            " to ", first + count, " of ", size_);
+    require(first >= 0 && count >= 0 && first <= size_ - count, ErrorId::value, "Optimizer::set_rate_factor: ", count,
+            " numbers from ", first, " on, of ", size_);
     require(std::isfinite(factor) && factor >= 0, ErrorId::value, "Optimizer::set_rate_factor: factor is ", factor,
             ", expected a finite number of at least 0");
-    const auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& g) {
-      return g.first <= first && first + count <= g.first + g.size;
-    });
-    require(group != groups_.end(), ErrorId::value, "Optimizer::set_rate_factor: numbers ", first, " to ", first + count,
-            " reach into two groups");
+    if (count == 0) return;
+    const auto group = std::find_if(groups_.begin(), groups_.end(),
+                                    [&](const Group& g) { return g.first <= first && first + count <= g.first + g.size; });
+    require(group != groups_.end(), ErrorId::value, "Optimizer::set_rate_factor: ", count, " numbers from ", first,
+            " on reach into two groups");
     const Group whole = *group;
     const Group parts[] = {{whole.first, first - whole.first, whole.rate_factor},
                            {first, count, factor},
