@@ -35,11 +35,11 @@ int main() {
   for (int step = 0; step <= 200; ++step) {
     layer.forward(X, Y, cache);
     dY = (Y - target) / 2048;
-    if (step % 100 == 0) std::printf("loss at step %-8d%.4f\n", step, 1024 * dY.squaredNorm());
+    if (step % 100 == 0) std::printf("loss at step %-8d%.2f\n", step, 1024 * dY.squaredNorm());
     Weight<float> dR = Weight<float>::Zero(4, 4);
     layer.backward_parameters(dY, cache, dR);
     optimizer.step(flat(adapter.R), flat(dR), 0.1);
   }
   merge(adapter, W0);
-  std::printf("after merging        %.4f\n", (linalg::product(W0, X) - target).squaredNorm() / 4096);
+  std::printf("after merging        %.2f\n", (linalg::product(W0, X) - target).squaredNorm() / 4096);
 }

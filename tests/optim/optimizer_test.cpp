@@ -126,11 +126,11 @@ TEST_CASE("A range with a rate factor learns as with an optimizer and a rate of 
 
 TEST_CASE("A rate factor for numbers that are not there, or that is not a factor, is refused") {
   Sgd<float> optimizer(10);
-  CHECK_ERROR(optimizer.set_rate_factor(8, 3, 1), ErrorId::value, "numbers 8 to 11 of 10");
+  CHECK_ERROR(optimizer.set_rate_factor(8, 3, 1), ErrorId::value, "3 numbers from 8 on, of 10");
   CHECK_ERROR(optimizer.set_rate_factor(0, 3, -1), ErrorId::value, "factor is -1");
   CHECK_ERROR(optimizer.set_rate_factor(0, 3, NAN), ErrorId::value, "factor is nan");
   optimizer.set_rate_factor(2, 4, 3);
-  CHECK_ERROR(optimizer.set_rate_factor(4, 4, 1), ErrorId::value, "numbers 4 to 8 reach into two groups");
+  CHECK_ERROR(optimizer.set_rate_factor(4, 4, 1), ErrorId::value, "4 numbers from 4 on reach into two groups");
   optimizer.set_rate_factor(3, 1, 0);  // within a group
   std::vector<float> values(10, 0), gradients(10, 1);
   optimizer.step(values, gradients, 1);

@@ -118,6 +118,7 @@ class LoraLinear final : public LinearLayer<S> {
     linalg::multiply(P, linalg::transposed(X), dA, 1, 1);
   }
   void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, MatrixView<S> dX) const {
+    require_shape(dX, in_features(), dY.cols(), "LoraLinear::backward", "dX", "in_features of \"", name_, "\" x tokens");
     linalg::multiply(linalg::transposed(W0_), dY, dX);
     linalg::multiply(linalg::transposed(A_), P, dX, 1, 1);
   }

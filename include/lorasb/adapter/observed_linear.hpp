@@ -29,11 +29,17 @@ class ObservedLinear final : public LinearLayer<S> {
   Index trainable() const override { return 0; }
   bool wants_gradient() const override { return true; }
 
-  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply(W0_, X, Y); }
+  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override {
+    require_rows(X, in_features(), "ObservedLinear::forward", "X", "in_features");
+    require_shape(Y, out_features(), X.cols(), "ObservedLinear::forward", "Y", "out_features x tokens");
+    linalg::multiply(W0_, X, Y);
+  }
   void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, std::span<S>) const override {
     observer_(dY, X);
   }
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
+    require_rows(dY, out_features(), "ObservedLinear::backward_input", "dY", "out_features");
+    require_shape(dX, in_features(), dY.cols(), "ObservedLinear::backward_input", "dX", "in_features x tokens");
     linalg::multiply(linalg::transposed(W0_), dY, dX);
   }
 

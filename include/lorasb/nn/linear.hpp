@@ -23,16 +23,24 @@ class Linear final : public LinearLayer<S> {
   Index in_features() const override { return W_.cols(); }
   Index trainable() const override { return gradient_ == WeightGradient::full ? W_.size() : 0; }
 
-  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply(W_, X, Y); }
+  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override {
+    require_rows(X, in_features(), "Linear::forward", "X", "in_features");
+    require_shape(Y, out_features(), X.cols(), "Linear::forward", "Y", "out_features x tokens");
+    linalg::multiply(W_, X, Y);
+  }
 
   void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, std::span<S> gradient) const override {
     require(std::ssize(gradient) == trainable(), ErrorId::shape, "Linear::backward_parameters: gradient holds ",
             gradient.size(), " numbers, expected ", trainable());
+    require_shape(X, in_features(), dY.cols(), "Linear::backward_parameters", "X", "in_features x columns of dY");
+    require_rows(dY, out_features(), "Linear::backward_parameters", "dY", "out_features");
     if (trainable() > 0)
       linalg::multiply(dY, linalg::transposed(X), WeightView<S>(gradient.data(), W_.rows(), W_.cols()), 1, 1);
   }
 
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
+    require_rows(dY, out_features(), "Linear::backward_input", "dY", "out_features");
+    require_shape(dX, in_features(), dY.cols(), "Linear::backward_input", "dX", "in_features x tokens");
     linalg::multiply(linalg::transposed(W_), dY, dX);
   }
 
