@@ -146,7 +146,7 @@ TEMPLATE_TEST_CASE("a native folder gives back the same bits, in the same order,
 
   const SafetensorsFile file(folder / "run/adapter/adapter_model.safetensors");
   std::map<std::string, std::string> metadata{{"format", "pt"}, {"lorasb", "native"}};
-  for (const auto& [module, adapter] : set) metadata["lorasb.scale." + module] = concat(double(adapter.scale));
+  for (const auto& [module, adapter] : set) metadata["lorasb.scale." + module] = lorasb::concat(double(adapter.scale));
   CHECK(file.metadata() == metadata);
   CHECK(file.at("base_model.model.layers.0.value.lora_A.weight").shape == std::vector<Index>{2, 4});
   CHECK(file.at("base_model.model.layers.0.value.lora_B.weight").shape == std::vector<Index>{6, 2});
