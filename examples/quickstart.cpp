@@ -17,8 +17,9 @@ int main() {
   };
   Weight<float> W0 = normal(Weight<float>(64, 48));         // a pretrained layer, out x in
   const Matrix<float> X = normal(Matrix<float>(48, 2048));  // a column for each example
-  Weight<float> W1 = W0;                                    // what the layer should become: W0 and a change of rank 4
-  linalg::multiply(normal(Weight<float>(64, 4)), normal(Weight<float>(4, 48)), W1, 0.1f, 1);
+  const Weight<float> left = normal(Weight<float>(64, 4)), right = normal(Weight<float>(4, 48));
+  Weight<float> W1 = W0;  // what the layer should become: W0 and a change of rank 4
+  linalg::multiply(left, right, W1, 0.1f, 1);
   const Matrix<float> target = linalg::product(W1, X);
 
   UpdateEstimate<float> estimate(64, 48);

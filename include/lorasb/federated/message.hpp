@@ -1,0 +1,116 @@
+// What members send each other, as bytes: a safetensors file in memory, whose metadata say what it is.
+#pragma once
+
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "lorasb/core/digest.hpp"
+#include "lorasb/core/parameters.hpp"
+#include "lorasb/federated/rejection.hpp"
+#include "lorasb/io/safetensors_header.hpp"
+#include "lorasb/io/safetensors_writer.hpp"
+
+namespace lorasb::federated {
+
+inline constexpr std::string_view message_version = "1";
+
+/// Bytes of a message beyond its numbers: names, shapes and fields. More than this is refused unread.
+inline constexpr std::size_t max_message_overhead = std::size_t{1} << 20;
+
+namespace detail {
+
+/// Fields by name, and one tensor for each of the layout's, in its order.
+template <Real S>
+std::vector<std::byte> write_message(std::string_view kind, std::map<std::string, std::string> fields,
+                                     const ParameterLayout& layout, std::span<const S> values) {
+  require(std::ssize(values) == layout.size(), ErrorId::shape, "federated::write_message: ", values.size(),
+          " numbers, expected ", layout.size());
+  fields["lorasb"] = kind;
+  fields["version"] = message_version;
+  std::vector<io::TensorBytes> tensors;
+  for (const ParameterLayout::Tensor& t : layout.tensors())
+    tensors.push_back({t.name,
+                       io::dtype_of<S>,
+                       {t.rows, t.cols},
+                       std::as_bytes(values.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size())))});
+  const io::SafetensorsPlan plan = io::plan_safetensors(std::move(tensors), fields);
+  std::vector<std::byte> bytes;
+  const auto append = [&](std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); };
+  append(std::as_bytes(std::span(plan.header)));
+  for (const io::TensorBytes& tensor : plan.tensors) append(tensor.bytes);
+  return bytes;
+}
+
+/// A message whose container was checked and whose fields are still only words.
+struct RawMessage {
+  std::span<const std::byte> bytes;
+  io::SafetensorsHeader header;
+
+  std::string_view field(const std::string& name) const {
+    const auto it = header.metadata.find(name);
+    return it == header.metadata.end() ? std::string_view() : std::string_view(it->second);
+  }
+};
+
+/// Throws Refusal with `malformed` or `version`. Allocates in proportion to the header's bytes only.
+inline RawMessage read_message(std::span<const std::byte> bytes, std::string_view kind, std::size_t expected_data_bytes) {
+  if (bytes.size() > expected_data_bytes + max_message_overhead)
+    throw Refusal{Rejection::malformed, concat("the message has ", bytes.size(), " bytes, expected at most ",
+                                               expected_data_bytes + max_message_overhead)};
+  RawMessage message{bytes, {}};
+  try {
+    message.header = io::parse_safetensors_header(bytes, "the message");
+  } catch (const Error& error) {
+    throw Refusal{Rejection::malformed, error.what()};
+  }
+  if (message.field("lorasb") != kind)
+    throw Refusal{Rejection::malformed, concat("the message says that it is \"", message.field("lorasb").substr(0, 40),
+                                               "\", expected \"", kind, "\"")};
+  if (message.field("version") != message_version)
+    throw Refusal{Rejection::version, concat("the message has version \"", message.field("version").substr(0, 40),
+                                             "\", expected \"", message_version, "\"")};
+  return message;
+}
+
+/// A decimal number without sign, spaces or leading zeros; nothing for anything else.
+inline std::optional<std::uint64_t> natural(std::string_view text) {
+  std::uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || (text.size() > 1 && text[0] == '0')) return std::nullopt;
+  return value;
+}
+
+/// The numbers of the layout, when the message has just its tensors. Throws Refusal with `schema` or `non_finite`.
+template <Real S>
+std::vector<S> read_values(const RawMessage& message, const ParameterLayout& layout) {
+  if (message.header.tensors.size() != layout.tensors().size())
+    throw Refusal{Rejection::schema,
+                  concat("the message has ", message.header.tensors.size(), " tensors, expected ", layout.tensors().size())};
+  std::vector<S> values(static_cast<std::size_t>(layout.size()));
+  for (const io::TensorInfo& tensor : message.header.tensors) {
+    const ParameterLayout::Tensor* expected = layout.find(tensor.name);
+    if (expected == nullptr)
+      throw Refusal{Rejection::schema,
+                    concat("the message has a tensor ", io::in_quotes(tensor.name), " that is not expected")};
+    if (tensor.dtype != io::dtype_of<S> || tensor.shape != std::vector<Index>{expected->rows, expected->cols})
+      throw Refusal{Rejection::schema, concat("tensor ", io::in_quotes(tensor.name), " is ", io::name_of(tensor.dtype), " ",
+                                              io::shape_text(tensor.shape), ", expected ", io::name_of(io::dtype_of<S>), " ",
+                                              expected->rows, " x ", expected->cols)};
+    S* const to = values.data() + expected->offset;
+    std::memcpy(to, message.bytes.data() + message.header.data_begin + tensor.begin, tensor.end - tensor.begin);
+    if (!lorasb::detail::all_finite(to, expected->size()))
+      throw Refusal{Rejection::non_finite, concat("tensor ", io::in_quotes(tensor.name), " holds NaN or infinity")};
+  }
+  return values;
+}
+
+}  // namespace detail
+}  // namespace lorasb::federated

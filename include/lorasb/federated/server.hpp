@@ -1,0 +1,300 @@
+// The server's side of a session: rounds that open, admit updates in any order, and close with an exact mean or unchanged.
+#pragma once
+
+#include <array>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "lorasb/core/digest.hpp"
+#include "lorasb/core/exact_sum.hpp"
+#include "lorasb/core/sums.hpp"
+#include "lorasb/federated/selection.hpp"
+#include "lorasb/federated/update.hpp"
+
+namespace lorasb::federated {
+
+enum class Weighting {
+  examples,  // an update weighs as many as it has examples
+  equal,     // every update weighs 1
+};
+
+/// What becomes of an update that is further from the global numbers than max_norm.
+enum class NormRule {
+  reject,
+  clip,  // moved back to that distance: the mean is then exact over what was admitted, not over what was sent
+};
+
+struct ServerOptions {
+  Index min_clients = 1;     // fewer updates than this, and a round changes nothing
+  Index cap = 0;             // most updates that count, by seeded priority of their clients; 0: all
+  double participation = 1;  // share of the clients that a round is for
+  Weighting weighting = Weighting::examples;
+  std::uint32_t max_weight = std::numeric_limits<std::uint32_t>::max();  // larger weights count as this one
+  double max_norm = 0;  // of an update minus the global numbers, Euclidean over all; 0: no bound
+  NormRule norm_rule = NormRule::reject;
+  std::uint64_t seed = 0;  // of selection and priority
+
+  /// Throws ErrorId::value.
+  void validate() const {
+    require(min_clients >= 1, ErrorId::value, "ServerOptions: min_clients is ", min_clients, ", expected at least 1");
+    require(cap == 0 || cap >= min_clients, ErrorId::value, "ServerOptions: cap is ", cap,
+            ", expected 0 or at least min_clients, ", min_clients);
+    require(participation > 0 && participation <= 1, ErrorId::value, "ServerOptions: participation is ", participation,
+            ", expected above 0, at most 1");
+    require(max_weight >= 1, ErrorId::value, "ServerOptions: max_weight is 0, expected at least 1");
+    require(std::isfinite(max_norm) && max_norm >= 0, ErrorId::value, "ServerOptions: max_norm is ", max_norm,
+            ", expected a finite number of at least 0");
+  }
+};
+
+/// The answer to a message.
+struct Receipt {
+  bool accepted = false;  // also for the same bytes a second time, which count once
+  std::optional<Refusal> refusal;
+};
+
+struct RoundReport {
+  std::uint64_t round = 0;
+  bool committed = false;                                // or abandoned, with the global numbers as they were
+  Index accepted = 0;                                    // updates that count
+  std::array<Index, rejection_names.size()> rejected{};  // by reason, since the round was opened
+  std::uint64_t total_weight = 0;
+  std::size_t bytes_received = 0;  // of all messages, also refused ones
+
+  Index rejected_for(Rejection reason) const { return rejected[static_cast<std::size_t>(reason)]; }
+};
+
+/// Round t is open or about to be opened while t - 1 rounds have been committed; one that is abandoned is opened again under
+/// the same number. The mean is of integers (core/exact_sum.hpp): the same accepted set gives the same bits in any order. An
+/// update of a lower rank counts with the global numbers in the places that it did not train. receive() may be called from
+/// many threads at once; the other functions from one at a time. Time is the caller's, in seconds of any clock that does not
+/// go back.
+///
+///     Server<float> server(session, start, {"a", "b", "c"}, {.min_clients = 2});
+///     server.open(now, now + 60);
+///     Receipt receipt = server.receive(bytes, "a", now);   // of an authenticated peer
+///     RoundReport report = server.close();
+template <Real S>
+class Server {
+ public:
+  /// `start` holds the first global numbers, in session.layout; `clients` all that may ever take part. Throws ErrorId::shape,
+  /// value, not_finite, duplicate_name.
+  Server(Session session, std::span<const S> start, std::vector<std::string> clients, ServerOptions options)
+      : session_(std::move(session)), options_(options), clients_(std::move(clients)), global_(start.begin(), start.end()) {
+    options_.validate();
+    require(std::ssize(start) == session_.layout.size(), ErrorId::shape, "federated::Server: start has ", start.size(),
+            " numbers, expected ", session_.layout.size());
+    require(lorasb::detail::all_finite(start.data(), std::ssize(start)), ErrorId::not_finite,
+            "federated::Server: start holds NaN or infinity");
+    require(!clients_.empty(), ErrorId::value, "federated::Server: there are no clients");
+    for (std::size_t c = 0; c < clients_.size(); ++c)
+      require(index_.emplace(clients_[c], static_cast<Index>(c)).second, ErrorId::duplicate_name,
+              "federated::Server: client \"", clients_[c], "\" is there twice");
+  }
+
+  const Session& session() const { return session_; }
+  /// The global numbers, as the last commit left them.
+  std::span<const S> global() const { return global_; }
+  /// 1, 2, ...: of the round that is open, or will be opened next.
+  std::uint64_t round() const { return round_; }
+  bool is_open() const { return open_.has_value(); }
+  /// The clients that the round is for, by index.
+  std::vector<Index> selected() const {
+    return select_clients(std::ssize(clients_), options_.participation, options_.seed, round_);
+  }
+
+  /// Opens the round. Updates that arrive after `deadline` are late. Throws ErrorId::value when a round is open already, and
+  /// for a deadline that is not after `now`.
+  void open(double now_seconds, double deadline_seconds) {
+    require(!open_, ErrorId::value, "federated::Server::open: round ", round_, " is open already");
+    require(deadline_seconds > now_seconds, ErrorId::value, "federated::Server::open: the deadline is ", deadline_seconds,
+            " s, expected after now, ", now_seconds, " s");
+    open_.emplace(session_.layout.size(), deadline_seconds);
+    for (const Index c : selected()) open_->selected.insert(c);
+    open_->report.round = round_;
+  }
+
+  /// Validates the message and admits its update, whole or not at all. `peer` is who sent it, as the transport has
+  /// authenticated it. Only std::bad_alloc can leave it, and then the round is as it was.
+  Receipt receive(std::span<const std::byte> message, std::string_view peer, double now_seconds) {
+    std::uint64_t round = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      round = round_;
+    }
+    std::variant<Update<S>, Refusal> validated = validate_update<S>(session_, round, message);  // touches nothing
+    Sha256 sha;
+    sha.update(message);
+    const Digest digest = sha.digest();
+    const std::lock_guard lock(mutex_);
+    std::optional<Refusal> refusal;
+    if (Refusal* refused = std::get_if<Refusal>(&validated))
+      refusal = std::move(*refused);
+    else
+      refusal = admit(std::get<Update<S>>(std::move(validated)), digest, peer, now_seconds);
+    if (open_) {
+      open_->report.bytes_received += message.size();
+      if (refusal) ++open_->report.rejected[static_cast<std::size_t>(refusal->reason)];
+    }
+    return {.accepted = !refusal, .refusal = std::move(refusal)};
+  }
+
+  /// Updates that count so far.
+  Index accepted() const {
+    const std::lock_guard lock(mutex_);
+    return open_ ? std::ssize(open_->accepted) : 0;
+  }
+
+  /// Closes the round: with min_clients updates or more the global numbers become their mean, all at once, and the round number
+  /// rises; otherwise nothing changes. Throws ErrorId::value when no round is open.
+  RoundReport close() {
+    require(open_.has_value(), ErrorId::value, "federated::Server::close: no round is open");
+    Open& o = *open_;
+    for (const auto& [key, held] : o.held) o.mean.add(held.values, held.weight);
+    o.report.accepted = std::ssize(o.accepted);
+    o.report.total_weight = o.mean.total_weight();
+    if (o.report.accepted >= options_.min_clients) {
+      std::vector<S> next(global_.size());
+      o.mean.mean(next);
+      global_.swap(next);
+      for (const auto& [client, digest] : o.accepted) last_accepted_[client] = round_;
+      ++round_;
+      o.report.committed = true;
+    }
+    const RoundReport report = o.report;
+    open_.reset();
+    return report;
+  }
+
+ private:
+  struct Held {
+    std::vector<S> values;
+    std::uint32_t weight;
+    Index client;
+  };
+  struct Open {
+    Open(Index size, double deadline) : deadline_seconds(deadline), mean(size) {}
+    double deadline_seconds;
+    std::set<Index> selected;
+    std::map<Index, Digest> accepted;  // client, and the message that counts
+    std::map<Index, Digest> outdone;   // admitted at first, then over the cap
+    ExactMean<S> mean;
+    std::map<std::pair<std::uint64_t, Index>, Held> held;  // with a cap only: by priority, until the round closes
+    RoundReport report;
+  };
+
+  /// Nothing when the update counts, or counted already.
+  std::optional<Refusal> admit(Update<S> update, const Digest& digest, std::string_view peer, double now_seconds) {
+    const auto found = index_.find(update.client);
+    if (found == index_.end() || update.client != peer)
+      return Refusal{Rejection::unknown_client,
+                     concat("the update is of client ", io::in_quotes(update.client),
+                            found == index_.end() ? ", who is not of this session" : ", but another peer sent it")};
+    const Index client = found->second;
+    if (update.round < round_) {
+      const auto last = last_accepted_.find(client);
+      const bool replayed = last != last_accepted_.end() && last->second >= update.round;
+      return Refusal{
+          replayed ? Rejection::wrong_round : Rejection::late_round,
+          concat("the update is of round ", update.round, ", which is over", replayed ? " and counted one already" : "")};
+    }
+    if (!open_ || update.round != round_) return Refusal{Rejection::late_round, concat("round ", update.round, " is not open")};
+    Open& o = *open_;
+    if (now_seconds > o.deadline_seconds)
+      return Refusal{Rejection::late_round, concat("the deadline of round ", round_, " is over")};
+    if (!o.selected.contains(client))
+      return Refusal{Rejection::not_selected,
+                     concat("client ", io::in_quotes(update.client), " does not take part in round ", round_)};
+    for (const auto* known : {&o.accepted, &o.outdone})
+      if (const auto earlier = known->find(client); earlier != known->end()) {
+        if (earlier->second != digest)
+          return Refusal{Rejection::duplicate, concat("client ", io::in_quotes(update.client), " sent another update before")};
+        if (known == &o.accepted) return std::nullopt;
+        return over_cap();
+      }
+
+    std::vector<S> values = global_;
+    store_leading<S>(session_.layout, update.rank, update.values, values);
+    if (options_.max_norm > 0)
+      if (std::optional<Refusal> refusal = bound(values)) return refusal;
+    const auto examples = static_cast<std::uint32_t>(update.examples);
+    const std::uint32_t weight = options_.weighting == Weighting::equal ? 1 : std::min(examples, options_.max_weight);
+    if (options_.cap == 0) {
+      const auto place = o.accepted.emplace(client, digest).first;
+      try {
+        o.mean.add(values, weight);
+      } catch (...) {
+        o.accepted.erase(place);
+        throw;
+      }
+      return std::nullopt;
+    }
+    return hold({.values = std::move(values), .weight = weight, .client = client}, digest);
+  }
+
+  /// Keeps the updates of the first priorities, whatever the order of their arrival.
+  std::optional<Refusal> hold(Held update, const Digest& digest) {
+    Open& o = *open_;
+    const Index client = update.client;
+    const std::pair key{priority(options_.seed, round_, static_cast<std::uint64_t>(client)), client};
+    const bool full = std::ssize(o.held) == options_.cap;
+    if (full && o.held.rbegin()->first < key) {
+      o.outdone.emplace(client, digest);
+      return over_cap();
+    }
+    const auto place = o.held.emplace(key, std::move(update)).first;
+    try {
+      o.accepted.emplace(client, digest);
+      if (full) {
+        const auto last = std::prev(o.held.end());
+        const auto out = o.accepted.find(last->second.client);
+        o.outdone.insert(o.accepted.extract(out));
+        o.held.erase(last);
+        ++o.report.rejected[static_cast<std::size_t>(Rejection::over_cap)];
+      }
+    } catch (...) {
+      o.held.erase(place);
+      o.accepted.erase(client);
+      throw;
+    }
+    return std::nullopt;
+  }
+  Refusal over_cap() const {
+    return {Rejection::over_cap,
+            concat("round ", round_, " counts ", options_.cap, " updates, of clients with higher priority")};
+  }
+
+  /// Applies the norm rule to the whole numbers of an update.
+  std::optional<Refusal> bound(std::vector<S>& values) const {
+    std::vector<double> step(values.size());
+    for (std::size_t i = 0; i < step.size(); ++i) step[i] = double(values[i]) - double(global_[i]);
+    const double length = norm<double>(step);
+    if (length <= options_.max_norm) return std::nullopt;
+    if (options_.norm_rule == NormRule::reject)
+      return Refusal{Rejection::norm,
+                     concat("the update is ", length, " from the global numbers, allowed are ", options_.max_norm)};
+    for (std::size_t i = 0; i < step.size(); ++i)
+      values[i] = static_cast<S>(double(global_[i]) + step[i] / length * options_.max_norm);
+    return std::nullopt;
+  }
+
+  Session session_;
+  ServerOptions options_;
+  std::vector<std::string> clients_;
+  std::map<std::string, Index, std::less<>> index_;
+  std::vector<S> global_;
+  std::uint64_t round_ = 1;
+  std::map<Index, std::uint64_t> last_accepted_;  // client, and the last round that counted an update of it
+  std::optional<Open> open_;
+  mutable std::mutex mutex_;
+};
+
+}  // namespace lorasb::federated

@@ -1,0 +1,108 @@
+// What all members of a federated session agree on before its first round.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/core/digest.hpp"
+#include "lorasb/core/parameters.hpp"
+
+namespace lorasb::federated {
+
+/// The numbers that are trained and averaged, by name and shape, and the digest of all that is frozen and must be equal
+/// everywhere, or else averages of cores mean nothing: Σ w_k B R_k A = B (Σ w_k R_k) A holds for one pair B, A only.
+struct Session {
+  std::string id;          // UTF-8; a new one for every session
+  Digest base{};           // base_digest() of the adapters
+  ParameterLayout layout;  // cores, named "<module>.R", and what is trained in full beside them, such as a head
+};
+
+namespace detail {
+
+/// Feeds a hash with lengths and numbers in a fixed form: eight bytes, the lowest first.
+class DigestWriter {
+ public:
+  void number(std::uint64_t x) {
+    std::array<std::byte, 8> bytes;
+    for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<std::byte>(x >> (8 * i));
+    sha_.update(bytes);
+  }
+  void text(std::string_view text) {
+    number(text.size());
+    sha_.update(std::as_bytes(std::span(text)));
+  }
+  template <Real S>
+  void matrix(const Weight<S>& m) {
+    static_assert(std::endian::native == std::endian::little, "numbers are hashed as they lie in memory");
+    number(static_cast<std::uint64_t>(m.rows()));
+    number(static_cast<std::uint64_t>(m.cols()));
+    sha_.update(std::as_bytes(flat(m)));
+  }
+  Digest digest() { return sha_.digest(); }
+
+ private:
+  Sha256 sha_;
+};
+
+}  // namespace detail
+
+/// SHA-256 of everything but the trained numbers: the scalar, and of each adapter, in the order of the set, its module's name,
+/// s, B and A with their shapes. R does not enter.
+template <Real S>
+Digest base_digest(const AdapterSet<S>& adapters) {
+  detail::DigestWriter writer;
+  writer.text(sizeof(S) == 4 ? "lorasb base 1 F32" : "lorasb base 1 F64");
+  writer.number(adapters.size());
+  for (const auto& [module, adapter] : adapters) {
+    writer.text(module);
+    writer.number(std::bit_cast<std::uint64_t>(static_cast<double>(adapter.scale)));
+    writer.matrix(adapter.B);
+    writer.matrix(adapter.A);
+  }
+  return writer.digest();
+}
+
+/// Whether a tensor is the core of an adapter.
+inline bool is_core(const ParameterLayout::Tensor& tensor) { return tensor.name.ends_with(".R") && tensor.rows == tensor.cols; }
+
+/// The part of the layout that a client of a lower rank trains: of each core its leading rank x rank block (columns of B and
+/// rows of A are ordered by singular value), everything else whole. Rank 0 stands for all.
+inline ParameterLayout leading_layout(const ParameterLayout& layout, Index rank) {
+  ParameterLayout leading;
+  for (const ParameterLayout::Tensor& t : layout.tensors()) {
+    const Index side = is_core(t) && rank > 0 ? std::min(rank, t.rows) : 0;
+    leading.add(t.name, side > 0 ? side : t.rows, side > 0 ? side : t.cols);
+  }
+  return leading;
+}
+
+/// Copies numbers in leading_layout(layout, rank) into those of the whole layout, which keep the rest as it is; and back.
+template <Real S>
+void store_leading(const ParameterLayout& layout, Index rank, std::span<const S> leading, std::span<S> whole) {
+  for (const ParameterLayout::Tensor& t : layout.tensors()) {
+    const Index rows = is_core(t) && rank > 0 ? std::min(rank, t.rows) : t.rows;
+    const Index cols = rows == t.rows ? t.cols : rows;
+    for (Index i = 0; i < rows; ++i) {
+      std::copy_n(leading.begin(), cols, whole.begin() + (t.offset + i * t.cols));
+      leading = leading.subspan(static_cast<std::size_t>(cols));
+    }
+  }
+}
+template <Real S>
+void load_leading(const ParameterLayout& layout, Index rank, std::span<const S> whole, std::span<S> leading) {
+  for (const ParameterLayout::Tensor& t : layout.tensors()) {
+    const Index rows = is_core(t) && rank > 0 ? std::min(rank, t.rows) : t.rows;
+    const Index cols = rows == t.rows ? t.cols : rows;
+    for (Index i = 0; i < rows; ++i) {
+      std::copy_n(whole.begin() + (t.offset + i * t.cols), cols, leading.begin());
+      leading = leading.subspan(static_cast<std::size_t>(cols));
+    }
+  }
+}
+
+}  // namespace lorasb::federated

@@ -1,0 +1,83 @@
+// A client's contribution to a round, to bytes and back through every check that needs no other update.
+#pragma once
+
+#include <algorithm>
+#include <variant>
+
+#include "lorasb/federated/message.hpp"
+#include "lorasb/federated/session.hpp"
+
+namespace lorasb::federated {
+
+/// What a client trained in a round.
+template <Real S>
+struct Update {
+  std::uint64_t round = 0;
+  std::string client;
+  std::uint64_t examples = 0;  // that it trained on: its weight, unless all clients weigh the same
+  Index rank = 0;              // of the leading blocks of the cores that it trained; 0: all of them
+  std::vector<S> values;       // in leading_layout(session.layout, rank)
+};
+
+/// The message. Throws ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.
+template <Real S>
+std::vector<std::byte> encode_update(const Session& session, const Update<S>& update) {
+  return detail::write_message<S>("update",
+                                  {{"session", session.id},
+                                   {"round", std::to_string(update.round)},
+                                   {"client", update.client},
+                                   {"examples", std::to_string(update.examples)},
+                                   {"rank", std::to_string(update.rank)},
+                                   {"base", hex(session.base)}},
+                                  leading_layout(session.layout, update.rank), update.values);
+}
+
+/// Checks everything that depends on the session, the open round and the bytes alone; a pure function. First the container's
+/// lengths, then what the message says of itself, then its tensors, then its numbers. Whether an update of an earlier round is
+/// late or a replay is for the server to say.
+template <Real S>
+std::variant<Update<S>, Refusal> validate_update(const Session& session, std::uint64_t open_round,
+                                                 std::span<const std::byte> bytes) {
+  const auto refuse = [](Rejection reason, std::string text) { return Refusal{reason, std::move(text)}; };
+  try {
+    const detail::RawMessage message =
+        detail::read_message(bytes, "update", static_cast<std::size_t>(session.layout.size()) * sizeof(S));
+    if (message.field("session") != session.id)
+      return refuse(Rejection::wrong_session,
+                    concat("the update is of session ", io::in_quotes(std::string(message.field("session"))), ", this is ",
+                           io::in_quotes(session.id)));
+    Update<S> update;
+    const std::optional<std::uint64_t> round = detail::natural(message.field("round"));
+    const std::optional<std::uint64_t> rank = detail::natural(message.field("rank"));
+    if (!round || !rank) return refuse(Rejection::malformed, "the update has no round or no rank");
+    update.round = *round;
+    if (update.round > open_round)
+      return refuse(Rejection::wrong_round,
+                    concat("the update is of round ", update.round, ", round ", open_round, " is open"));
+    update.client = message.field("client");
+    if (update.client.empty()) return refuse(Rejection::unknown_client, "the update names no client");
+    if (message.field("base") != hex(session.base))
+      return refuse(Rejection::base_hash_mismatch,
+                    concat("the update was trained on the frozen numbers ", io::in_quotes(std::string(message.field("base"))),
+                           ", this session has \"", hex(session.base), "\""));
+    const std::optional<std::uint64_t> examples = detail::natural(message.field("examples"));
+    if (!examples || *examples > 0xffffffff)
+      return refuse(Rejection::weight,
+                    concat("the number of examples is ", io::in_quotes(std::string(message.field("examples"))),
+                           ", expected 1 to 2^32 - 1"));
+    if (*examples == 0) return refuse(Rejection::no_data, "the client has no examples");
+    update.examples = *examples;
+    Index largest = 0;
+    for (const ParameterLayout::Tensor& t : session.layout.tensors())
+      if (is_core(t)) largest = std::max(largest, t.rows);
+    if (*rank > static_cast<std::uint64_t>(largest))
+      return refuse(Rejection::schema, concat("the rank is ", *rank, ", above that of every core, ", largest));
+    update.rank = static_cast<Index>(*rank);
+    update.values = detail::read_values<S>(message, leading_layout(session.layout, update.rank));
+    return update;
+  } catch (const Refusal& refusal) {
+    return refusal;
+  }
+}
+
+}  // namespace lorasb::federated

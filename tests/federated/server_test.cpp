@@ -1,0 +1,327 @@
+#include "lorasb/federated/server.hpp"
+
+#include <algorithm>
+#include <random>
+#include <thread>
+
+#include "small_session.hpp"
+
+using namespace lorasb;
+using namespace lorasb::federated;
+using test::message_of, test::numbers, test::small_session, test::update_of;
+
+namespace {
+
+const std::vector<std::string> five{"a", "b", "c", "d", "e"};
+
+struct Rig {
+  std::vector<float> start = numbers(99);
+  Server<float> server;
+
+  explicit Rig(ServerOptions options = {}) : server(small_session(), start, five, options) { server.open(0, 60); }
+
+  std::optional<Rejection> send(const std::string& client, std::span<const std::byte> message, double now = 1) {
+    const Receipt receipt = server.receive(message, client, now);
+    CHECK(receipt.accepted == !receipt.refusal.has_value());
+    if (!receipt.refusal) return std::nullopt;
+    return receipt.refusal->reason;
+  }
+  std::optional<Rejection> send(const std::string& client, std::uint64_t seed, std::uint64_t examples = 10,
+                                std::uint64_t round = 1, double now = 1) {
+    return send(client, message_of(client, seed, examples, round), now);
+  }
+  std::vector<float> global() const { return {server.global().begin(), server.global().end()}; }
+};
+
+/// Σ w x / Σ w, rounded once: by long double, which holds sums of a few floats and small weights exactly.
+std::vector<float> mean_of(const std::vector<std::pair<std::vector<float>, int>>& updates) {
+  std::vector<float> mean(updates.front().first.size());
+  for (std::size_t i = 0; i < mean.size(); ++i) {
+    long double sum = 0, weight = 0;
+    for (const auto& [values, w] : updates) {
+      sum += static_cast<long double>(values[i]) * w;
+      weight += w;
+    }
+    mean[i] = static_cast<float>(sum / weight);
+  }
+  return mean;
+}
+
+}  // namespace
+
+TEST_CASE("A round commits the mean weighted by examples, and the next one averages its own updates only") {
+  Rig rig;
+  CHECK_FALSE(rig.send("a", 1, 10));
+  CHECK_FALSE(rig.send("b", 2, 30));
+  CHECK(rig.global() == rig.start);  // until the round is closed
+  RoundReport report = rig.server.close();
+  CHECK(report.committed);
+  CHECK(report.accepted == 2);
+  CHECK(report.total_weight == 40);
+  CHECK(report.bytes_received == message_of("a", 1).size() + message_of("b", 2).size());
+  CHECK(rig.global() == mean_of({{numbers(1), 10}, {numbers(2), 30}}));
+  CHECK(rig.server.round() == 2);
+
+  rig.server.open(100, 160);
+  CHECK_FALSE(rig.send("c", 3, 7, 2, 110));
+  report = rig.server.close();
+  CHECK(report.accepted == 1);
+  CHECK(rig.global() == numbers(3));
+}
+
+TEST_CASE("Row 1: with too few updates a round changes nothing, and is opened again under its number") {
+  Rig rig({.min_clients = 2});
+  CHECK_FALSE(rig.send("a", 1));
+  RoundReport report = rig.server.close();
+  CHECK_FALSE(report.committed);
+  CHECK(report.accepted == 1);
+  CHECK(rig.global() == rig.start);
+  CHECK(rig.server.round() == 1);
+  rig.server.open(100, 160);
+  CHECK_FALSE(rig.send("b", 2));
+  CHECK_FALSE(rig.send("c", 3));
+  CHECK(rig.server.close().committed);
+  CHECK(rig.global() == mean_of({{numbers(2), 10}, {numbers(3), 10}}));  // nothing of the abandoned one
+}
+
+TEST_CASE("Row 3: a straggler after the commit is late, and is not carried into the next round") {
+  Rig rig;
+  rig.send("a", 1);
+  rig.server.close();
+  const std::vector<float> committed = rig.global();
+  CHECK(rig.send("b", 2) == Rejection::late_round);
+  rig.server.open(100, 160);
+  CHECK(rig.send("b", 2) == Rejection::late_round);
+  const RoundReport report = rig.server.close();
+  CHECK(report.rejected_for(Rejection::late_round) == 1);
+  CHECK(report.accepted == 0);
+  CHECK(rig.global() == committed);
+}
+
+TEST_CASE("Row 4: updates over the cap are chosen by priority of their clients, whatever the order of arrival") {
+  std::vector<std::string> order = five;
+  std::mt19937 shuffle(1);
+  std::optional<std::vector<float>> expected;
+  for (int trial = 0; trial < 20; ++trial) {
+    Rig rig({.min_clients = 2, .cap = 3, .seed = 5});
+    for (const std::string& client : order) rig.send(client, static_cast<std::uint64_t>(client[0]), 10 + client[0]);
+    const RoundReport report = rig.server.close();
+    CHECK(report.committed);
+    CHECK(report.accepted == 3);
+    CHECK(report.rejected_for(Rejection::over_cap) == 2);
+    if (!expected) expected = rig.global();
+    CHECK(rig.global() == *expected);
+    std::shuffle(order.begin(), order.end(), shuffle);
+  }
+}
+
+TEST_CASE("Row 5: the same bytes again are acknowledged and count once") {
+  Rig rig;
+  CHECK_FALSE(rig.send("a", 1, 10));
+  CHECK_FALSE(rig.send("a", 1, 10));
+  CHECK_FALSE(rig.send("b", 2, 10));
+  const RoundReport report = rig.server.close();
+  CHECK(report.accepted == 2);
+  CHECK(report.total_weight == 20);
+  CHECK(rig.global() == mean_of({{numbers(1), 10}, {numbers(2), 10}}));
+}
+
+TEST_CASE("Row 6: of two different updates of a client the first one counts") {
+  Rig rig;
+  CHECK_FALSE(rig.send("a", 1));
+  CHECK(rig.send("a", 2) == Rejection::duplicate);
+  const RoundReport report = rig.server.close();
+  CHECK(report.rejected_for(Rejection::duplicate) == 1);
+  CHECK(rig.global() == numbers(1));
+}
+
+TEST_CASE("Row 7: an update that counted in its round is a replay in later ones") {
+  Rig rig;
+  const std::vector<std::byte> old = message_of("a", 1);
+  rig.send("a", old);
+  rig.server.close();
+  rig.server.open(100, 160);
+  CHECK(rig.send("a", old) == Rejection::wrong_round);
+  CHECK(rig.server.accepted() == 0);
+}
+
+TEST_CASE("Rows 8 to 11: a refused update changes nothing and is counted under its reason") {
+  Rig rig;
+  std::vector<std::byte> broken = message_of("b", 2);
+  broken.pop_back();
+  CHECK(rig.send("b", broken) == Rejection::malformed);
+  Session other = small_session();
+  other.base[0] ^= std::byte{1};
+  CHECK(rig.send("b", encode_update(other, update_of("b", 2))) == Rejection::base_hash_mismatch);
+  Update<float> infinite = update_of("b", 2);
+  infinite.values[25] = std::numeric_limits<float>::infinity();
+  CHECK(rig.send("b", encode_update(small_session(), infinite)) == Rejection::non_finite);
+  CHECK_FALSE(rig.send("a", 1));
+  const RoundReport report = rig.server.close();
+  CHECK(report.accepted == 1);
+  for (const Rejection reason : {Rejection::malformed, Rejection::base_hash_mismatch, Rejection::non_finite})
+    CHECK(report.rejected_for(reason) == 1);
+  CHECK(rig.global() == numbers(1));
+}
+
+TEST_CASE("Row 12: an update beyond the norm bound is refused or moved back to it, also where squares overflow") {
+  const auto far = [](float size) {
+    Update<float> update = update_of("a", 1);
+    std::ranges::fill(update.values, size);
+    return encode_update(small_session(), update);
+  };
+  Rig rejecting({.max_norm = 1});
+  CHECK(rejecting.send("a", far(1e38f)) == Rejection::norm);
+  Rig clipping({.max_norm = 1, .norm_rule = NormRule::clip});
+  CHECK_FALSE(clipping.send("a", far(1e38f)));
+  CHECK(clipping.server.close().committed);
+  double squares = 0;
+  for (std::size_t i = 0; i < clipping.start.size(); ++i)
+    squares += std::pow(double(clipping.global()[i]) - double(clipping.start[i]), 2);
+  CHECK(std::sqrt(squares) == Approx(1).epsilon(1e-6));  // rounding of floats near one
+}
+
+TEST_CASE("Row 13: an update that changes nothing, and one of zeros, count like any other") {
+  Rig rig({.max_norm = 100});
+  Update<float> same = update_of("a", 1);
+  same.values = rig.start;
+  CHECK_FALSE(rig.send("a", encode_update(small_session(), same)));
+  Update<float> zero = update_of("b", 1);
+  std::ranges::fill(zero.values, 0.0f);
+  CHECK_FALSE(rig.send("b", encode_update(small_session(), zero)));
+  CHECK(rig.server.close().committed);
+  CHECK(rig.global() == mean_of({{rig.start, 10}, {zero.values, 10}}));
+}
+
+TEST_CASE("Row 15: a weight above the largest allowed counts as that") {
+  Rig rig({.max_weight = 100});
+  rig.send("a", 1, 4000000000);
+  rig.send("b", 2, 50);
+  CHECK(rig.server.close().total_weight == 150);
+  CHECK(rig.global() == mean_of({{numbers(1), 100}, {numbers(2), 50}}));
+}
+
+TEST_CASE("Row 16: the mean has the same bits in any order, and equal weights are those of equal examples") {
+  std::vector<std::string> order = five;
+  std::mt19937 shuffle(2);
+  std::optional<std::vector<float>> expected;
+  for (int trial = 0; trial < 20; ++trial) {
+    Rig by_examples, equal({.weighting = Weighting::equal});
+    for (const std::string& client : order) {
+      by_examples.send(client, static_cast<std::uint64_t>(client[0]), 10);
+      equal.send(client, static_cast<std::uint64_t>(client[0]), 10 + client[0]);
+    }
+    by_examples.server.close();
+    equal.server.close();
+    if (!expected) expected = by_examples.global();
+    CHECK(by_examples.global() == *expected);
+    CHECK(equal.global() == *expected);
+    std::shuffle(order.begin(), order.end(), shuffle);
+  }
+}
+
+TEST_CASE("Row 17: no update abandons, as many as asked for commit, and one is enough where one is asked for") {
+  Rig none;
+  CHECK_FALSE(none.server.close().committed);
+  CHECK(none.global() == none.start);
+  Rig exactly({.min_clients = 2});
+  exactly.send("a", 1);
+  exactly.send("b", 2);
+  CHECK(exactly.server.close().committed);
+  Rig one;
+  one.send("e", 1);
+  CHECK(one.server.close().committed);
+}
+
+TEST_CASE("Rows 30 and 31: clients that are not of the session, and peers that speak for others, are refused") {
+  Rig rig;
+  CHECK(rig.send("mallory", 1) == Rejection::unknown_client);
+  CHECK(rig.send("b", message_of("a", 1)) == Rejection::unknown_client);
+  CHECK(rig.server.accepted() == 0);
+}
+
+TEST_CASE("Row 32: the deadline is the caller's, exclusive of what comes after it, and cannot lie in the past") {
+  Rig rig;
+  CHECK_FALSE(rig.send("a", 1, 10, 1, 60));
+  CHECK(rig.send("b", 2, 10, 1, 60.001) == Rejection::late_round);
+  CHECK_ERROR(rig.server.open(0, 1), ErrorId::value, "round 1 is open already");
+  rig.server.close();
+  CHECK_ERROR(rig.server.open(10, 10), ErrorId::value, "the deadline is 10 s, expected after now, 10 s");
+  CHECK_ERROR(rig.server.open(10, -1), ErrorId::value, "the deadline is -1 s");
+  CHECK_ERROR(rig.server.close(), ErrorId::value, "no round is open");
+}
+
+TEST_CASE("Row 33: many threads at once give the bits of one after another") {
+  std::vector<std::string> clients;
+  for (int c = 0; c < 64; ++c) clients.push_back("client " + std::to_string(c));
+  const auto run = [&](int threads, Index cap) {
+    Server<float> server(small_session(), numbers(99), clients, {.cap = cap, .seed = 3});
+    server.open(0, 60);
+    std::vector<std::thread> workers;
+    for (int t = 0; t < threads; ++t)
+      workers.emplace_back([&, t] {
+        for (std::size_t c = static_cast<std::size_t>(t); c < clients.size(); c += static_cast<std::size_t>(threads))
+          server.receive(message_of(clients[c], c, 1 + c), clients[c], 1);
+      });
+    for (std::thread& worker : workers) worker.join();
+    CHECK(server.close().accepted == (cap > 0 ? cap : 64));
+    return std::vector<float>(server.global().begin(), server.global().end());
+  };
+  CHECK(run(8, 0) == run(1, 0));
+  CHECK(run(8, 20) == run(1, 20));
+}
+
+TEST_CASE("Row 36: a lower rank counts with the global numbers in the places that it did not train") {
+  Rig rig;
+  Update<float> part = update_of("a", 1);
+  part.rank = 1;
+  part.values.resize(1 + 1 + 8);
+  load_leading<float>(small_session().layout, 1, numbers(1), part.values);
+  CHECK_FALSE(rig.send("a", encode_update(small_session(), part)));
+  CHECK_FALSE(rig.send("b", 2, 30));
+  rig.server.close();
+  std::vector<float> whole = rig.start;
+  store_leading<float>(small_session().layout, 1, part.values, whole);
+  CHECK(rig.global() == mean_of({{whole, 10}, {numbers(2), 30}}));
+}
+
+TEST_CASE("Row 38: rounds rise by one with each commit, and updates of later ones are refused") {
+  Rig rig;
+  for (std::uint64_t round = 1; round <= 3; ++round) {
+    CHECK(rig.server.round() == round);
+    CHECK(rig.send("a", 1, 10, round + 1) == Rejection::wrong_round);
+    CHECK(rig.send("a", 1, 10, ~std::uint64_t{0}) == Rejection::wrong_round);
+    CHECK_FALSE(rig.send("a", round, 10, round));
+    rig.server.close();
+    rig.server.open(100, 160);
+  }
+}
+
+TEST_CASE("A share of the clients takes part, others are refused, and the choice depends on seed and round alone") {
+  Rig rig({.participation = 0.4, .seed = 8});
+  const std::vector<Index> selected = rig.server.selected();
+  CHECK(selected.size() == 2);
+  for (std::size_t c = 0; c < five.size(); ++c) {
+    const bool chosen = std::ranges::find(selected, static_cast<Index>(c)) != selected.end();
+    CHECK(rig.send(five[c], c) == (chosen ? std::nullopt : std::optional(Rejection::not_selected)));
+  }
+  CHECK(select_clients(1000, 0.3, 1, 1).size() == 300);
+  CHECK(select_clients(1000, 0.3, 1, 1) == select_clients(1000, 0.3, 1, 1));
+  CHECK(select_clients(1000, 0.3, 1, 1) != select_clients(1000, 0.3, 1, 2));
+  CHECK(select_clients(3, 1e-9, 1, 1).size() == 1);
+  CHECK_ERROR(select_clients(3, 0, 1, 1), ErrorId::value, "participation is 0");
+}
+
+TEST_CASE("A server refuses a start and options that cannot be") {
+  CHECK_ERROR(Server<float>(small_session(), std::vector<float>(25), five, {}), ErrorId::shape,
+              "start has 25 numbers, expected 26");
+  CHECK_ERROR(Server<float>(small_session(), std::vector<float>(26, NAN), five, {}), ErrorId::not_finite, "start holds NaN");
+  CHECK_ERROR(Server<float>(small_session(), std::vector<float>(26), {}, {}), ErrorId::value, "no clients");
+  CHECK_ERROR(Server<float>(small_session(), std::vector<float>(26), {"a", "a"}, {}), ErrorId::duplicate_name,
+              "\"a\" is there twice");
+  CHECK_ERROR((ServerOptions{.min_clients = 0}.validate()), ErrorId::value, "min_clients is 0");
+  CHECK_ERROR((ServerOptions{.min_clients = 3, .cap = 2}.validate()), ErrorId::value, "cap is 2");
+  CHECK_ERROR((ServerOptions{.participation = 1.5}.validate()), ErrorId::value, "participation is 1.5");
+  CHECK_ERROR((ServerOptions{.max_weight = 0}.validate()), ErrorId::value, "max_weight is 0");
+  CHECK_ERROR((ServerOptions{.max_norm = -1}.validate()), ErrorId::value, "max_norm is -1");
+}
