@@ -10,7 +10,7 @@ foreach(folder adapter nn)
 endforeach()
 set(level_formats 3)
 set(level_federated 4)
-foreach(folder models train)
+foreach(folder models train mpi)
   set(level_${folder} 5)
 endforeach()
 # text/ reads its vocabulary with the JSON parser of io/

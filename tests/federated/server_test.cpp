@@ -325,3 +325,60 @@ TEST_CASE("A server refuses a start and options that cannot be") {
   CHECK_ERROR((ServerOptions{.max_weight = 0}.validate()), ErrorId::value, "max_weight is 0");
   CHECK_ERROR((ServerOptions{.max_norm = -1}.validate()), ErrorId::value, "max_norm is -1");
 }
+
+TEST_CASE("The updates that counted are shown by client, as the mean saw them, until the next round") {
+  Rig rig({.cap = 2, .max_weight = 20, .keep_updates = true});
+  for (const char* client : {"e", "c", "a", "d"}) rig.send(client, std::uint64_t(client[0]), 30);
+  const RoundReport report = rig.server.close();
+  CHECK(report.messages == 4);
+  REQUIRE(rig.server.admitted().size() == 2);
+  std::vector<Index> clients;
+  std::vector<std::pair<std::vector<float>, int>> updates;
+  for (const AdmittedUpdate<float>& update : rig.server.admitted()) {
+    clients.push_back(update.client);
+    CHECK(update.weight == 20);
+    CHECK(update.values == numbers(std::uint64_t('a' + update.client)));
+    updates.emplace_back(update.values, 20);
+  }
+  CHECK(clients == report.clients);
+  CHECK(rig.global() == mean_of(updates));
+  rig.server.open(100, 160);
+  CHECK(rig.server.admitted().empty());
+}
+
+TEST_CASE("Rows 21 and 24: a server that takes over the committed rounds of another goes on to the same bits and reasons") {
+  Rig rig;
+  rig.send("a", 1);
+  const RoundReport report = rig.server.close();
+  Rig again;
+  again.server.close();  // abandons
+  again.server.replay(1, rig.server.global(), report.clients);
+  CHECK(again.server.round() == 2);
+  CHECK(again.global() == rig.global());
+  for (Rig* r : {&rig, &again}) {
+    r->server.open(100, 160);
+    CHECK(r->send("a", 1, 10, 1, 110) == Rejection::wrong_round);  // a replay: it counted
+    CHECK(r->send("b", 2, 10, 1, 110) == Rejection::late_round);
+    CHECK_FALSE(r->send("c", 3, 10, 2, 110));
+    r->server.close();
+  }
+  CHECK(again.global() == rig.global());
+}
+
+TEST_CASE("Row 38: rounds that are taken over come one by one, whole and finite") {
+  Rig rig;
+  const std::vector<Index> clients{0};
+  CHECK_THROWS_AS(rig.server.replay(1, numbers(5), clients), Error);  // a round is open
+  rig.server.close();
+  CHECK_THROWS_AS(rig.server.replay(2, numbers(5), clients), Error);
+  CHECK_THROWS_AS(rig.server.replay(0, numbers(5), clients), Error);
+  CHECK_THROWS_AS(rig.server.replay(1, std::vector<float>(3), clients), Error);
+  CHECK_THROWS_AS(rig.server.replay(1, numbers(5), std::vector<Index>{5}), Error);
+  std::vector<float> bad = numbers(5);
+  bad[4] = std::nanf("");
+  CHECK_THROWS_AS(rig.server.replay(1, bad, clients), Error);
+  CHECK(rig.global() == rig.start);
+  CHECK(rig.server.round() == 1);
+  rig.server.replay(1, numbers(5), clients);
+  CHECK(rig.global() == numbers(5));
+}

@@ -12,9 +12,8 @@
 #include <string_view>
 #include <vector>
 
-#include "lorasb/core/digest.hpp"
-#include "lorasb/core/parameters.hpp"
 #include "lorasb/federated/rejection.hpp"
+#include "lorasb/federated/session.hpp"
 #include "lorasb/io/safetensors_header.hpp"
 #include "lorasb/io/safetensors_writer.hpp"
 
@@ -25,13 +24,12 @@ inline constexpr std::string_view message_version = "1";
 /// Bytes of a message beyond its numbers: names, shapes and fields. More than this is refused unread.
 inline constexpr std::size_t max_message_overhead = std::size_t{1} << 20;
 
-namespace detail {
-
-/// Fields by name, and one tensor for each of the layout's, in its order.
+/// The bytes of a message: its kind, fields by name, and one tensor for each of the layout's, in its order. Throws
+/// ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.
 template <Real S>
 std::vector<std::byte> write_message(std::string_view kind, std::map<std::string, std::string> fields,
                                      const ParameterLayout& layout, std::span<const S> values) {
-  require(std::ssize(values) == layout.size(), ErrorId::shape, "federated::write_message: ", values.size(),
+  require(std::ssize(values) == layout.size(), ErrorId::shape, "federated::write_message: values has ", values.size(),
           " numbers, expected ", layout.size());
   fields["lorasb"] = kind;
   fields["version"] = message_version;
@@ -54,6 +52,7 @@ struct RawMessage {
   std::span<const std::byte> bytes;
   io::SafetensorsHeader header;
 
+  /// Empty when it is not there.
   std::string_view field(const std::string& name) const {
     const auto it = header.metadata.find(name);
     return it == header.metadata.end() ? std::string_view() : std::string_view(it->second);
@@ -78,6 +77,21 @@ inline RawMessage read_message(std::span<const std::byte> bytes, std::string_vie
     throw Refusal{Rejection::version, concat("the message has version \"", message.field("version").substr(0, 40),
                                              "\", expected \"", message_version, "\"")};
   return message;
+}
+
+/// A message of another session, or of members with other frozen numbers. Throw Refusal with `wrong_session` and
+/// `base_hash_mismatch`.
+inline void require_session_id(const Session& session, const RawMessage& message) {
+  if (message.field("session") != session.id)
+    throw Refusal{Rejection::wrong_session,
+                  concat("the message is of session ", io::in_quotes(std::string(message.field("session"))), ", this is ",
+                         io::in_quotes(session.id))};
+}
+inline void require_base(const Session& session, const RawMessage& message) {
+  if (message.field("base") != hex(session.base))
+    throw Refusal{Rejection::base_hash_mismatch,
+                  concat("the message is about the frozen numbers ", io::in_quotes(std::string(message.field("base"))),
+                         ", this session has \"", hex(session.base), "\"")};
 }
 
 /// A decimal number without sign, spaces or leading zeros; nothing for anything else.
@@ -112,5 +126,4 @@ std::vector<S> read_values(const RawMessage& message, const ParameterLayout& lay
   return values;
 }
 
-}  // namespace detail
 }  // namespace lorasb::federated

@@ -1,8 +1,6 @@
 // The server's side of a session: rounds that open, admit updates in any order, and close with an exact mean or unchanged.
 #pragma once
 
-#include <array>
-#include <limits>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -16,61 +14,11 @@
 #include "lorasb/core/digest.hpp"
 #include "lorasb/core/exact_sum.hpp"
 #include "lorasb/core/sums.hpp"
+#include "lorasb/federated/round.hpp"
 #include "lorasb/federated/selection.hpp"
 #include "lorasb/federated/update.hpp"
 
 namespace lorasb::federated {
-
-enum class Weighting {
-  examples,  // an update weighs as many as it has examples
-  equal,     // every update weighs 1
-};
-
-/// What becomes of an update that is further from the global numbers than max_norm.
-enum class NormRule {
-  reject,
-  clip,  // moved back to that distance: the mean is then exact over what was admitted, not over what was sent
-};
-
-struct ServerOptions {
-  Index min_clients = 1;     // fewer updates than this, and a round changes nothing
-  Index cap = 0;             // most updates that count, by seeded priority of their clients; 0: all
-  double participation = 1;  // share of the clients that a round is for
-  Weighting weighting = Weighting::examples;
-  std::uint32_t max_weight = std::numeric_limits<std::uint32_t>::max();  // larger weights count as this one
-  double max_norm = 0;  // of an update minus the global numbers, Euclidean over all; 0: no bound
-  NormRule norm_rule = NormRule::reject;
-  std::uint64_t seed = 0;  // of selection and priority
-
-  /// Throws ErrorId::value.
-  void validate() const {
-    require(min_clients >= 1, ErrorId::value, "ServerOptions: min_clients is ", min_clients, ", expected at least 1");
-    require(cap == 0 || cap >= min_clients, ErrorId::value, "ServerOptions: cap is ", cap,
-            ", expected 0 or at least min_clients, ", min_clients);
-    require(participation > 0 && participation <= 1, ErrorId::value, "ServerOptions: participation is ", participation,
-            ", expected above 0, at most 1");
-    require(max_weight >= 1, ErrorId::value, "ServerOptions: max_weight is 0, expected at least 1");
-    require(std::isfinite(max_norm) && max_norm >= 0, ErrorId::value, "ServerOptions: max_norm is ", max_norm,
-            ", expected a finite number of at least 0");
-  }
-};
-
-/// The answer to a message.
-struct Receipt {
-  bool accepted = false;  // also for the same bytes a second time, which count once
-  std::optional<Refusal> refusal;
-};
-
-struct RoundReport {
-  std::uint64_t round = 0;
-  bool committed = false;                                // or abandoned, with the global numbers as they were
-  Index accepted = 0;                                    // updates that count
-  std::array<Index, rejection_names.size()> rejected{};  // by reason, since the round was opened
-  std::uint64_t total_weight = 0;
-  std::size_t bytes_received = 0;  // of all messages, also refused ones
-
-  Index rejected_for(Rejection reason) const { return rejected[static_cast<std::size_t>(reason)]; }
-};
 
 /// Round t is open or about to be opened while t - 1 rounds have been committed; one that is abandoned is opened again under
 /// the same number. The mean is of integers (core/exact_sum.hpp): the same accepted set gives the same bits in any order. An
@@ -101,6 +49,7 @@ class Server {
   }
 
   const Session& session() const { return session_; }
+  const std::vector<std::string>& clients() const { return clients_; }
   /// The global numbers, as the last commit left them.
   std::span<const S> global() const { return global_; }
   /// 1, 2, ...: of the round that is open, or will be opened next.
@@ -118,6 +67,7 @@ class Server {
     require(deadline_seconds > now_seconds, ErrorId::value, "federated::Server::open: the deadline is ", deadline_seconds,
             " s, expected after now, ", now_seconds, " s");
     open_.emplace(session_.layout.size(), deadline_seconds);
+    admitted_.clear();
     for (const Index c : selected()) open_->selected.insert(c);
     open_->report.round = round_;
   }
@@ -142,6 +92,7 @@ class Server {
       refusal = admit(std::get<Update<S>>(std::move(validated)), digest, peer, now_seconds);
     if (open_) {
       open_->report.bytes_received += message.size();
+      ++open_->report.messages;
       if (refusal) ++open_->report.rejected[static_cast<std::size_t>(refusal->reason)];
     }
     return {.accepted = !refusal, .refusal = std::move(refusal)};
@@ -158,28 +109,49 @@ class Server {
   RoundReport close() {
     require(open_.has_value(), ErrorId::value, "federated::Server::close: no round is open");
     Open& o = *open_;
-    for (const auto& [key, held] : o.held) o.mean.add(held.values, held.weight);
+    for (const auto& [key, update] : o.held) o.mean.add(update.values, update.weight);
     o.report.accepted = std::ssize(o.accepted);
+    for (const auto& [client, digest] : o.accepted) o.report.clients.push_back(client);
     o.report.total_weight = o.mean.total_weight();
     if (o.report.accepted >= options_.min_clients) {
       std::vector<S> next(global_.size());
       o.mean.mean(next);
       global_.swap(next);
-      for (const auto& [client, digest] : o.accepted) last_accepted_[client] = round_;
+      for (const Index client : o.report.clients) last_accepted_[client] = round_;
       ++round_;
       o.report.committed = true;
+    }
+    if (options_.keep_updates) {
+      for (auto& [key, update] : o.held) admitted_.push_back(std::move(update));
+      std::ranges::sort(admitted_, {}, &AdmittedUpdate<S>::client);
     }
     const RoundReport report = o.report;
     open_.reset();
     return report;
   }
 
+  /// The updates that counted in the round that was closed last, by client, when options.keep_updates asks for them; until the
+  /// next one is opened.
+  std::span<const AdmittedUpdate<S>> admitted() const { return admitted_; }
+
+  /// Takes over a committed round from a journal: the global numbers after it and the clients that counted. Throws
+  /// ErrorId::value unless it is the round that would be opened next, ErrorId::shape and ErrorId::not_finite.
+  void replay(std::uint64_t round, std::span<const S> global, std::span<const Index> clients) {
+    require(!open_ && round == round_, ErrorId::value, "federated::Server::replay: round ", round, ", expected ", round_,
+            open_ ? ", closed" : "");
+    require(global.size() == global_.size(), ErrorId::shape, "federated::Server::replay: global has ", global.size(),
+            " numbers, expected ", global_.size());
+    require(lorasb::detail::all_finite(global.data(), std::ssize(global)), ErrorId::not_finite,
+            "federated::Server::replay: global holds NaN or infinity");
+    for (const Index client : clients)
+      require(client >= 0 && client < std::ssize(clients_), ErrorId::value, "federated::Server::replay: client ", client,
+              ", expected 0 to ", clients_.size() - 1);
+    for (const Index client : clients) last_accepted_[client] = round;
+    std::ranges::copy(global, global_.begin());
+    ++round_;
+  }
+
  private:
-  struct Held {
-    std::vector<S> values;
-    std::uint32_t weight;
-    Index client;
-  };
   struct Open {
     Open(Index size, double deadline) : deadline_seconds(deadline), mean(size) {}
     double deadline_seconds;
@@ -187,7 +159,7 @@ class Server {
     std::map<Index, Digest> accepted;  // client, and the message that counts
     std::map<Index, Digest> outdone;   // admitted at first, then over the cap
     ExactMean<S> mean;
-    std::map<std::pair<std::uint64_t, Index>, Held> held;  // with a cap only: by priority, until the round closes
+    std::map<std::pair<std::uint64_t, Index>, AdmittedUpdate<S>> held;  // by priority; with a cap, or to be kept
     RoundReport report;
   };
 
@@ -227,7 +199,7 @@ class Server {
       if (std::optional<Refusal> refusal = bound(values)) return refusal;
     const auto examples = static_cast<std::uint32_t>(update.examples);
     const std::uint32_t weight = options_.weighting == Weighting::equal ? 1 : std::min(examples, options_.max_weight);
-    if (options_.cap == 0) {
+    if (options_.cap == 0 && !options_.keep_updates) {
       const auto place = o.accepted.emplace(client, digest).first;
       try {
         o.mean.add(values, weight);
@@ -237,15 +209,15 @@ class Server {
       }
       return std::nullopt;
     }
-    return hold({.values = std::move(values), .weight = weight, .client = client}, digest);
+    return hold({.client = client, .weight = weight, .values = std::move(values)}, digest);
   }
 
   /// Keeps the updates of the first priorities, whatever the order of their arrival.
-  std::optional<Refusal> hold(Held update, const Digest& digest) {
+  std::optional<Refusal> hold(AdmittedUpdate<S> update, const Digest& digest) {
     Open& o = *open_;
     const Index client = update.client;
     const std::pair key{priority(options_.seed, round_, static_cast<std::uint64_t>(client)), client};
-    const bool full = std::ssize(o.held) == options_.cap;
+    const bool full = options_.cap > 0 && std::ssize(o.held) == options_.cap;
     if (full && o.held.rbegin()->first < key) {
       o.outdone.emplace(client, digest);
       return over_cap();
@@ -294,6 +266,7 @@ class Server {
   std::uint64_t round_ = 1;
   std::map<Index, std::uint64_t> last_accepted_;  // client, and the last round that counted an update of it
   std::optional<Open> open_;
+  std::vector<AdmittedUpdate<S>> admitted_;
   mutable std::mutex mutex_;
 };
 

@@ -22,14 +22,14 @@ struct Update {
 /// The message. Throws ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.
 template <Real S>
 std::vector<std::byte> encode_update(const Session& session, const Update<S>& update) {
-  return detail::write_message<S>("update",
-                                  {{"session", session.id},
-                                   {"round", std::to_string(update.round)},
-                                   {"client", update.client},
-                                   {"examples", std::to_string(update.examples)},
-                                   {"rank", std::to_string(update.rank)},
-                                   {"base", hex(session.base)}},
-                                  leading_layout(session.layout, update.rank), update.values);
+  return write_message<S>("update",
+                          {{"session", session.id},
+                           {"round", std::to_string(update.round)},
+                           {"client", update.client},
+                           {"examples", std::to_string(update.examples)},
+                           {"rank", std::to_string(update.rank)},
+                           {"base", hex(session.base)}},
+                          leading_layout(session.layout, update.rank), update.values);
 }
 
 /// Checks everything that depends on the session, the open round and the bytes alone; a pure function. First the container's
@@ -40,15 +40,11 @@ std::variant<Update<S>, Refusal> validate_update(const Session& session, std::ui
                                                  std::span<const std::byte> bytes) {
   const auto refuse = [](Rejection reason, std::string text) { return Refusal{reason, std::move(text)}; };
   try {
-    const detail::RawMessage message =
-        detail::read_message(bytes, "update", static_cast<std::size_t>(session.layout.size()) * sizeof(S));
-    if (message.field("session") != session.id)
-      return refuse(Rejection::wrong_session,
-                    concat("the update is of session ", io::in_quotes(std::string(message.field("session"))), ", this is ",
-                           io::in_quotes(session.id)));
+    const RawMessage message = read_message(bytes, "update", static_cast<std::size_t>(session.layout.size()) * sizeof(S));
+    require_session_id(session, message);
     Update<S> update;
-    const std::optional<std::uint64_t> round = detail::natural(message.field("round"));
-    const std::optional<std::uint64_t> rank = detail::natural(message.field("rank"));
+    const std::optional<std::uint64_t> round = natural(message.field("round"));
+    const std::optional<std::uint64_t> rank = natural(message.field("rank"));
     if (!round || !rank) return refuse(Rejection::malformed, "the update has no round or no rank");
     update.round = *round;
     if (update.round > open_round)
@@ -56,11 +52,8 @@ std::variant<Update<S>, Refusal> validate_update(const Session& session, std::ui
                     concat("the update is of round ", update.round, ", round ", open_round, " is open"));
     update.client = message.field("client");
     if (update.client.empty()) return refuse(Rejection::unknown_client, "the update names no client");
-    if (message.field("base") != hex(session.base))
-      return refuse(Rejection::base_hash_mismatch,
-                    concat("the update was trained on the frozen numbers ", io::in_quotes(std::string(message.field("base"))),
-                           ", this session has \"", hex(session.base), "\""));
-    const std::optional<std::uint64_t> examples = detail::natural(message.field("examples"));
+    require_base(session, message);
+    const std::optional<std::uint64_t> examples = natural(message.field("examples"));
     if (!examples || *examples > 0xffffffff)
       return refuse(Rejection::weight,
                     concat("the number of examples is ", io::in_quotes(std::string(message.field("examples"))),
@@ -73,7 +66,7 @@ std::variant<Update<S>, Refusal> validate_update(const Session& session, std::ui
     if (*rank > static_cast<std::uint64_t>(largest))
       return refuse(Rejection::schema, concat("the rank is ", *rank, ", above that of every core, ", largest));
     update.rank = static_cast<Index>(*rank);
-    update.values = detail::read_values<S>(message, leading_layout(session.layout, update.rank));
+    update.values = read_values<S>(message, leading_layout(session.layout, update.rank));
     return update;
   } catch (const Refusal& refusal) {
     return refusal;

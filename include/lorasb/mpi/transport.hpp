@@ -1,0 +1,204 @@
+// The engine for several processes and machines: clients live on the ranks of an MPI job, the server on rank 0.
+#pragma once
+
+#ifndef OMPI_SKIP_MPICXX
+#define OMPI_SKIP_MPICXX 1  // MPI's own C++ binding, removed in MPI 3
+#endif
+#include <mpi.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <list>
+#include <thread>
+
+#include "lorasb/federated/transport.hpp"
+
+namespace lorasb::mpi {
+
+/// Client c lives on rank 1 + c mod (size - 1). The job has 2 ranks at least; everything else about it, threads included, is
+/// MPI's. A rank that is lost ends the job, as MPI has it: it is started again from its journal.
+struct Placement {
+  int ranks = 0;
+  int rank_of(Index client) const { return 1 + static_cast<int>(client % (ranks - 1)); }
+};
+
+namespace detail {
+
+enum Tag { ask_tag = 1, answer_tag, failure_tag, stop_tag };
+
+/// Before every message of ours: which ask() it belongs to, and how many clients are named.
+using Head = std::array<std::uint64_t, 2>;
+
+inline int count_of(std::size_t bytes) {
+  require(bytes <= static_cast<std::size_t>(std::numeric_limits<int>::max()), ErrorId::value, "mpi: a message of ", bytes,
+          " bytes, expected below 2 GiB");
+  return static_cast<int>(bytes);
+}
+
+inline void append(federated::Bytes& bytes, std::span<const std::byte> part) {
+  bytes.insert(bytes.end(), part.begin(), part.end());
+}
+
+/// A message that lies ready, from any rank or from one; nothing when there is none.
+struct Arrived {
+  int rank = 0;
+  int tag = 0;
+  federated::Bytes bytes;
+};
+inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from) {
+  int ready = 0;
+  MPI_Message message;
+  MPI_Status status;
+  MPI_Improbe(from, MPI_ANY_TAG, comm, &ready, &message, &status);
+  if (ready == 0) return std::nullopt;
+  int size = 0;
+  MPI_Get_count(&status, MPI_BYTE, &size);
+  Arrived arrived{.rank = status.MPI_SOURCE, .tag = status.MPI_TAG, .bytes = federated::Bytes(static_cast<std::size_t>(size))};
+  MPI_Mrecv(arrived.bytes.data(), size, MPI_BYTE, &message, MPI_STATUS_IGNORE);
+  return arrived;
+}
+
+/// Between two looks: a rank that waits leaves its core to others.
+inline void pause() { std::this_thread::sleep_for(std::chrono::microseconds(200)); }
+
+}  // namespace detail
+
+/// The server's end, on rank 0: a federated::Transport. Nothing in it blocks on a rank that is slow: messages are sent without
+/// waiting, and answers are looked for until the deadline.
+///
+///     if (rank == 0) {
+///       Transport transport(MPI_COMM_WORLD);
+///       federated::run_round(server, transport, message, 60);
+///     } else {
+///       serve(MPI_COMM_WORLD, host);   // until the transport is gone
+///     }
+class Transport {
+ public:
+  /// Throws ErrorId::value on another rank than 0, and for fewer than 2 ranks.
+  explicit Transport(MPI_Comm comm) : comm_(comm) {
+    int rank = 0;
+    MPI_Comm_rank(comm, &rank);
+    MPI_Comm_size(comm, &placement_.ranks);
+    require(rank == 0 && placement_.ranks >= 2, ErrorId::value, "mpi::Transport: on rank ", rank, " of ", placement_.ranks,
+            ", expected rank 0 of at least 2");
+  }
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+  /// Lets the other ranks return from serve(). Answers that come late are thrown away.
+  ~Transport() {
+    for (int rank = 1; rank < placement_.ranks; ++rank) send(rank, detail::stop_tag, std::make_shared<federated::Bytes>());
+    for (int left = placement_.ranks - 1; left > 0;) {
+      const std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE);
+      if (!arrived)
+        detail::pause();
+      else if (arrived->tag == detail::stop_tag)
+        --left;
+    }
+    for (Sending& s : sending_) MPI_Wait(&s.request, MPI_STATUS_IGNORE);
+  }
+
+  double now() const { return MPI_Wtime(); }
+
+  /// Throws ErrorId::value for a message of 2 GiB and more.
+  void ask(std::span<const Index> clients, const std::shared_ptr<const federated::Bytes>& message) {
+    ++asked_;
+    unanswered_ = std::ssize(clients);
+    std::vector<std::vector<std::uint64_t>> on_rank(static_cast<std::size_t>(placement_.ranks));
+    for (const Index c : clients)
+      on_rank[static_cast<std::size_t>(placement_.rank_of(c))].push_back(static_cast<std::uint64_t>(c));
+    for (int rank = 1; rank < placement_.ranks; ++rank) {
+      const std::vector<std::uint64_t>& names = on_rank[static_cast<std::size_t>(rank)];
+      const detail::Head head{asked_, names.size()};
+      auto bytes = std::make_shared<federated::Bytes>();
+      detail::append(*bytes, std::as_bytes(std::span(head)));
+      detail::append(*bytes, std::as_bytes(std::span(names)));
+      detail::append(*bytes, *message);
+      send(rank, detail::ask_tag, std::move(bytes));
+    }
+  }
+
+  std::optional<federated::Delivery> next(double deadline_seconds) {
+    for (;;) {
+      forget_sent();
+      if (std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE)) {
+        detail::Head head;
+        std::memcpy(head.data(), arrived->bytes.data(), sizeof head);
+        if (head[0] == asked_) --unanswered_;
+        const std::span<const std::byte> rest = std::span(arrived->bytes).subspan(sizeof head);
+        federated::Delivery delivery{.client = static_cast<Index>(head[1]), .message = {}, .failure = {}};
+        if (arrived->tag == detail::failure_tag)
+          delivery.failure.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
+        else
+          delivery.message.assign(rest.begin(), rest.end());
+        return delivery;
+      }
+      if (unanswered_ == 0 || now() >= deadline_seconds) return std::nullopt;
+      detail::pause();
+    }
+  }
+
+ private:
+  struct Sending {
+    std::shared_ptr<const federated::Bytes> bytes;  // until MPI has taken them
+    MPI_Request request;
+  };
+  void send(int rank, detail::Tag tag, std::shared_ptr<const federated::Bytes> bytes) {
+    const int count = detail::count_of(bytes->size());
+    sending_.push_back({std::move(bytes), MPI_REQUEST_NULL});
+    MPI_Isend(sending_.back().bytes->data(), count, MPI_BYTE, rank, tag, comm_, &sending_.back().request);
+  }
+  void forget_sent() {
+    std::erase_if(sending_, [](Sending& s) {
+      int sent = 0;
+      MPI_Test(&s.request, &sent, MPI_STATUS_IGNORE);
+      return sent != 0;
+    });
+  }
+
+  MPI_Comm comm_;
+  Placement placement_;
+  std::uint64_t asked_ = 0;  // calls of ask()
+  Index unanswered_ = 0;     // clients of the last one
+  std::list<Sending> sending_;
+};
+
+static_assert(federated::Transport<Transport>);
+
+/// The clients' end, on every other rank: works off what the server asks, one client after another, until it stops. When the
+/// host refuses a message with an exception, all clients that were to answer it fail.
+inline void serve(MPI_Comm comm, federated::ClientHost& host) {
+  for (;;) {
+    const std::optional<detail::Arrived> arrived = detail::receive_ready(comm, 0);
+    if (!arrived) {
+      detail::pause();
+      continue;
+    }
+    if (arrived->tag == detail::stop_tag) {
+      MPI_Send(nullptr, 0, MPI_BYTE, 0, detail::stop_tag, comm);
+      return;
+    }
+    std::span<const std::byte> bytes(arrived->bytes);
+    detail::Head head;
+    std::memcpy(head.data(), bytes.data(), sizeof head);
+    std::vector<std::uint64_t> clients(head[1]);
+    std::memcpy(clients.data(), bytes.data() + sizeof head, 8 * clients.size());
+    const std::span<const std::byte> message = bytes.subspan(sizeof head + 8 * clients.size());
+    const std::string refused = federated::detail::failure_of([&] { host.begin(message); });
+    for (const std::uint64_t client : clients) {
+      federated::Bytes answer;
+      std::string failure = refused;
+      if (refused.empty())
+        failure = federated::detail::failure_of([&] { answer = host.answer(static_cast<Index>(client), 0); });
+      const detail::Head answer_head{head[0], client};
+      federated::Bytes whole;
+      detail::append(whole, std::as_bytes(std::span(answer_head)));
+      detail::append(whole, failure.empty() ? std::span<const std::byte>(answer) : std::as_bytes(std::span(failure)));
+      const detail::Tag tag = failure.empty() ? detail::answer_tag : detail::failure_tag;
+      MPI_Send(whole.data(), detail::count_of(whole.size()), MPI_BYTE, 0, tag, comm);
+    }
+  }
+}
+
+}  // namespace lorasb::mpi

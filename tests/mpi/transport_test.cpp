@@ -1,0 +1,55 @@
+#include "lorasb/mpi/transport.hpp"
+
+#include "federated/engine_suite.hpp"
+
+using namespace lorasb;
+
+namespace {
+
+int rank() {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+int ranks() {
+  int ranks = 0;
+  MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  return ranks;
+}
+
+/// The engine of the suite; with one rank there is none.
+void engine(federated::ClientHost& host, const auto& body) {
+  if (ranks() < 2) return;
+  if (rank() > 0) return mpi::serve(MPI_COMM_WORLD, host);
+  mpi::Transport transport(MPI_COMM_WORLD);
+  body(transport);
+}
+constexpr auto run = [](federated::ClientHost& host, const auto& body) { engine(host, body); };
+
+}  // namespace
+
+TEST_CASE("Row 39: a session over MPI has the bits of one by hand, with any number of ranks") { test::check_same_bits(run); }
+
+TEST_CASE("Row 34: over MPI a client whose work throws is left out, and the round goes on") { test::check_failing_client(run); }
+
+TEST_CASE("Row 3: over MPI an answer after the deadline is late, and counts in no round") { test::check_straggler(run); }
+
+TEST_CASE("Row 37: a rank that refuses the server's message answers for none of its clients") {
+  test::check_refused_model(run);
+}
+
+TEST_CASE("The server's end is on rank 0 of several only") {
+  if (rank() > 0 || ranks() == 1) CHECK_THROWS_AS(mpi::Transport(MPI_COMM_WORLD), Error);
+}
+
+TEST_CASE("A transport that goes while answers are on their way lets all ranks go") {
+  struct Host : test::DrawingHost {
+    void before_answer(Index, std::uint64_t) override { std::this_thread::sleep_for(std::chrono::milliseconds(20)); }
+  } host;
+  engine(host, [](auto& transport) {
+    federated::Server<float> server(test::small_session(), test::numbers(99), test::six_clients, {});
+    const auto message =
+        std::make_shared<const federated::Bytes>(federated::encode_model(server.session(), 1, server.global()));
+    transport.ask(std::vector<Index>{0, 1, 2, 3, 4, 5}, message);
+  });
+}
