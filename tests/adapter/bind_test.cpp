@@ -63,3 +63,31 @@ TEST_CASE("plain LoRA's factors stand one after the other in the buffer") {
   const Weight<double> A = values["v.A"];
   CHECK(relative_error(Y, (W0 + 0.5 * B * A) * X) < Tolerance<double>::sum);
 }
+
+TEST_CASE("with A frozen, the buffer holds B alone, and clients share one A") {
+  const Weight<double> W0 = random_matrix<Weight<double>>(6, 5, 1);
+  const std::vector<Module<double>> modules{{"q", W0}, {"v", W0}};
+  ParameterLayout layout, frozen_layout;
+  for (const Module<double>& module : modules) append_lora(module.name, 6, 5, 2, layout, frozen_layout);
+  CHECK(layout.size() == 2 * 12);
+  CHECK(frozen_layout.size() == 2 * 10);
+  Parameters<double> frozen(frozen_layout), one(layout), other(layout);
+  frozen["v.A"] = random_matrix<Weight<double>>(2, 5, 2);
+  one["v.B"] = random_matrix<Weight<double>>(6, 2, 3);
+  other["v.B"] = random_matrix<Weight<double>>(6, 2, 4);
+  const Matrix<double> X = random_matrix<Matrix<double>>(5, 3, 5);
+  for (const Parameters<double>* client : {&one, &other}) {
+    const Layers<double> layers = bind_lora<double>(modules, 0.5, *client, frozen);
+    REQUIRE(layers.size() == 2);
+    CHECK(layers[0]->trainable() + layers[1]->trainable() == layout.size());
+    Matrix<double> Y(6, 3);
+    LinearCache<double> cache;
+    layers[1]->forward(X, Y, cache);
+    const Weight<double> B = (*client)["v.B"];
+    const Weight<double> A = frozen["v.A"];
+    CHECK(relative_error(Y, (W0 + 0.5 * B * A) * X) < Tolerance<double>::sum);
+    layers[0]->forward(X, Y, cache);
+    CHECK(relative_error(Y, W0 * X) < Tolerance<double>::sum);  // B of q is 0
+  }
+  CHECK_ERROR(bind_lora<double>(modules, 0.5, one, one), ErrorId::unknown_name, "\"q.A\"");
+}

@@ -22,6 +22,7 @@ TEST_CASE("No layer is made over a weight that is gone before it, and any is ove
   STATIC_REQUIRE_FALSE(std::is_constructible_v<AdaptedLinear<float>, F&, Adapter>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<nn::Linear<float>, F>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<LoraLinear<float>, F, ConstW, ConstW, float>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<LoraLinear<float>, F, ConstW, ConstW, float, const char*, TrainedFactors>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<ObservedLinear<float>, F, ObservedLinear<float>::Observer>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<linalg::DenseOperator<float>, F>);
 
@@ -31,10 +32,13 @@ TEST_CASE("No layer is made over a weight that is gone before it, and any is ove
   STATIC_REQUIRE(std::is_constructible_v<AdaptedLinear<float>, decltype(std::declval<F&>().topRows(2)), const Adapter&>);
   STATIC_REQUIRE(std::is_constructible_v<nn::Linear<float>, const F&>);
   STATIC_REQUIRE(std::is_constructible_v<LoraLinear<float>, F&, ConstW, ConstW, float>);
+  STATIC_REQUIRE(std::is_constructible_v<LoraLinear<float>, F&, ConstW, ConstW, float, const char*, TrainedFactors>);
 }
 
 TEST_CASE("No view of the transpose is made of a matrix that is gone before it") {
-  const auto transposes = [](auto&& m) { return requires { linalg::transposed(std::forward<decltype(m)>(m)); }; };
+  const auto transposes = [](auto&& m) {
+    return requires { linalg::transposed(std::forward<decltype(m)>(m)); };
+  };
   F weight(2, 3);
   CHECK(transposes(weight));
   CHECK(transposes(weight.topRows(1)));

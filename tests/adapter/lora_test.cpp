@@ -1,5 +1,7 @@
 #include "lorasb/adapter/lora.hpp"
 
+#include <algorithm>
+
 #include "support.hpp"
 
 using namespace lorasb;
@@ -74,4 +76,42 @@ TEST_CASE("the gradients of plain LoRA are those of central differences") {
   CHECK(dX_again == dX);
   CHECK_ERROR(f.layer.backward_parameters(f.X, f.dY, f.cache, std::span(again).first(5)), ErrorId::shape,
               "gradient has 5 numbers, expected 28 (B and A of \"v_proj\")");
+}
+
+TEST_CASE("with A frozen, plain LoRA has the same output, the same dB and dX, and no dA") {
+  Fixture f;
+  const auto B = static_cast<std::size_t>(Fixture::rank * Fixture::out);
+  const LoraLinear<double> frozen_A(f.W0, {f.numbers.data(), Fixture::out, Fixture::rank},
+                                    {f.numbers.data() + B, Fixture::rank, Fixture::in}, 0.6, "v_proj", TrainedFactors::B_only);
+  CHECK(frozen_A.trainable() == 16);
+  CHECK(f.layer.trainable() == 28);
+  std::vector<double> expected;
+  for (double& number : std::span(f.numbers).first(B)) expected.push_back(f.difference(number));
+  f.loss();
+  std::vector<double> both(f.numbers.size(), 1.0);
+  Matrix<double> dX_both(Fixture::in, Fixture::tokens);
+  f.layer.backward(f.X, f.dY, f.cache, both, dX_both);
+
+  Matrix<double> Y(Fixture::out, Fixture::tokens);
+  LinearCache<double> cache;
+  frozen_A.forward(f.X, Y, cache);
+  CHECK(Y == f.Y);
+  std::vector<double> gradient(B, 1.0);                                             // added to
+  Matrix<double> dX = Matrix<double>::Constant(Fixture::in, Fixture::tokens, NAN);  // overwritten
+  frozen_A.backward(f.X, f.dY, cache, gradient, dX);
+  for (std::size_t i = 0; i < B; ++i) CHECK(gradient[i] - 1 == Approx(expected[i]).margin(1e-9));
+  CHECK(std::ranges::equal(gradient, std::span(both).first(B)));
+  CHECK(dX == dX_both);
+
+  std::vector<double> again(B, 1.0);
+  Matrix<double> dX_again(Fixture::in, Fixture::tokens);
+  frozen_A.backward_parameters(f.X, f.dY, cache, again);
+  frozen_A.backward_input(f.dY, cache, dX_again);
+  CHECK(again == gradient);
+  CHECK(dX_again == dX);
+  CHECK_ERROR(frozen_A.backward_parameters(f.X, f.dY, cache, both), ErrorId::shape,
+              "gradient has 28 numbers, expected 16 (B of \"v_proj\")");
+  LinearCache<double> empty;
+  CHECK_ERROR(frozen_A.backward_parameters(f.X, f.dY, empty, again), ErrorId::shape, "no forward pass of \"v_proj\"");
+  CHECK_ERROR(frozen_A.backward_parameters(f.X, f.dY.leftCols(2), cache, again), ErrorId::shape, "dY is 8 x 2, expected 8 x 5");
 }

@@ -88,4 +88,27 @@ Layers<S> bind_lora(const std::vector<Module<S>>& modules, S scale, const Parame
 template <Real S>
 Layers<S> bind_lora(const std::vector<Module<S>>&, S, const Parameters<S>&&) = delete;
 
+/// The same with A frozen (FFA-LoRA): "<module>.B" is trained, and "<module>.A" stands in a buffer of its own, which many
+/// clients can share.
+inline void append_lora(const std::string& module, Index out_features, Index in_features, Index rank, ParameterLayout& layout,
+                        ParameterLayout& frozen) {
+  layout.add(module + ".B", out_features, rank);
+  frozen.add(module + ".A", rank, in_features);
+}
+template <Real S>
+Layers<S> bind_lora(const std::vector<Module<S>>& modules, S scale, const Parameters<S>& values, const Parameters<S>& frozen) {
+  Layers<S> layers;
+  for (const Module<S>& module : modules)
+    layers.push_back(std::make_unique<LoraLinear<S>>(module.W0, values[module.name + ".B"], frozen[module.name + ".A"], scale,
+                                                     module.name, TrainedFactors::B_only));
+  return layers;
+}
+
+template <Real S>
+Layers<S> bind_lora(const std::vector<Module<S>>&, S, const Parameters<S>&&, const Parameters<S>&) = delete;
+template <Real S>
+Layers<S> bind_lora(const std::vector<Module<S>>&, S, const Parameters<S>&, const Parameters<S>&&) = delete;
+template <Real S>
+Layers<S> bind_lora(const std::vector<Module<S>>&, S, const Parameters<S>&&, const Parameters<S>&&) = delete;
+
 }  // namespace lorasb

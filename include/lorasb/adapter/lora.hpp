@@ -1,4 +1,4 @@
-// Plain LoRA, beside which LoRA-SB is measured: both factors are trained.
+// Plain LoRA, beside which LoRA-SB is measured: both factors are trained, or B alone.
 #pragma once
 
 #include <algorithm>
@@ -52,15 +52,23 @@ LoraAdapter<S> initialize_lora(Index out_features, Index in_features, LoraOption
   return lora;
 }
 
+/// Which factors of plain LoRA a layer has gradients for.
+enum class TrainedFactors {
+  B_and_A,
+  B_only,  // A stays as it was drawn (FFA-LoRA, Sun et al., arXiv 2403.12313): means of B over one A are exact
+};
+
 /// Y = W0 X + s B A X,    forward keeps Z = A X (rank x tokens); backward, with P = s Bᵀ dY (rank x tokens):
 ///     dB += s dY Zᵀ,    dA += P Xᵀ,    dX = W0ᵀ dY + Aᵀ P
-/// The gradient is B's numbers and then A's, each row-major. Views must outlive the layer.
+/// The gradient is B's numbers and then A's, each row-major; of a layer with TrainedFactors::B_only it is B's alone, and dA is
+/// not computed. Views must outlive the layer.
 template <Real S>
 class LoraLinear final : public LinearLayer<S> {
  public:
   /// B: out x rank and A: rank x in, often in a flat buffer of parameters. Throws ErrorId::shape, rank, value.
-  LoraLinear(ConstWeightView<S> W0, ConstWeightView<S> B, ConstWeightView<S> A, S scale, std::string name = "layer")
-      : W0_(W0), B_(B), A_(A), scale_(scale), name_(std::move(name)) {
+  LoraLinear(ConstWeightView<S> W0, ConstWeightView<S> B, ConstWeightView<S> A, S scale, std::string name = "layer",
+             TrainedFactors trained = TrainedFactors::B_and_A)
+      : W0_(W0), B_(B), A_(A), scale_(scale), name_(std::move(name)), trains_A_(trained == TrainedFactors::B_and_A) {
     require(A.rows() >= 1, ErrorId::rank, "LoraLinear: rank is 0 (", name_, ")");
     require(std::isfinite(scale) && scale != 0, ErrorId::value, "LoraLinear: scale is ", scale, ", expected finite and not 0 (",
             name_, ")");
@@ -69,11 +77,12 @@ class LoraLinear final : public LinearLayer<S> {
   }
   // the layer would outlive its weight
   template <class D>
-  LoraLinear(Eigen::PlainObjectBase<D>&&, ConstWeightView<S>, ConstWeightView<S>, S, std::string = {}) = delete;
+  LoraLinear(Eigen::PlainObjectBase<D>&&, ConstWeightView<S>, ConstWeightView<S>, S, std::string = {},
+             TrainedFactors = TrainedFactors::B_and_A) = delete;
 
   Index out_features() const override { return W0_.rows(); }
   Index in_features() const override { return W0_.cols(); }
-  Index trainable() const override { return B_.size() + A_.size(); }
+  Index trainable() const override { return B_.size() + (trains_A_ ? A_.size() : 0); }
 
   void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
     require_rows(X, in_features(), "LoraLinear::forward", "X", "in_features of \"", name_, "\"");
@@ -85,7 +94,8 @@ class LoraLinear final : public LinearLayer<S> {
   }
   void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache,
                            std::span<S> gradient) const override {
-    add_gradients(X, dY, project(dY, cache), cache, gradient);
+    add_dB(dY, cache, gradient);
+    if (trains_A_) add_dA(X, project(dY, cache), gradient);
   }
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>& cache, MatrixView<S> dX) const override {
     backward_input_from(dY, project(dY, cache), dX);
@@ -93,28 +103,34 @@ class LoraLinear final : public LinearLayer<S> {
   void backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache, std::span<S> gradient,
                 MatrixView<S> dX) const override {
     const ConstMatrixView<S> P = project(dY, cache);
-    add_gradients(X, dY, P, cache, gradient);
+    add_dB(dY, cache, gradient);
+    if (trains_A_) add_dA(X, P, gradient);
     backward_input_from(dY, P, dX);
   }
 
  private:
-  /// P = s Bᵀ dY, in the cache.
-  ConstMatrixView<S> project(ConstMatrixView<S> dY, LinearCache<S>& cache) const {
+  void require_forward(ConstMatrixView<S> dY, const LinearCache<S>& cache) const {
     require(cache.Z.rows() == B_.cols(), ErrorId::shape, "LoraLinear::backward: the cache holds no forward pass of \"", name_,
             "\"");
     require_shape(dY, out_features(), cache.Z.cols(), "LoraLinear::backward", "dY",
                   "out_features x tokens of the last forward");
+  }
+  /// P = s Bᵀ dY, in the cache.
+  ConstMatrixView<S> project(ConstMatrixView<S> dY, LinearCache<S>& cache) const {
+    require_forward(dY, cache);
     MatrixView<S> P = cache.P.reshape(B_.cols(), dY.cols());
     linalg::multiply(linalg::transposed(B_), dY, P, scale_);
     return P;
   }
-  void add_gradients(ConstMatrixView<S> X, ConstMatrixView<S> dY, ConstMatrixView<S> P, LinearCache<S>& cache,
-                     std::span<S> gradient) const {
+  void add_dB(ConstMatrixView<S> dY, const LinearCache<S>& cache, std::span<S> gradient) const {
+    require_forward(dY, cache);
     require(static_cast<Index>(gradient.size()) == trainable(), ErrorId::shape, "LoraLinear::backward: gradient has ",
-            gradient.size(), " numbers, expected ", trainable(), " (B and A of \"", name_, "\")");
+            gradient.size(), " numbers, expected ", trainable(), trains_A_ ? " (B and A of \"" : " (B of \"", name_, "\")");
     WeightView<S> dB(gradient.data(), B_.rows(), B_.cols());
-    WeightView<S> dA(gradient.data() + B_.size(), A_.rows(), A_.cols());
     linalg::multiply(dY, linalg::transposed(cache.Z.view()), dB, scale_, 1);
+  }
+  void add_dA(ConstMatrixView<S> X, ConstMatrixView<S> P, std::span<S> gradient) const {
+    WeightView<S> dA(gradient.data() + B_.size(), A_.rows(), A_.cols());
     linalg::multiply(P, linalg::transposed(X), dA, 1, 1);
   }
   void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, MatrixView<S> dX) const {
@@ -128,6 +144,7 @@ class LoraLinear final : public LinearLayer<S> {
   ConstWeightView<S> A_;
   S scale_;
   std::string name_;
+  bool trains_A_;
 };
 
 }  // namespace lorasb
