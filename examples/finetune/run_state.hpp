@@ -9,8 +9,6 @@
 
 #include "examples/finetune/options.hpp"
 #include "lorasb/formats/checkpoint.hpp"
-#include "lorasb/optim/adamw.hpp"
-#include "lorasb/optim/sgd.hpp"
 #include "lorasb/train/sampler.hpp"
 
 namespace lorasb::examples {
@@ -74,11 +72,6 @@ inline std::map<std::string, std::string> run_config(const FinetuneOptions& o) {
           {"head_decay", text(o.head_decay)},
           {"parts", text(o.parts)},
           {"seed", text(o.seed)}};
-}
-
-inline std::unique_ptr<optim::Optimizer<float>> make_optimizer(OptimizerKind kind, Index size) {
-  if (kind == OptimizerKind::sgd) return std::make_unique<optim::Sgd<float>>(size, optim::SgdOptions{.momentum = 0.9});
-  return std::make_unique<optim::AdamW<float>>(size, optim::AdamWOptions{.weight_decay = 0.01});
 }
 
 /// Saves and restores all that the next step depends on; the base model, data and options are made again.
