@@ -67,6 +67,23 @@ TEST_CASE("two writers of one name do not meet: the last one to commit wins, who
   CHECK(test::names_in(folder.path()) == std::set<std::string>{"out"});
 }
 
+TEST_CASE("of two writers that must not replace anything the first one to commit has the name, and the other one is told") {
+  const test::TemporaryFolder folder;
+  {
+    AtomicFile first(folder / "out");
+    AtomicFile second(folder / "out");
+    first.write(std::string_view("first"));
+    second.write(std::string_view("second"));
+    CHECK(second.commit_new());
+    CHECK_FALSE(first.commit_new());
+    CHECK(test::read_all(folder / "out") == "second");
+  }
+  CHECK(test::names_in(folder.path()) == std::set<std::string>{"out"});
+  std::filesystem::create_directory(folder / "taken");
+  CHECK_FALSE(AtomicFile(folder / "taken").commit_new());
+  CHECK(test::names_in(folder.path()) == std::set<std::string>{"out", "taken"});
+}
+
 TEST_CASE("a disk that fills up is an error, with the old file untouched and nothing left behind") {
   const test::TemporaryFolder folder;
   test::write_all(folder / "out", "old");

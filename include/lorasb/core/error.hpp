@@ -25,6 +25,7 @@ enum class ErrorId : int {
   json = 306,             // text that is not the JSON it should be
   adapter_folder = 401,   // an adapter folder whose config and tensors disagree
   checkpoint = 402,       // a checkpoint that does not belong to this run, or of an unknown version
+  journal = 403,          // a journal that is damaged, in use, of another run, or of an unknown version
   vocabulary = 501,       // a vocabulary that cannot be used
   text = 502,             // text that is not UTF-8
   data = 601,             // a data set that cannot be used: line, label or size

@@ -17,6 +17,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/types.hpp"
+#include "lorasb/formats/same_config.hpp"
 #include "lorasb/io/atomic_file.hpp"
 #include "lorasb/io/checksum.hpp"
 #include "lorasb/io/in_quotes.hpp"
@@ -138,25 +139,6 @@ Checkpoint<S> load_checkpoint(const std::filesystem::path& path) {
     if (key.starts_with("config.")) checkpoint.config[key.substr(7)] = text;
   }
   return checkpoint;
-}
-
-/// A run goes on only with the configuration that it started with. Throws ErrorId::checkpoint with the first difference, in the
-/// order of the names.
-inline void require_same_config(const std::map<std::string, std::string>& saved,
-                                const std::map<std::string, std::string>& current) {
-  const auto find = [](const std::map<std::string, std::string>& config, const std::string& key) {
-    const auto it = config.find(key);
-    return it == config.end() ? nullptr : &it->second;
-  };
-  const auto shown = [](const std::string* text) { return text == nullptr ? "absent" : io::in_quotes(*text); };
-  std::map<std::string, std::string> all = saved;
-  all.insert(current.begin(), current.end());
-  for (const auto& [key, unused] : all) {
-    const std::string* const was = find(saved, key);
-    const std::string* const is = find(current, key);
-    require(was != nullptr && is != nullptr && *was == *is, ErrorId::checkpoint,
-            "the checkpoint is of another run: ", io::in_quotes(key), " was ", shown(was), " and is now ", shown(is));
-  }
 }
 
 }  // namespace lorasb::formats

@@ -16,6 +16,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/io/descriptor.hpp"
+#include "lorasb/io/file_calls.hpp"
 
 namespace lorasb::io {
 
@@ -35,8 +36,7 @@ class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
     static std::atomic<unsigned> counter{0};
-    const std::filesystem::path folder = path_.has_parent_path() ? path_.parent_path() : ".";
-    folder_ = detail::Descriptor(::open(folder.c_str(), O_RDONLY | O_CLOEXEC | O_DIRECTORY));
+    folder_ = detail::open_folder_of(path_);
     check(folder_.valid(), "cannot open its folder");
     do {  // not mkstemp, whose files only their owner may read
       temporary_ = concat(".lorasb-", ::getpid(), "-", counter++, ".tmp");
@@ -51,27 +51,36 @@ class AtomicFile {
   }
 
   /// Appends.
-  void write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-      const ssize_t written = ::write(file_.get(), bytes.data(), bytes.size());
-      if (written < 0 && errno == EINTR) continue;
-      check(written >= 0, "cannot write");
-      bytes = bytes.subspan(static_cast<std::size_t>(written));
-    }
-  }
+  void write(std::span<const std::byte> bytes) { check(detail::write_all(file_.get(), bytes), "cannot write"); }
   void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
 
   /// Once, at the end. When only the last step fails, the syncing of the folder, the new file is in place and the message says
   /// so.
   void commit() {
-    check(::fsync(file_.get()) == 0, "cannot sync");
-    check(file_.close() == 0, "cannot close");
+    finish();
     check(::renameat(folder_.get(), temporary_.c_str(), folder_.get(), path_.filename().c_str()) == 0, "cannot rename to it");
     committed_ = true;
-    check(::fsync(folder_.get()) == 0, "written, but a power failure could undo it: cannot sync its folder");
+    sync_folder();
+  }
+
+  /// commit() for a file that must not take another's place, which a rename would do without a word: false, with nothing done,
+  /// when something stands at `path` already. Of several who try at once exactly one is told true.
+  bool commit_new() {
+    finish();
+    const bool linked = ::linkat(folder_.get(), temporary_.c_str(), folder_.get(), path_.filename().c_str(), 0) == 0;
+    check(linked || errno == EEXIST, "cannot give it its name");
+    if (linked) sync_folder();
+    return linked;  // the destructor removes the temporary name
   }
 
  private:
+  void finish() {
+    check(detail::sync(file_.get()), "cannot sync");
+    check(file_.close() == 0, "cannot close");
+  }
+  void sync_folder() const {
+    check(detail::sync(folder_.get()), "written, but a power failure could undo it: cannot sync its folder");
+  }
   void check(bool good, std::string_view what) const {
     if (good) [[likely]]
       return;
