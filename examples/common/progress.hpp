@@ -19,14 +19,15 @@ inline double seconds_now() {
 ///     lora-sb [##########----------]  50%  loss 0.812  540 examples/s  0:41 left
 class ProgressBar {
  public:
-  ProgressBar(std::string name, double total) : name_(std::move(name)), total_(total), start_(seconds_now()) {}
+  ProgressBar(std::string name, double total, std::string unit = "examples")
+      : name_(std::move(name)), unit_(std::move(unit)), total_(total), start_(seconds_now()) {}
   ~ProgressBar() {
     if (drawn_) std::fputs("\r\033[K", stderr);
   }
   ProgressBar(const ProgressBar&) = delete;
   ProgressBar& operator=(const ProgressBar&) = delete;
 
-  /// `done` of the total examples, of which `skipped` were done before this process; `note` is shown as it is.
+  /// `done` of the total, of which `skipped` were done before this process; `note` is shown as it is.
   void update(double done, double skipped, const std::string& note) {
     if (!terminal_) return;
     const double now = seconds_now();
@@ -37,14 +38,15 @@ class ProgressBar {
     const int left = rate > 0 ? int((total_ - done) / rate + 0.5) : 0;
     const std::size_t full = static_cast<std::size_t>(20 * share);
     const std::string bar = std::string(full, '#') + std::string(20 - full, '-');
-    std::fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s  %.0f examples/s  %d:%02d left", name_.c_str(), bar.c_str(), 100 * share,
-                 note.c_str(), rate, left / 60, left % 60);
+    std::fprintf(stderr, "\r\033[K%s [%s] %3.0f%%  %s  %.3g %s/s  %d:%02d left", name_.c_str(), bar.c_str(), 100 * share,
+                 note.c_str(), rate, unit_.c_str(), left / 60, left % 60);
     std::fflush(stderr);
     drawn_ = true;
   }
 
  private:
   std::string name_;
+  std::string unit_;
   double total_;
   double start_;
   double last_ = 0;

@@ -1,27 +1,13 @@
 // All methods with several seeds, each run in a process of its own so that peak memory is its own.
 #pragma once
 
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmath>
-#include <fstream>
 #include <vector>
 
+#include "examples/common/child_process.hpp"
+#include "examples/common/statistics.hpp"
 #include "examples/finetune/report.hpp"
 
 namespace lorasb::examples {
-
-/// Runs and reports one method into options.out.
-inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
-  std::filesystem::create_directories(options.out);
-  FinishedRun run = Run(task, options).finish();
-  write_adapters(run, task, options.out);
-  if (!run.result.history.empty() && !write_plot(run.result, options.out))
-    std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
-  write_json(options.out / "metrics.json", metrics(run.result, task, options));
-  return std::move(run.result);
-}
 
 namespace detail {
 
@@ -33,50 +19,13 @@ struct Contender {
   Index trainable = 0;
 };
 
-inline double mean(const std::vector<double>& x) {
-  double sum = 0;
-  for (const double v : x) sum += v;
-  return sum / double(x.size());
-}
-/// Sample standard deviation; 0 for a single number.
-inline double deviation(const std::vector<double>& x) {
-  double squares = 0;
-  for (const double v : x) squares += (v - mean(x)) * (v - mean(x));
-  return x.size() > 1 ? std::sqrt(squares / double(x.size() - 1)) : 0;
-}
-
-/// Whether `file` holds the metrics of a run with just these options.
-inline bool finished(const std::filesystem::path& file, const FinetuneOptions& options) {
-  if (!std::filesystem::exists(file)) return false;
-  std::ifstream in(file);
-  const nlohmann::json m = nlohmann::json::parse(in, nullptr, false);
-  return m.is_object() && m.value("config", nlohmann::json()) == nlohmann::json(run_config(options));
-}
-
-/// Forks a child for the run and reads its metrics.json. With --resume a run that is done is only read. Throws ErrorId::data
-/// when the child fails; its own message is on stderr.
+/// Runs in a process of its own and reads its metrics.json. With --resume a run that is done is only read.
 inline nlohmann::json run_in_child(Task& task, const FinetuneOptions& options) {
   const std::filesystem::path file = options.out / "metrics.json";
-  if (!options.resume || !finished(file, options)) {
-    std::fflush(nullptr);
-    const pid_t child = fork();
-    if (child == 0) {
-      int status = 0;
-      try {
-        run_and_report(task, options);
-      } catch (const std::exception& error) {
-        std::fprintf(stderr, "\n%s\n", error.what());
-        status = 1;
-      }
-      std::fflush(nullptr);
-      _exit(status);
-    }
-    int status = 0;
-    require(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0, ErrorId::data,
-            "compare: the run in ", options.out.string(), " failed");
-  }
-  std::ifstream in(file);
-  return nlohmann::json::parse(in);
+  if (options.resume)
+    if (std::optional<nlohmann::json> done = finished_metrics(file, run_config(options))) return *done;
+  in_child_process("the run in " + options.out.string(), [&] { run_and_report(task, options); });
+  return finished_metrics(file, run_config(options)).value();
 }
 
 }  // namespace detail
@@ -119,8 +68,8 @@ inline void compare(Task& task, const FinetuneOptions& options) {
     std::vector<double> difference;
     for (std::size_t s = 0; s < c.test.size(); ++s) difference.push_back(c.test[s] - contenders[1].test[s]);
     std::printf("%-8s %5td %12td %8.2f ± %5.2f %+12.2f ± %5.2f %9.1f %9.0f\n", std::string(name_of(c.method)).c_str(), c.rank,
-                c.trainable, 100 * detail::mean(c.test), 100 * detail::deviation(c.test), 100 * detail::mean(difference),
-                100 * detail::deviation(difference), c.train_seconds, c.peak_rss_bytes / (1 << 20));
+                c.trainable, 100 * mean(c.test), 100 * deviation(c.test), 100 * mean(difference), 100 * deviation(difference),
+                c.train_seconds, c.peak_rss_bytes / (1 << 20));
     all.push_back({{"method", name_of(c.method)},
                    {"rank", c.rank},
                    {"trainable", c.trainable},

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <cstdio>
-#include <fstream>
 #include <string>
 
+#include "examples/common/json_file.hpp"
+#include "examples/common/plot.hpp"
 #include "examples/finetune/run.hpp"
 #include "lorasb/formats/peft_writer.hpp"
-#include "lorasb/io/atomic_file.hpp"
 
 namespace lorasb::examples {
 
@@ -51,10 +51,6 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
     m["flat_spectrum"] = flat;
   }
   return m;
-}
-
-inline void write_json(const std::filesystem::path& path, const nlohmann::json& json) {
-  io::write_file(path, json.dump(1) + "\n");
 }
 
 namespace detail {
@@ -106,35 +102,40 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
 /// Loss and accuracy by step, smoothed over a fortieth of the run, as plot.png in `out`; false when gnuplot is not there.
 inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
   if (r.history.empty()) return false;
-  std::FILE* gnuplot = popen("gnuplot 2>/dev/null", "w");
-  if (gnuplot == nullptr) return false;
-  std::string file;  // in gnuplot's quotes an apostrophe is written twice
-  for (const char c : (out / "plot.png").string()) file.append(c == '\'' ? 2 : 1, c);
+  Plot plot(out / "plot.png", 1000, 500);
   const double keep = 1 - 1 / std::max(1.0, double(r.history.size()) / 40);
-  std::fprintf(gnuplot, "set terminal pngcairo size 1000,500 font 'sans,11'\nset output '%s'\n", file.c_str());
-  std::fprintf(gnuplot, "set title '%s, rank %td: test accuracy %.2f %%'\n", std::string(name_of(r.method)).c_str(), r.rank,
-               100 * r.test_accuracy);
-  std::fputs(
-      "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label 'accuracy in %'\nset y2tics\nset ytics nomirror\n"
+  plot.print("set title '%s, rank %td: test accuracy %.2f %%'\n", std::string(name_of(r.method)).c_str(), r.rank,
+             100 * r.test_accuracy);
+  plot.print(
+      "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label 'accuracy in %%'\nset y2tics\nset ytics nomirror\n"
       "set grid\nset key outside bottom center horizontal\n"
-      "plot '-' using 1:2 with lines lw 2 title 'loss', '-' using 1:2 axes x1y2 with lines lw 2 title 'training accuracy'",
-      gnuplot);
-  if (!r.evaluations.empty())
-    std::fputs(", '-' using 1:2 axes x1y2 with linespoints lw 2 pt 7 title 'validation accuracy'", gnuplot);
-  std::fputs("\n", gnuplot);
+      "plot '-' using 1:2 with lines lw 2 title 'loss', '-' using 1:2 axes x1y2 with lines lw 2 title 'training accuracy'");
+  if (!r.evaluations.empty()) plot.print(", '-' using 1:2 axes x1y2 with linespoints lw 2 pt 7 title 'validation accuracy'");
+  plot.print("\n");
   const auto series = [&](auto value) {
     double smooth = value(r.history.front());
     for (const HistoryEntry& h : r.history) {
       smooth = keep * smooth + (1 - keep) * value(h);
-      std::fprintf(gnuplot, "%td %g\n", h.step, smooth);
+      plot.print("%td %g\n", h.step, smooth);
     }
-    std::fputs("e\n", gnuplot);
+    plot.print("e\n");
   };
   series([](const HistoryEntry& h) { return h.loss; });
   series([](const HistoryEntry& h) { return 100 * h.accuracy; });
-  for (const Evaluation& e : r.evaluations) std::fprintf(gnuplot, "%td %g\n", e.step, 100 * e.validation_accuracy);
-  if (!r.evaluations.empty()) std::fputs("e\n", gnuplot);
-  return pclose(gnuplot) == 0;
+  for (const Evaluation& e : r.evaluations) plot.print("%td %g\n", e.step, 100 * e.validation_accuracy);
+  if (!r.evaluations.empty()) plot.print("e\n");
+  return plot.finish();
+}
+
+/// Runs and reports one method into options.out.
+inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
+  std::filesystem::create_directories(options.out);
+  FinishedRun run = Run(task, options).finish();
+  write_adapters(run, task, options.out);
+  if (!run.result.history.empty() && !write_plot(run.result, options.out))
+    std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
+  write_json(options.out / "metrics.json", metrics(run.result, task, options));
+  return std::move(run.result);
 }
 
 inline void print_table_head() {

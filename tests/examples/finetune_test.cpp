@@ -1,18 +1,11 @@
 // lorasb-finetune as a user runs it: what it writes, that it goes on where it was stopped, and what it says to bad input.
-#include <signal.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
-#include <string>
 #include <thread>
 
 #include "lorasb/adapter/merge.hpp"
 #include "lorasb/formats/peft_reader.hpp"
 #include "models/model_files.hpp"
+#include "program.hpp"
 #include "support.hpp"
 
 #ifdef LORASB_FINETUNE
@@ -23,33 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::string slurp(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-/// A folder of its own for each test, with a small data set of two labels in it.
-struct Folder {
-  fs::path path;
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "lorasb-finetune-XXXXXX").string();
-    path = mkdtemp(name.data());
-    const std::vector<std::string> animals{"a small bird that sings", "a large fish of the sea", "the dog barks",
-                                           "an old horse"};
-    const std::vector<std::string> numbers{"three and four are seven", "half of a dozen", "the square root of two",
-                                           "ten percent"};
-    std::ofstream train(path / "train.tsv"), test(path / "test.tsv");
-    for (int i = 0; i < 60; ++i) {
-      train << "animal\t" << animals[std::size_t(i % 4)] << " " << i << "\n"
-            << "number\t" << numbers[std::size_t(i / 2 % 4)] << " " << i << "\n";
-      if (i % 3 == 0)
-        test << "animal\twild " << animals[std::size_t(i % 4)] << "\nnumber\tabout " << numbers[std::size_t(i % 4)] << "\n";
-    }
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string data() const { return "tsv:" + (path / "train.tsv").string() + ":" + (path / "test.tsv").string(); }
+struct Folder : TextFolder {
   std::vector<std::string> arguments(const std::string& out) const {
     return {"--data",          data(),
             "--model",         model_folder().string(),
@@ -64,30 +31,8 @@ struct Folder {
   }
 };
 
-/// Starts the program with its messages in `log`; `limit` bounds the size of the files that it writes.
-pid_t start(std::vector<std::string> arguments, const fs::path& log, rlim_t limit = RLIM_INFINITY) {
-  arguments.insert(arguments.begin(), LORASB_FINETUNE);
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(argument.data());
-  argv.push_back(nullptr);
-  const pid_t child = fork();
-  if (child != 0) return child;
-  std::freopen(log.c_str(), "w", stdout);
-  dup2(STDOUT_FILENO, STDERR_FILENO);
-  const rlimit size{limit, limit};
-  setrlimit(RLIMIT_FSIZE, &size);
-  execv(argv[0], argv.data());
-  _exit(127);
-}
-
-int finish(pid_t child) {
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 int run(const Folder& folder, std::vector<std::string> arguments) {
-  return finish(start(std::move(arguments), folder.path / "log"));
+  return finish(start(LORASB_FINETUNE, std::move(arguments), folder.path / "log"));
 }
 
 std::vector<std::string> with(std::vector<std::string> arguments, std::initializer_list<std::string> more) {
@@ -158,7 +103,7 @@ TEST_CASE("a run that was killed goes on to the same bits, and the number of thr
   const auto arguments = [&](const std::string& out) { return with(folder.arguments(out), {"--checkpoint-every", "1"}); };
   REQUIRE(run(folder, with(arguments("whole"), {"--threads", "1"})) == 0);
 
-  const pid_t child = start(with(arguments("killed"), {"--epochs", "2"}), folder.path / "log");
+  const pid_t child = start(LORASB_FINETUNE, with(arguments("killed"), {"--epochs", "2"}), folder.path / "log");
   const fs::path checkpoint = folder.path / "killed" / "checkpoint.safetensors";
   while (!fs::exists(checkpoint) && waitpid(child, nullptr, WNOHANG) == 0) std::this_thread::yield();
   kill(child, SIGKILL);
@@ -206,7 +151,7 @@ TEST_CASE("bad input is named and leaves nothing behind") {
   refused({"--init-sketch"}, "--optimizer sgd");
   refused({"--learning-rate", "1e30"}, "learning-rate");
 
-  const pid_t child = start(folder.arguments("full-disk"), folder.path / "log", 10000);
+  const pid_t child = start(LORASB_FINETUNE, folder.arguments("full-disk"), folder.path / "log", 10000);
   CHECK(finish(child) == 1);
   CHECK(slurp(folder.path / "log").find("[lorasb.302]") != std::string::npos);
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder.path / "full-disk"))

@@ -4,6 +4,8 @@
 #include <random>
 #include <thread>
 
+#include "lorasb/core/parallel.hpp"
+
 #include "small_session.hpp"
 
 using namespace lorasb;
@@ -381,4 +383,75 @@ TEST_CASE("Row 38: rounds that are taken over come one by one, whole and finite"
   CHECK(rig.server.round() == 1);
   rig.server.replay(1, numbers(5), clients);
   CHECK(rig.global() == numbers(5));
+}
+
+TEST_CASE("Row 28: with a planned number of clients the divisor does not depend on who answers") {
+  Rig rig({.weighting = Weighting::equal, .planned_clients = 7});
+  rig.send("a", 1, 10);
+  rig.send("b", 2, 30);
+  CHECK(rig.server.close().total_weight == 2);
+  CHECK(rig.global() == mean_of({{numbers(1), 1}, {numbers(2), 1}, {rig.start, 5}}));
+
+  Rig all({.weighting = Weighting::equal, .planned_clients = 5});
+  std::vector<std::pair<std::vector<float>, int>> updates;
+  for (std::uint64_t c = 0; c < 5; ++c) {
+    all.send(five[c], c);
+    updates.emplace_back(numbers(c), 1);
+  }
+  all.server.close();
+  CHECK(all.global() == mean_of(updates));
+
+  CHECK_THROWS_AS(Rig({.planned_clients = 7}), Error);  // weights by examples have no planned sum
+  CHECK_THROWS_AS(Rig({.weighting = Weighting::equal, .planned_clients = 4}), Error);
+  CHECK_NOTHROW(Rig({.cap = 4, .weighting = Weighting::equal, .planned_clients = 4}));
+}
+
+TEST_CASE("1,000 updates have the same mean bits in 100 orders, in trees of sums, and from two threads") {
+  const std::vector<std::string> names = [] {
+    std::vector<std::string> all;
+    for (int c = 0; c < 1000; ++c) all.push_back(std::to_string(c));
+    return all;
+  }();
+  std::vector<std::vector<std::byte>> messages;
+  std::vector<std::uint64_t> order(1000);
+  for (std::uint64_t c = 0; c < 1000; ++c) {
+    order[c] = c;
+    messages.push_back(message_of(names[c], c, 1 + c * c % 977));
+  }
+  const auto sha_of = [](std::span<const float> values) {
+    Sha256 sha;
+    sha.update(std::as_bytes(values));
+    return hex(sha.digest());
+  };
+  const auto through_server = [&](int threads) {
+    Server<float> server(small_session(), numbers(99), names, {});
+    server.open(0, 60);
+    parallel_for(threads, threads, [&](Index part) {
+      for (std::size_t i = std::size_t(part); i < 1000; i += std::size_t(threads))
+        server.receive(messages[order[i]], names[order[i]], 1);
+    });
+    CHECK(server.close().accepted == 1000);
+    return sha_of(server.global());
+  };
+  const std::string expected = through_server(1);
+  std::mt19937_64 shuffling(3);
+  for (int trial = 0; trial < 100; ++trial) {
+    std::shuffle(order.begin(), order.end(), shuffling);
+    CHECK(through_server(1 + trial % 2) == expected);
+  }
+
+  std::vector<ExactMean<float>> sums;
+  for (const std::uint64_t c : order) {
+    sums.emplace_back(26);
+    sums.back().add(numbers(c), std::uint32_t(1 + c * c % 977));
+  }
+  while (sums.size() > 1) {  // merges two drawn by chance, until one is left
+    std::swap(sums[shuffling() % sums.size()], sums.back());
+    ExactMean<float> last = std::move(sums.back());
+    sums.pop_back();
+    sums[shuffling() % sums.size()].merge(last);
+  }
+  std::vector<float> mean(26);
+  sums[0].mean(mean);
+  CHECK(sha_of(mean) == expected);
 }

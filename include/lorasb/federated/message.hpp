@@ -19,6 +19,8 @@
 
 namespace lorasb::federated {
 
+using Bytes = std::vector<std::byte>;
+
 inline constexpr std::string_view message_version = "1";
 
 /// Bytes of a message beyond its numbers: names, shapes and fields. More than this is refused unread.
@@ -27,8 +29,8 @@ inline constexpr std::size_t max_message_overhead = std::size_t{1} << 20;
 /// The bytes of a message: its kind, fields by name, and one tensor for each of the layout's, in its order. Throws
 /// ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.
 template <Real S>
-std::vector<std::byte> write_message(std::string_view kind, std::map<std::string, std::string> fields,
-                                     const ParameterLayout& layout, std::span<const S> values) {
+Bytes write_message(std::string_view kind, std::map<std::string, std::string> fields, const ParameterLayout& layout,
+                    std::span<const S> values) {
   require(std::ssize(values) == layout.size(), ErrorId::shape, "federated::write_message: values has ", values.size(),
           " numbers, expected ", layout.size());
   fields["lorasb"] = kind;
@@ -40,7 +42,7 @@ std::vector<std::byte> write_message(std::string_view kind, std::map<std::string
                        {t.rows, t.cols},
                        std::as_bytes(values.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size())))});
   const io::SafetensorsPlan plan = io::plan_safetensors(std::move(tensors), fields);
-  std::vector<std::byte> bytes;
+  Bytes bytes;
   const auto append = [&](std::span<const std::byte> part) { bytes.insert(bytes.end(), part.begin(), part.end()); };
   append(std::as_bytes(std::span(plan.header)));
   for (const io::TensorBytes& tensor : plan.tensors) append(tensor.bytes);

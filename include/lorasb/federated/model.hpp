@@ -23,8 +23,8 @@ struct Model {
 /// The message, with further fields of the caller's. Throws ErrorId::shape when `values` do not fill the layout, and
 /// ErrorId::value for text that is not UTF-8.
 template <Real S>
-std::vector<std::byte> encode_model(const Session& session, std::uint64_t round, std::span<const S> values,
-                                    std::map<std::string, std::string> fields = {}) {
+Bytes encode_model(const Session& session, std::uint64_t round, std::span<const S> values,
+                   std::map<std::string, std::string> fields = {}) {
   fields["session"] = session.id;
   fields["round"] = std::to_string(round);
   fields["base"] = hex(session.base);

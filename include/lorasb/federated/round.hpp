@@ -33,6 +33,7 @@ struct ServerOptions {
   std::uint32_t max_weight = std::numeric_limits<std::uint32_t>::max();  // larger weights count as this one
   double max_norm = 0;  // of an update minus the global numbers, Euclidean over all; 0: no bound
   NormRule norm_rule = NormRule::reject;
+  Index planned_clients = 0;  // 0: divide by what came; else by this many equal weights, see Server
   std::uint64_t seed = 0;     // of selection and priority
   bool keep_updates = false;  // so that admitted() shows them after the round
 
@@ -43,6 +44,8 @@ struct ServerOptions {
             ", expected 0 or at least min_clients, ", min_clients);
     require(participation > 0 && participation <= 1, ErrorId::value, "ServerOptions: participation is ", participation,
             ", expected above 0, at most 1");
+    require(planned_clients == 0 || (planned_clients >= min_clients && weighting == Weighting::equal), ErrorId::value,
+            "ServerOptions: planned_clients is ", planned_clients, ", expected 0, or at least min_clients and equal weights");
     require(max_weight >= 1, ErrorId::value, "ServerOptions: max_weight is 0, expected at least 1");
     require(std::isfinite(max_norm) && max_norm >= 0, ErrorId::value, "ServerOptions: max_norm is ", max_norm,
             ", expected a finite number of at least 0");

@@ -22,9 +22,10 @@ namespace lorasb::federated {
 
 /// Round t is open or about to be opened while t - 1 rounds have been committed; one that is abandoned is opened again under
 /// the same number. The mean is of integers (core/exact_sum.hpp): the same accepted set gives the same bits in any order. An
-/// update of a lower rank counts with the global numbers in the places that it did not train. receive() may be called from
-/// many threads at once; the other functions from one at a time. Time is the caller's, in seconds of any clock that does not
-/// go back.
+/// update of a lower rank counts with the global numbers in the places that it did not train. With options.planned_clients the
+/// divisor is public, whoever answers: for each client that is missing, the global numbers count instead of an update.
+/// receive() may be called from many threads at once; the other functions from one at a time. Time is the caller's, in seconds
+/// of any clock that does not go back.
 ///
 ///     Server<float> server(session, start, {"a", "b", "c"}, {.min_clients = 2});
 ///     server.open(now, now + 60);
@@ -43,6 +44,11 @@ class Server {
     require(lorasb::detail::all_finite(start.data(), std::ssize(start)), ErrorId::not_finite,
             "federated::Server: start holds NaN or infinity");
     require(!clients_.empty(), ErrorId::value, "federated::Server: there are no clients");
+    const Index selected = std::ssize(select_clients(std::ssize(clients_), options_.participation, 0, 0));
+    const Index most = options_.cap > 0 ? std::min(options_.cap, selected) : selected;
+    require(options_.planned_clients == 0 || options_.planned_clients >= most, ErrorId::value,
+            "federated::Server: planned_clients is ", options_.planned_clients, ", expected at least the ", most,
+            " that may count in a round");
     for (std::size_t c = 0; c < clients_.size(); ++c)
       require(index_.emplace(clients_[c], static_cast<Index>(c)).second, ErrorId::duplicate_name,
               "federated::Server: client \"", clients_[c], "\" is there twice");
@@ -114,6 +120,8 @@ class Server {
     for (const auto& [client, digest] : o.accepted) o.report.clients.push_back(client);
     o.report.total_weight = o.mean.total_weight();
     if (o.report.accepted >= options_.min_clients) {
+      const Index missing = std::max<Index>(options_.planned_clients - o.report.accepted, 0);
+      o.mean.add(global_, static_cast<std::uint32_t>(missing));
       std::vector<S> next(global_.size());
       o.mean.mean(next);
       global_.swap(next);

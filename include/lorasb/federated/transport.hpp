@@ -14,8 +14,6 @@
 
 namespace lorasb::federated {
 
-using Bytes = std::vector<std::byte>;
-
 /// A client's answer, or why there is none.
 struct Delivery {
   Index client = 0;

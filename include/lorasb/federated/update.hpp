@@ -21,7 +21,7 @@ struct Update {
 
 /// The message. Throws ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.
 template <Real S>
-std::vector<std::byte> encode_update(const Session& session, const Update<S>& update) {
+Bytes encode_update(const Session& session, const Update<S>& update) {
   return write_message<S>("update",
                           {{"session", session.id},
                            {"round", std::to_string(update.round)},

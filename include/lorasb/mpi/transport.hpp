@@ -6,9 +6,11 @@
 #endif
 #include <mpi.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
 #include <limits>
 #include <list>
 #include <thread>
@@ -37,8 +39,13 @@ inline int count_of(std::size_t bytes) {
   return static_cast<int>(bytes);
 }
 
-inline void append(federated::Bytes& bytes, std::span<const std::byte> part) {
-  bytes.insert(bytes.end(), part.begin(), part.end());
+inline federated::Bytes joined(std::initializer_list<std::span<const std::byte>> parts) {
+  std::size_t size = 0;
+  for (const std::span<const std::byte> part : parts) size += part.size();
+  federated::Bytes bytes(size);
+  auto to = bytes.begin();
+  for (const std::span<const std::byte> part : parts) to = std::ranges::copy(part, to).out;
+  return bytes;
 }
 
 /// A message that lies ready, from any rank or from one; nothing when there is none.
@@ -111,11 +118,9 @@ class Transport {
     for (int rank = 1; rank < placement_.ranks; ++rank) {
       const std::vector<std::uint64_t>& names = on_rank[static_cast<std::size_t>(rank)];
       const detail::Head head{asked_, names.size()};
-      auto bytes = std::make_shared<federated::Bytes>();
-      detail::append(*bytes, std::as_bytes(std::span(head)));
-      detail::append(*bytes, std::as_bytes(std::span(names)));
-      detail::append(*bytes, *message);
-      send(rank, detail::ask_tag, std::move(bytes));
+      send(rank, detail::ask_tag,
+           std::make_shared<federated::Bytes>(
+               detail::joined({std::as_bytes(std::span(head)), std::as_bytes(std::span(names)), *message})));
     }
   }
 
@@ -192,9 +197,9 @@ inline void serve(MPI_Comm comm, federated::ClientHost& host) {
       if (refused.empty())
         failure = federated::detail::failure_of([&] { answer = host.answer(static_cast<Index>(client), 0); });
       const detail::Head answer_head{head[0], client};
-      federated::Bytes whole;
-      detail::append(whole, std::as_bytes(std::span(answer_head)));
-      detail::append(whole, failure.empty() ? std::span<const std::byte>(answer) : std::as_bytes(std::span(failure)));
+      const federated::Bytes whole =
+          detail::joined({std::as_bytes(std::span(answer_head)),
+                          failure.empty() ? std::span<const std::byte>(answer) : std::as_bytes(std::span(failure))});
       const detail::Tag tag = failure.empty() ? detail::answer_tag : detail::failure_tag;
       MPI_Send(whole.data(), detail::count_of(whole.size()), MPI_BYTE, 0, tag, comm);
     }

@@ -1,0 +1,175 @@
+// One session with its report, and all methods with several seeds side by side.
+#pragma once
+
+#include "examples/common/child_process.hpp"
+#include "examples/common/statistics.hpp"
+#include "examples/federated/baselines.hpp"
+#include "examples/federated/report.hpp"
+#include "lorasb/federated/in_process.hpp"
+
+namespace lorasb::examples {
+
+inline Shares shares_of(const FederatedTask& task, const FederateOptions& options) {
+  return share_out(task.train.labels, task.origins, options.clients, options.partition, options.seed);
+}
+
+inline void print_task(const FederatedTask& task, const FederateOptions& options) {
+  std::printf("%s: %td training texts of %td clients (%s), %td texts to start from, %td %s texts in %td classes\n",
+              options.data.c_str(), task.train.size(), options.clients, name_of(options.partition).c_str(), task.start.size(),
+              task.test.size(), options.validation ? "validation" : "test", task.classes());
+  for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());
+  std::fflush(stdout);
+}
+
+/// Writes all that a finished session leaves, and hands it on.
+inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
+                            const SharedModel& shared, const Shares& shares) {
+  std::filesystem::create_directories(options.out);
+  write_adapters(shared, task, options);
+  if (!write_plot({{name_of(options), result.rounds}}, options.out))
+    std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
+  write_json(options.out / "metrics.json", metrics(result, task, options, shares));
+  return result;
+}
+
+/// A session in this process.
+inline SessionResult run_and_report(const FederatedTask& task, const FederateOptions& options) {
+  const Shares shares = shares_of(task, options);
+  SharedModel shared(task, options);
+  SessionResult result;
+  if (options.setting == Setting::federated) {
+    SharedModel at_clients = shared;
+    TrainingHost host(task, options, at_clients, shares, options.threads);
+    federated::InProcess transport(host, options.threads);
+    result = SessionRun(task, options, shared, transport).finish();
+  } else {
+    result = run_alone(task, options, shared, shares);
+  }
+  return report(std::move(result), task, options, shared, shares);
+}
+
+inline void print_result(const SessionResult& result, const FederateOptions& options) {
+  std::printf("%s: accuracy %.2f %% after %zu rounds, %.2f MB in all\nglobal numbers %s\nWritten to %s\n",
+              name_of(options).c_str(), 100 * result.accuracy, result.rounds.size(),
+              result.rounds.empty() ? 0.0 : result.rounds.back()["bytes_total"].get<double>() / 1e6, hex(result.digest).c_str(),
+              options.out.c_str());
+}
+
+namespace detail {
+
+inline double best_accuracy(const nlohmann::json& rounds) {
+  double best = 0;
+  for (const nlohmann::json& round : rounds) best = std::max(best, round["accuracy"].get<double>());
+  return best;
+}
+
+/// What `key` was when the accuracy was first reached; infinite when it never was.
+inline double when_reached(const nlohmann::json& rounds, double accuracy, const char* key) {
+  for (const nlohmann::json& round : rounds)
+    if (round["accuracy"].get<double>() >= accuracy) return round[key];
+  return std::numeric_limits<double>::infinity();
+}
+
+/// Of all seeds of one method.
+struct Contender {
+  std::string method;
+  std::vector<nlohmann::json> runs;  // metrics, by seed
+
+  std::vector<double> each(const auto& value) const {
+    std::vector<double> all;
+    for (const nlohmann::json& run : runs) all.push_back(value(run));
+    return all;
+  }
+  std::vector<double> final_accuracy() const {
+    return each([](const nlohmann::json& run) { return 100 * run["final_accuracy"].get<double>(); });
+  }
+  double largest_error() const {
+    double largest = 0;
+    for (const nlohmann::json& run : runs)
+      for (const nlohmann::json& round : run["rounds"])
+        if (!round["exactness_error"].is_null()) largest = std::max(largest, round["exactness_error"].get<double>());
+    return largest;
+  }
+};
+
+/// Megabytes with the spread that finite ones have, or that it was not reached by all.
+inline std::string megabytes(const std::vector<double>& bytes) {
+  std::vector<double> finite;
+  for (const double b : bytes)
+    if (std::isfinite(b)) finite.push_back(b / 1e6);
+  if (finite.size() < bytes.size()) return concat(finite.size(), " of ", bytes.size());
+  char text[32];
+  std::snprintf(text, sizeof text, "%.2f", mean(finite));
+  return text;
+}
+
+}  // namespace detail
+
+/// Runs every method with every seed in a process of its own, in OUT/<method>-seed<seed>; runs that are there with the same
+/// options are only read. Prints a table and writes compare.json and plot.png (the first seed).
+inline void compare(const FederatedTask& task, const FederateOptions& options) {
+  print_task(task, options);
+  std::vector<detail::Contender> contenders;
+  for (const char* word : {"fed-sb", "fedit", "ffa-lora", "fedex-lora", "flora", "local", "central"})
+    contenders.push_back({word, {}});
+  for (Index s = 0; s < options.seeds; ++s)
+    for (detail::Contender& contender : contenders) {
+      FederateOptions one = options;
+      detail::set_method(one, contender.method);
+      if (one.method != federated::Method::fed_sb) one.ranks.clear();
+      one.seed = options.seed + std::uint64_t(s);
+      one.out = options.out / concat(contender.method, "-seed", one.seed);
+      const std::filesystem::path file = one.out / "metrics.json";
+      std::printf("\n%s, seed %llu\n", contender.method.c_str(), static_cast<unsigned long long>(one.seed));
+      if (!finished_metrics(file, run_config(one)))
+        in_child_process("the session in " + one.out.string(), [&] { run_and_report(task, one); });
+      contender.runs.push_back(finished_metrics(file, run_config(one)).value());
+    }
+
+  const auto best_of = [](const nlohmann::json& run) { return detail::best_accuracy(run["rounds"]); };
+  std::vector<double> aims;  // by seed: 95 % of the best of all that exchange anything
+  for (std::size_t s = 0; s < contenders[0].runs.size(); ++s) {
+    double best = 0;
+    for (const detail::Contender& c : contenders)
+      if (c.method != "local" && c.method != "central") best = std::max(best, best_of(c.runs[s]));
+    aims.push_back(0.95 * best);
+  }
+  std::printf(
+      "\n%td seeds. KB a client and round are those of the last round; MB are of all clients, both ways, until 95 %% of the "
+      "best\n"
+      "accuracy of the methods that exchange anything.\n",
+      options.seeds);
+  std::printf("%-11s %5s %16s %9s %9s %10s %10s\n", "method", "rank", "accuracy, %", "KB up", "KB down", "MB to 95 %",
+              "exactness");
+  nlohmann::json all = nlohmann::json::array();
+  for (const detail::Contender& c : contenders) {
+    std::vector<double> reached;
+    for (std::size_t s = 0; s < c.runs.size(); ++s)
+      reached.push_back(detail::when_reached(c.runs[s]["rounds"], aims[s], "bytes_total"));
+    const nlohmann::json& last = c.runs[0]["rounds"].back();
+    const bool alone = c.method == "local" || c.method == "central";
+    std::printf("%-11s %5td %8.2f ± %5.2f %9.1f %9.1f %10s %10s\n", c.method.c_str(), c.runs[0]["rank"].get<Index>(),
+                mean(c.final_accuracy()), deviation(c.final_accuracy()), last["bytes_up_per_client"].get<double>() / 1000,
+                last["bytes_down_per_client"].get<double>() / 1000, alone ? "" : detail::megabytes(reached).c_str(),
+                alone ? "" : concat(c.largest_error()).substr(0, 9).c_str());
+    all.push_back({{"method", c.method}, {"runs", c.runs}});
+  }
+  for (const char* key : {"bytes_total", "adapter_bytes_total"}) {
+    std::vector<double> ratios;
+    for (std::size_t s = 0; s < contenders[0].runs.size(); ++s) {
+      const nlohmann::json& fedit = contenders[1].runs[s];
+      ratios.push_back(detail::when_reached(fedit["rounds"], best_of(fedit), key) /
+                       detail::when_reached(contenders[0].runs[s]["rounds"], best_of(fedit), key));
+    }
+    std::printf("FedIT needs %.1f times the %s of Fed-SB for its own best accuracy (by seed:", mean(ratios),
+                std::string_view(key) == "bytes_total" ? "bytes" : "adapter bytes");
+    for (const double ratio : ratios) std::printf(" %.1f", ratio);
+    std::printf(")\n");
+  }
+  write_json(options.out / "compare.json", all);
+  std::vector<Curve> curves;
+  for (const detail::Contender& c : contenders) curves.push_back({c.method, c.runs[0]["rounds"]});
+  write_plot(curves, options.out);
+}
+
+}  // namespace lorasb::examples

@@ -1,0 +1,95 @@
+// lorasb-federate: trains adapters of a pretrained sentence encoder over many clients. `--help` lists what it can do.
+#include <csignal>
+
+#include "examples/federated/compare.hpp"
+#ifdef LORASB_HAS_MPI
+#include "lorasb/mpi/transport.hpp"
+#endif
+
+namespace {
+
+using namespace lorasb;
+using namespace lorasb::examples;
+
+/// Prints what the session is about, runs it and writes what it leaves.
+void run(const FederatedTask& task, const FederateOptions& options) {
+  print_task(task, options);
+  print_result(run_and_report(task, options), options);
+}
+
+#ifdef LORASB_HAS_MPI
+/// MPI from here to the end of the scope.
+class MpiJob {
+ public:
+  MpiJob() {
+    int given = 0;  // only the first thread of a rank talks to the others
+    MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &given);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  }
+  MpiJob(const MpiJob&) = delete;
+  MpiJob& operator=(const MpiJob&) = delete;
+  ~MpiJob() {
+    if (std::uncaught_exceptions() > 0) MPI_Abort(MPI_COMM_WORLD, 1);  // the others would wait for ever
+    MPI_Finalize();
+  }
+
+  int rank = 0;
+  int ranks = 0;
+};
+
+/// The server and its results on rank 0, clients on the others; with one rank all in its process.
+void run_mpi(FederateOptions& options) {
+  const MpiJob job;
+  try {
+    const FederatedTask task = read_task(options);
+    options.data_checksum = task.checksum;
+    if (job.rank == 0) print_task(task, options);
+    if (options.setting != Setting::federated || job.ranks == 1) {
+      if (job.rank == 0) print_result(run_and_report(task, options), options);
+      return;
+    }
+    const Shares shares = shares_of(task, options);
+    SharedModel shared(task, options);
+    if (job.rank > 0) {
+      TrainingHost host(task, options, shared, shares, 1);
+      mpi::serve(MPI_COMM_WORLD, host);
+      return;
+    }
+    mpi::Transport transport(MPI_COMM_WORLD);
+    print_result(report(SessionRun(task, options, shared, transport).finish(), task, options, shared, shares), options);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "lorasb-federate: rank %d: %s\n", job.rank, error.what());
+    throw;
+  }
+}
+#else
+void run_mpi(FederateOptions&) {
+  throw Error(ErrorId::value, "--engine mpi: this program was built without MPI; install libopenmpi-dev and build it again");
+}
+#endif
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  FederateOptions options;
+  if (const int status = parse_options(argc, argv, options); status >= 0) return status;
+  std::signal(SIGXFSZ, SIG_IGN);  // a full quota is an error that a write reports
+  std::signal(SIGPIPE, SIG_IGN);  // and so is a gnuplot that is not there
+  try {
+    if (options.engine == Engine::mpi) {
+      run_mpi(options);
+      return 0;
+    }
+    const FederatedTask task = read_task(options);
+    options.data_checksum = task.checksum;
+    if (options.compare)
+      compare(task, options);
+    else
+      run(task, options);
+    return 0;
+  } catch (const std::exception& error) {
+    if (options.engine != Engine::mpi) std::fprintf(stderr, "lorasb-federate: %s\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,84 @@
+// What all sessions of one call share: the base model, the texts as token ids, and which of them start the session.
+#pragma once
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examples/common/datasets.hpp"
+#include "examples/common/head.hpp"
+#include "examples/common/tokenize.hpp"
+#include "examples/federated/options.hpp"
+
+namespace lorasb::examples {
+
+struct FederatedTask {
+  UseLite base;
+  std::vector<std::string> label_names;
+  TokenizedTexts train;              // of the clients
+  std::vector<std::string> origins;  // of each, where the set tells it
+  TokenizedTexts start;              // of no client: head and bases come from them
+  TokenizedTexts test;
+  std::vector<std::string> notes;
+  std::string checksum;
+
+  Index classes() const { return std::ssize(label_names); }
+};
+
+namespace detail {
+
+/// The examples of --init-data: the first of the training set, which then belong to no client, or those of a file with the same
+/// labels. Throws ErrorId::data.
+inline std::vector<Example> take_start(const std::string& init_data, Dataset& data) {
+  std::size_t count = 0;
+  const auto [end, error] = std::from_chars(init_data.data(), init_data.data() + init_data.size(), count);
+  if (error == std::errc() && end == init_data.data() + init_data.size()) {
+    require(count >= 1 && count < data.train.size(), ErrorId::data, "--init-data: ", count, " of ", data.train.size(),
+            " training texts, expected at least 1, and some left for the clients");
+    const auto first = std::make_move_iterator(data.train.begin());
+    std::vector<Example> start(first, first + static_cast<std::ptrdiff_t>(count));
+    data.train.erase(data.train.begin(), data.train.begin() + static_cast<std::ptrdiff_t>(count));
+    return start;
+  }
+  std::vector<Example> start;
+  for (Row& row : read_tsv_file(init_data)) {
+    const auto label = std::ranges::find(data.label_names, row.label);
+    require(label != data.label_names.end(), ErrorId::data, "--init-data: \"", init_data, "\", line ", start.size() + 1,
+            " has the label \"", row.label, "\", which the training texts never show");
+    start.push_back({std::move(row.text), static_cast<std::int32_t>(label - data.label_names.begin()), {}});
+  }
+  return start;
+}
+
+}  // namespace detail
+
+/// Reads model and data. Throws what their readers throw.
+inline FederatedTask read_task(const FederateOptions& options) {
+  Dataset data = split(read_dataset(options.data, options.spam_package),
+                       {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
+  const std::vector<Example> start = detail::take_start(options.init_data, data);
+  FederatedTask task{.base = read_use_lite(options.model),
+                     .label_names = std::move(data.label_names),
+                     .train = {},
+                     .origins = {},
+                     .start = {},
+                     .test = {},
+                     .notes = std::move(data.notes),
+                     .checksum = {}};
+  const text::UnigramTokenizer tokenizer = text::UnigramTokenizer::from_json(options.model / "dist" / "vocab.json");
+  const Index max_tokens = task.base.config.max_tokens;
+  Index cut = 0;
+  task.train = tokenize(data.train, tokenizer, max_tokens, options.threads, cut);
+  task.start = tokenize(start, tokenizer, max_tokens, options.threads, cut);
+  task.test = tokenize(options.validation ? data.validation : data.test, tokenizer, max_tokens, options.threads, cut);
+  require(task.test.size() > 0, ErrorId::data, "there are no validation texts");
+  for (Example& example : data.train) task.origins.push_back(std::move(example.natural_client));
+  task.checksum = checksum({&task.train, &task.start, &task.test});
+  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", max_tokens, " tokens that the encoder reads"));
+  return task;
+}
+
+}  // namespace lorasb::examples
