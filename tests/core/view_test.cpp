@@ -46,3 +46,29 @@ TEST_CASE("a view reads and writes the memory that it was made from") {
   CHECK(w(1, 0) == 4);
   CHECK((w * w.transpose())(0, 0) == 14);
 }
+
+TEST_CASE("a view takes entries of its own size and refuses any other, in every build") {
+  Matrix<double> m = Matrix<double>::Zero(4, 6);
+  MatrixView<double> view = m.middleCols(1, 3);
+  const Matrix<double> ones = Matrix<double>::Ones(4, 3), wide = Matrix<double>::Ones(4, 4), flipped = ones.transpose();
+  view = ones;
+  view += 2 * ones;
+  view -= flipped.transpose();
+  CHECK(view == 2 * ones);
+  view = Vector<double>::Constant(4, 3).asDiagonal() * ones;
+  view = (ones * Matrix<double>::Identity(3, 3)).eval();
+  CHECK(m.sum() == 12);
+
+  CHECK_ERROR(view = wide, ErrorId::shape, "View::operator=: the matrix is 4 x 4, expected 4 x 3");
+  CHECK_ERROR(view = flipped, ErrorId::shape, "is 3 x 4, expected 4 x 3");
+  CHECK_ERROR(view = Matrix<double>(), ErrorId::shape, "is 0 x 0, expected 4 x 3");
+  CHECK_ERROR(view = ones * wide.leftCols(3).transpose(), ErrorId::shape, "is 4 x 4");
+  CHECK_ERROR(view = MatrixView<double>(m), ErrorId::shape, "is 4 x 6");
+  CHECK_ERROR(view = ConstMatrixView<double>(wide), ErrorId::shape, "is 4 x 4");
+  CHECK_ERROR((view = Eigen::Map<Matrix<double>, 0, Eigen::OuterStride<>>(m.data(), 4, 2, Eigen::OuterStride<>(4))),
+              ErrorId::shape, "is 4 x 2");
+  CHECK_ERROR(view = Vector<double>::Ones(4).asDiagonal(), ErrorId::shape, "is 4 x 4");
+  CHECK_ERROR(view += wide, ErrorId::shape, "View::operator+=: the matrix is 4 x 4, expected 4 x 3");
+  CHECK_ERROR(view -= 2 * wide, ErrorId::shape, "View::operator-=: the matrix is 4 x 4, expected 4 x 3");
+  CHECK(m.sum() == 12);  // nothing was written
+}

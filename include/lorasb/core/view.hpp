@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "lorasb/core/check.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
@@ -80,11 +81,34 @@ class View : public detail::StridedMap<S, Order> {
   = delete;  // read only, or another scalar, storage order or stride
 
   View(const View&) = default;
-  View& operator=(const View& other) {  // copies entries, as every Eigen expression does
-    Base::operator=(other);
+  /// Entries are copied, added or subtracted, as by every Eigen expression; the view keeps looking where it does. Each throws
+  /// ErrorId::shape for another size, in every build. What noalias(), array() or a block return is Eigen's own, which checks
+  /// in debug builds only.
+  View& operator=(const View& other) { return *this = static_cast<const Base&>(other); }
+  template <class D>
+  View& operator=(const Eigen::EigenBase<D>& e) {
+    require_size(e.rows(), e.cols(), "View::operator=");
+    Base::operator=(e.derived());
     return *this;
   }
-  using Base::operator=;
+  template <class D>
+  View& operator+=(const Eigen::EigenBase<D>& e) {
+    require_size(e.rows(), e.cols(), "View::operator+=");
+    Base::operator+=(e.derived());
+    return *this;
+  }
+  template <class D>
+  View& operator-=(const Eigen::EigenBase<D>& e) {
+    require_size(e.rows(), e.cols(), "View::operator-=");
+    Base::operator-=(e.derived());
+    return *this;
+  }
+
+ private:
+  void require_size(Index rows, Index cols, const char* where) const {  // no template of D: little to compile
+    if (rows != this->rows() || cols != this->cols()) [[unlikely]]
+      detail::fail_shape(rows, cols, where, "the matrix", {this->rows(), " x ", this->cols()}, {});
+  }
 };
 
 template <Real S>
