@@ -2,9 +2,6 @@
 #pragma once
 
 #include <bit>
-#include <charconv>
-#include <cmath>
-#include <concepts>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -13,63 +10,11 @@
 #include <type_traits>
 
 #include "lorasb/core/error.hpp"
+#include "lorasb/core/message.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
 namespace detail {
-
-/// One part of a message: text as it is, numbers in decimal, floating point with the fewest digits that read back the same.
-class MessagePart {
- public:
-  MessagePart(std::string_view text) : text_(text), kind_(Kind::text) {}
-  MessagePart(const std::string& text) : MessagePart(std::string_view(text)) {}
-  MessagePart(const char* text) : MessagePart(std::string_view(text)) {}
-  template <std::signed_integral T>
-  MessagePart(T number) : integer_(number), kind_(Kind::integer) {}
-  template <std::unsigned_integral T>
-  MessagePart(T number) : natural_(number), kind_(Kind::natural) {}
-  MessagePart(float number) : single_(number), kind_(Kind::single) {}
-  MessagePart(double number) : real_(number), kind_(Kind::real) {}
-
-  void append_to(std::string& out) const {
-    char digits[32];
-    const auto append = [&](auto number) { out.append(digits, std::to_chars(digits, digits + sizeof digits, number).ptr); };
-    switch (kind_) {
-      case Kind::text:
-        out += text_;
-        break;
-      case Kind::integer:
-        append(integer_);
-        break;
-      case Kind::natural:
-        append(natural_);
-        break;
-      case Kind::single:
-        append(single_);
-        break;
-      case Kind::real:
-        append(real_);
-        break;
-    }
-  }
-
- private:
-  enum class Kind { text, integer, natural, single, real };
-  union {
-    std::string_view text_;
-    std::int64_t integer_;
-    std::uint64_t natural_;
-    float single_;
-    double real_;
-  };
-  Kind kind_;
-};
-
-inline std::string join(std::initializer_list<MessagePart> parts) {
-  std::string out;
-  for (const MessagePart& part : parts) part.append_to(out);
-  return out;
-}
 
 [[noreturn]] inline void fail(ErrorId id, std::initializer_list<MessagePart> parts) { throw Error(id, join(parts)); }
 
@@ -92,12 +37,6 @@ bool all_finite(const S* x, Index n) {
 }
 
 }  // namespace detail
-
-/// The parts one after another: text as it is, numbers in decimal.
-template <class... Parts>
-std::string concat(const Parts&... parts) {
-  return detail::join({detail::MessagePart(parts)...});
-}
 
 /// Throws Error(id) with the parts as its message when `condition` is false.
 template <class... Parts>

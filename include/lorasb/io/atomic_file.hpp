@@ -14,7 +14,8 @@
 #include <string_view>
 #include <utility>
 
-#include "lorasb/core/check.hpp"
+#include "lorasb/core/error.hpp"
+#include "lorasb/core/message.hpp"
 #include "lorasb/io/descriptor.hpp"
 #include "lorasb/io/file_calls.hpp"
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "lorasb/core/check.hpp"
+#include "lorasb/core/message.hpp"
 
 namespace lorasb::io {
 

@@ -12,7 +12,8 @@
 #include <string_view>
 #include <utility>
 
-#include "lorasb/core/check.hpp"
+#include "lorasb/core/error.hpp"
+#include "lorasb/core/message.hpp"
 #include "lorasb/io/descriptor.hpp"
 
 namespace lorasb::io {
