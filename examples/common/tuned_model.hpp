@@ -120,14 +120,14 @@ inline AdapterSet<float> xs_adapters(const UseLite& base, Index rank, std::uint6
 inline train::InitializedModules<float> sb_adapters(const UseLite& base, const Parameters<float>& head,
                                                     const TokenizedTexts& texts, std::span<const Index> order,
                                                     train::InitializeModulesOptions options) {
-  const train::EstimationPass<float> pass = [&](const Layers<float>& layers, Index& examples) {
+  const train::EstimationPass<float> pass = [&](const Layers<float>& layers) {
     TextClassifier classifier(base, base.weights, layers, head, 1);
     std::vector<float> gradient(head.flat().size());
     for (std::size_t first = 0; first < order.size(); first += 32) {
       const std::span<const Index> batch = order.subspan(first, std::min<std::size_t>(32, order.size() - first));
-      examples = std::ssize(batch);
       classifier.pass(texts, batch, 0, gradient);
     }
+    return std::ssize(order);
   };
   return train::initialize_modules<float>(adapted_modules(base), pass, options);
 }

@@ -28,6 +28,14 @@ TEMPLATE_TEST_CASE("every example has the same weight whatever the batch it came
   first.add(second);
   CHECK(first.examples() == 5);
   CHECK(relative_error(first.sum(), at_once.sum()) < Tolerance<S>::sum);
+
+  UpdateEstimate<S> counted_at_the_end(3, 4);
+  counted_at_the_end.add_uncounted(dY.leftCols(5), X.leftCols(5));
+  counted_at_the_end.add_uncounted(dY.rightCols(5), X.rightCols(5));
+  CHECK(counted_at_the_end.examples() == 0);
+  counted_at_the_end.count(5);
+  CHECK(counted_at_the_end.examples() == 5);
+  CHECK(relative_error(counted_at_the_end.sum(), at_once.sum()) < Tolerance<S>::sum);
 }
 
 TEST_CASE("an estimate refuses what it cannot use and stays as it was") {
@@ -35,6 +43,8 @@ TEST_CASE("an estimate refuses what it cannot use and stays as it was") {
   Matrix<float> X = Matrix<float>::Ones(4, 2);
   Matrix<float> dY = Matrix<float>::Ones(3, 2);
   CHECK_ERROR(estimate.add(dY, X, 0), ErrorId::value, "examples is 0");
+  CHECK_ERROR(estimate.count(0), ErrorId::value, "examples is 0");
+  CHECK_ERROR(estimate.add_uncounted(X, X), ErrorId::shape, "dY is 4 x 2, expected 3 rows");
   CHECK_ERROR(estimate.add(X, X, 1), ErrorId::shape, "dY is 4 x 2, expected 3 rows (out_features of \"key\")");
   CHECK_ERROR(estimate.add(dY, dY, 1), ErrorId::shape, "X is 3 x 2, expected 4 x 2");
   dY(2, 1) = std::numeric_limits<float>::quiet_NaN();

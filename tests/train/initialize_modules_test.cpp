@@ -20,10 +20,10 @@ struct Chain {
   std::vector<Module<double>> modules() const { return {{"first", first}, {"second", second}, {"third", third}}; }
 
   /// Batches of 12, 12 and 6 examples.
-  void pass(const Layers<double>& layers, Index& examples) {
+  Index pass(const Layers<double>& layers) {
     ++passes;
     for (Index begin = 0; begin < 30; begin += 12) {
-      examples = std::min<Index>(12, 30 - begin);
+      const Index examples = std::min<Index>(12, 30 - begin);
       const Matrix<double> x0 = X.middleCols(begin, examples);
       Matrix<double> x1(10, examples), x2(9, examples), y(7, examples), d2(9, examples), d1(10, examples), d0(8, examples);
       LinearCache<double> cache;
@@ -35,11 +35,12 @@ struct Chain {
       layers[1]->backward(x1, d2, cache, {}, d1);
       layers[0]->backward(x0, d1, cache, {}, d0);
     }
+    return X.cols();
   }
   InitializedModules<double> initialize(InitializeModulesOptions options) {
     options.adapter.rank = 3;
-    const EstimationPass<double> run = [&](const Layers<double>& layers, Index& examples) { pass(layers, examples); };
-    return initialize_modules<double>(modules(), run, options);
+    return initialize_modules<double>(
+        modules(), [&](const Layers<double>& layers) { return pass(layers); }, options);
   }
 };
 
@@ -93,4 +94,31 @@ TEST_CASE("sketches take one pass and SGD's rule") {
   Chain again;
   const InitializedModules<double> dense = again.initialize(options);
   for (const auto& [name, adapter] : dense.adapters) CHECK(relative_error(found.adapters.at(name).R, adapter.R) < 1e-6);
+}
+
+TEST_CASE("an example counts once however many batches and places of a module it goes through") {
+  Chain chain;
+  const std::vector<Module<double>> modules{{"shared", chain.first}};
+  const Matrix<double> dY = random_matrix<Matrix<double>>(10, 3, 6) * random_matrix<Matrix<double>>(3, 30, 7);  // of rank 3
+  for (const EstimateKind kind : {EstimateKind::dense, EstimateKind::sketch}) {
+    const InitializedModules<double> found = initialize_modules<double>(
+        modules,
+        [&](const Layers<double>& layers) {
+          LinearCache<double> cache;
+          for (Index begin = 0; begin < 30; begin += 10)  // 15 examples, each in two places
+            layers[0]->backward_parameters(chain.X.middleCols(begin, 10), dY.middleCols(begin, 10), cache, {});
+          return Index(15);
+        },
+        {.adapter = {.rank = 3, .rule = FirstStep::sgd, .learning_rate = 1}, .kind = kind});
+    const LowRankAdapter<double>& adapter = found.adapters.at("shared");
+    const Matrix<double> mean = dY * chain.X.transpose() / 15;
+    CHECK(relative_error(Matrix<double>(-adapter.B * adapter.R * adapter.A), mean) < Tolerance<double>::iterative);
+  }
+}
+
+TEST_CASE("a pass over no examples is refused") {
+  Chain chain;
+  const auto pass = [](const Layers<double>&) { return Index(0); };
+  CHECK_ERROR(initialize_modules<double>(chain.modules(), pass, {.adapter = {.rank = 3}}), ErrorId::no_examples,
+              "the pass went over 0 examples");
 }

@@ -29,12 +29,21 @@ class UpdateEstimate {
   /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, what the layer was given; dY: out x tokens, the gradient
   /// of the batch's summed loss with respect to what it gave. Throws ErrorId::shape, not_finite, and value for examples < 1.
   void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
-    require_shape(X, in_features(), dY.cols(), "UpdateEstimate::add", "X", "in_features of \"", name_, "\" x columns of dY");
-    require_rows(dY, out_features(), "UpdateEstimate::add", "dY", "out_features of \"", name_, "\"");
-    require_finite(dY, "UpdateEstimate::add", "dY of \"", name_, "\"");
-    require_finite(X, "UpdateEstimate::add", "X of \"", name_, "\"");
+    check(dY, X);
     count(examples);
     linalg::multiply(dY, linalg::transposed(X), sum_, 1, 1);
+  }
+
+  /// Adds dY Xᵀ without a word of how many examples it is from: count() is told once, for whatever came this way. For weights
+  /// that a pass goes through several times for each example, and where only the end of a pass knows how many there were.
+  void add_uncounted(ConstMatrixView<S> dY, ConstMatrixView<S> X) {
+    check(dY, X);
+    linalg::multiply(dY, linalg::transposed(X), sum_, 1, 1);
+  }
+  /// Throws ErrorId::value for examples < 1.
+  void count(Index examples) {
+    require(examples >= 1, ErrorId::value, "UpdateEstimate: examples is ", examples, ", expected at least 1 (\"", name_, "\")");
+    examples_ += examples;
   }
 
   /// Adds a gradient that a trainer has formed itself: dW, out x in, of the summed loss of `examples` examples.
@@ -60,10 +69,11 @@ class UpdateEstimate {
   const std::string& name() const { return name_; }
 
  private:
-  void count(Index examples) {
-    require(examples >= 1, ErrorId::value, "UpdateEstimate::add: examples is ", examples, ", expected at least 1 (\"", name_,
-            "\")");
-    examples_ += examples;
+  void check(ConstMatrixView<S> dY, ConstMatrixView<S> X) const {
+    require_shape(X, in_features(), dY.cols(), "UpdateEstimate::add", "X", "in_features of \"", name_, "\" x columns of dY");
+    require_rows(dY, out_features(), "UpdateEstimate::add", "dY", "out_features of \"", name_, "\"");
+    require_finite(dY, "UpdateEstimate::add", "dY of \"", name_, "\"");
+    require_finite(X, "UpdateEstimate::add", "X of \"", name_, "\"");
   }
 
   Weight<S> sum_;

@@ -61,19 +61,19 @@ class UpdateSketch {
 
   /// As UpdateEstimate::add: dY (out x tokens) of the summed loss of `examples` examples, X (in x tokens).
   void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
-    require_shape(X, in_features(), dY.cols(), "UpdateSketch::add", "X", "in_features of \"", name_, "\" x columns of dY");
-    require_rows(dY, out_features(), "UpdateSketch::add", "dY", "out_features of \"", name_, "\"");
-    require_finite(dY, "UpdateSketch::add", "dY of \"", name_, "\"");
-    require_finite(X, "UpdateSketch::add", "X of \"", name_, "\"");
-    require(examples >= 1, ErrorId::value, "UpdateSketch::add: examples is ", examples, ", expected at least 1 (\"", name_,
-            "\")");
+    check(dY, X);
+    count(examples);
+    accumulate(dY, X);
+  }
+
+  /// As UpdateEstimate::add_uncounted and count.
+  void add_uncounted(ConstMatrixView<S> dY, ConstMatrixView<S> X) {
+    check(dY, X);
+    accumulate(dY, X);
+  }
+  void count(Index examples) {
+    require(examples >= 1, ErrorId::value, "UpdateSketch: examples is ", examples, ", expected at least 1 (\"", name_, "\")");
     examples_ += examples;
-    using linalg::product, linalg::multiply, linalg::transposed;
-    const ConstWeightView<S> Xt = transposed(X);
-    multiply(dY, product(Xt, signs(in_features(), options_.range_columns, 0)), range_, 1, 1);  // dY (Xᵀ Ω)
-    const Matrix<S> Psi_t = signs(out_features(), options_.corange_rows, 1);
-    multiply(product(transposed(Psi_t), dY), Xt, corange_, 1, 1);                             // (Ψ dY) Xᵀ
-    multiply(dY, product(Xt, signs(in_features(), options_.test_vectors, 2)), tests_, 1, 1);  // dY (Xᵀ T)
   }
 
   /// Adds all examples of a sketch with the same options. Throws ErrorId::value when they differ.
@@ -132,6 +132,22 @@ class UpdateSketch {
             ", expected at least 2 range_columns + 1 = ", 2 * o.range_columns + 1);
     require(o.test_vectors >= 2, ErrorId::value, "UpdateSketch: test_vectors is ", o.test_vectors, ", expected at least 2");
     return o;
+  }
+
+  void check(ConstMatrixView<S> dY, ConstMatrixView<S> X) const {
+    require_shape(X, in_features(), dY.cols(), "UpdateSketch::add", "X", "in_features of \"", name_, "\" x columns of dY");
+    require_rows(dY, out_features(), "UpdateSketch::add", "dY", "out_features of \"", name_, "\"");
+    require_finite(dY, "UpdateSketch::add", "dY of \"", name_, "\"");
+    require_finite(X, "UpdateSketch::add", "X of \"", name_, "\"");
+  }
+
+  void accumulate(ConstMatrixView<S> dY, ConstMatrixView<S> X) {
+    using linalg::product, linalg::multiply, linalg::transposed;
+    const ConstWeightView<S> Xt = transposed(X);
+    multiply(dY, product(Xt, signs(in_features(), options_.range_columns, 0)), range_, 1, 1);  // dY (Xᵀ Ω)
+    const Matrix<S> Psi_t = signs(out_features(), options_.corange_rows, 1);
+    multiply(product(transposed(Psi_t), dY), Xt, corange_, 1, 1);                             // (Ψ dY) Xᵀ
+    multiply(dY, product(Xt, signs(in_features(), options_.test_vectors, 2)), tests_, 1, 1);  // dY (Xᵀ T)
   }
 
   /// Random signs, rows x cols; 64 of them from each draw, row i from position i ⌈cols / 64⌉ of the stream.

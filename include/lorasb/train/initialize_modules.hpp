@@ -46,10 +46,11 @@ struct InitializedModules {
   Index passes = 0;  // over the examples
 };
 
-/// Runs forward and backward over all initialisation examples with the given layers in the model's places, and calls
-/// layers' observers from the thread that calls it. `examples` must be set before each batch: the observers read it.
+/// Runs forward and backward over all initialisation examples, in batches of any size, with the given layers in the model's
+/// places, and returns how many examples these were. dY must be the gradient of each batch's summed loss. The layers are for
+/// one thread.
 template <Real S>
-using EstimationPass = std::function<void(const Layers<S>& layers, Index& examples)>;
+using EstimationPass = std::function<Index(const Layers<S>& layers)>;
 
 namespace detail {
 
@@ -67,8 +68,7 @@ std::size_t group_end(const std::vector<Module<S>>& modules, std::size_t first, 
 
 /// Frozen layers everywhere, observed ones for the modules that have an estimate, starting at `first`.
 template <Real S, class Estimate>
-Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t first, std::vector<Estimate>& estimates,
-                          const Index& examples) {
+Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t first, std::vector<Estimate>& estimates) {
   Layers<S> layers;
   for (std::size_t m = 0; m < modules.size(); ++m) {
     if (m < first || m >= first + estimates.size()) {
@@ -77,7 +77,7 @@ Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t fir
     }
     Estimate& estimate = estimates[m - first];
     layers.push_back(std::make_unique<ObservedLinear<S>>(
-        modules[m].W0, [&](ConstMatrixView<S> dY, ConstMatrixView<S> X) { estimate.add(dY, X, examples); }));
+        modules[m].W0, [&](ConstMatrixView<S> dY, ConstMatrixView<S> X) { estimate.add_uncounted(dY, X); }));
   }
   return layers;
 }
@@ -92,7 +92,8 @@ inline ModuleReport report(const std::string& module, const SketchReport& r) {
 }  // namespace detail
 
 /// Estimates the first step of every module's weight and turns each into an adapter, one pass over the examples for each group
-/// of modules. Every module's SVD gets a seed of its own. Throws what initialize() throws, with the module's name.
+/// of modules. Every module's SVD gets a seed of its own. Throws ErrorId::no_examples for a pass over none, and what
+/// initialize() throws, with the module's name.
 template <Real S>
 InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const EstimationPass<S>& pass,
                                          InitializeModulesOptions options) {
@@ -105,10 +106,11 @@ InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, 
   const auto run = [&](std::size_t first, std::size_t end, auto make_estimate) {
     std::vector<decltype(make_estimate(modules[first]))> estimates;
     for (std::size_t m = first; m < end; ++m) estimates.push_back(make_estimate(modules[m]));
-    Index examples = 0;
-    pass(detail::observed_layers<S>(modules, first, estimates, examples), examples);
+    const Index examples = pass(detail::observed_layers<S>(modules, first, estimates));
+    require(examples >= 1, ErrorId::no_examples, "initialize_modules: the pass went over ", examples, " examples");
     ++result.passes;
     for (std::size_t m = first; m < end; ++m) {
+      estimates[m - first].count(examples);
       InitializeOptions adapter_options = options.adapter;
       adapter_options.seed = derive_seed(options.adapter.seed, m);
       auto [adapter, report] = initialize(estimates[m - first], adapter_options);
