@@ -1,6 +1,7 @@
 #include "lorasb/text/unigram_tokenizer.hpp"
 
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <random>
 #include <thread>
@@ -19,13 +20,8 @@ namespace {
 
 const std::filesystem::path golden = std::filesystem::path(LORASB_TEST_DIR) / "golden";
 
-nlohmann::json read_json(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  return nlohmann::json::parse(file);
-}
-
 void check_golden(const UnigramTokenizer& tokenizer, const std::filesystem::path& tokens) {
-  const nlohmann::json rows = read_json(tokens);
+  const nlohmann::json rows = io::read_json(tokens);
   REQUIRE(rows.size() > 300);
   for (const nlohmann::json& row : rows) {
     INFO(row.dump());
@@ -153,7 +149,7 @@ TEST_CASE("A vocabulary that cannot be used is refused by name") {
 
 TEST_CASE("Threads that share a tokenizer get the ids of one thread") {
   const UnigramTokenizer tokenizer = UnigramTokenizer::from_json(golden / "tiny_vocabulary.json");
-  const nlohmann::json rows = read_json(golden / "tiny_tokens.json");
+  const nlohmann::json rows = io::read_json(golden / "tiny_tokens.json");
   std::vector<int> wrong(4);
   {
     std::vector<std::jthread> threads;

@@ -1,15 +1,18 @@
 // The SentencePiece unigram tokenizer of the Universal Sentence Encoder: text into ids of pieces.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "lorasb/core/check.hpp"
+#include "lorasb/io/json.hpp"
 #include "lorasb/text/nfkc.hpp"
 #include "lorasb/text/piece_trie.hpp"
 
@@ -61,14 +64,7 @@ class UnigramTokenizer {
   /// Reads an array of [piece, score or null]. Throws ErrorId::file_open, ErrorId::json for what is not JSON, and
   /// ErrorId::vocabulary for what is not such an array or not a vocabulary.
   static UnigramTokenizer from_json(const std::filesystem::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    require(file.good(), ErrorId::file_open, "UnigramTokenizer::from_json: cannot open \"", path.string(), "\"");
-    nlohmann::json json;
-    try {
-      json = nlohmann::json::parse(file);
-    } catch (const nlohmann::json::exception& e) {
-      throw Error(ErrorId::json, concat("UnigramTokenizer::from_json: \"", path.string(), "\": ", e.what()));
-    }
+    const nlohmann::json json = io::read_json(path);
     require(json.is_array(), ErrorId::vocabulary, "UnigramTokenizer::from_json: \"", path.string(), "\" holds one ",
             json.type_name(), ", expected an array of [piece, score]");
     std::vector<Piece> vocabulary;
