@@ -75,6 +75,7 @@ inline Index adapter_rank(const FederateOptions& o) {
 inline double learning_rate(const FederateOptions& o) {
   if (o.learning_rate > 0) return o.learning_rate;
   if (o.optimizer == OptimizerKind::sgd) return 0.1;
+  if (o.setting == Setting::central) return 3e-3;
   return o.method == federated::Method::fed_sb || o.method == federated::Method::ffa_lora ? 3e-2 : 1e-2;
 }
 
