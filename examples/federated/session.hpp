@@ -41,8 +41,11 @@ struct MessageSize {
 };
 inline MessageSize size_of(std::span<const std::byte> message) {
   MessageSize size{.all = message.size(), .adapter = 0};
-  for (const io::TensorInfo& t : io::parse_safetensors_header(message, "the message").tensors)
-    if (!t.name.starts_with("classifier.")) size.adapter += t.end - t.begin;
+  try {
+    for (const io::TensorInfo& t : io::parse_safetensors_header(message, "the message").tensors)
+      if (!t.name.starts_with("classifier.")) size.adapter += t.end - t.begin;
+  } catch (const Error&) {  // no message: the server will say so
+  }
   return size;
 }
 
@@ -111,12 +114,20 @@ inline JournalEntry read_record(std::span<const std::byte> record) {
 
 }  // namespace detail
 
+/// The journal that --journal names, checked or made; nothing without the option. Throws what Journal throws.
+inline std::optional<formats::Journal> open_journal(const FederateOptions& options) {
+  if (options.journal.empty()) return std::nullopt;
+  return std::optional<formats::Journal>(std::in_place, options.journal, run_config(options));
+}
+
 /// The server's side of a session.
 template <federated::Transport T>
 class SessionRun {
  public:
-  SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport)
-      : task_(task), options_(options), shared_(shared), transport_(transport), workplace_(task, shared, 4) {
+  /// Goes on from the journal, and adds to it. Everything must outlive it.
+  SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport,
+             std::optional<formats::Journal>& journal)
+      : task_(task), options_(options), shared_(shared), transport_(transport), journal_(journal), workplace_(task, shared, 4) {
     std::vector<std::string> names;
     for (Index c = 0; c < options.clients; ++c) names.push_back(client_name(c));
     server_.emplace(shared.session(), shared.values().flat(), std::move(names),
@@ -131,7 +142,7 @@ class SessionRun {
     const double start = seconds_now();
     message_ = std::make_shared<const Bytes>(shared_.message(1, shared_.values().flat(), {}));
     shared_.take(*message_);
-    if (!options_.journal.empty()) resume();
+    if (journal_) resume();
     while (std::ssize(result_.rounds) < options_.rounds) round();
     if (result_.rounds.empty()) result_.accuracy = measure();
     result_.digest = shared_.digest();
@@ -142,14 +153,13 @@ class SessionRun {
  private:
   /// Takes back what the journal holds, here and at every host.
   void resume() {
-    journal_.emplace(options_.journal, run_config(options_));
     journal_->replay([&](std::span<const std::byte> bytes) {
       const detail::JournalEntry entry = detail::read_record(bytes);
       result_.rounds.push_back(entry.line);
       total_ = {.all = entry.line.at("bytes_total"), .adapter = entry.line.at("adapter_bytes_total")};
       result_.accuracy = entry.line.at("accuracy");
-      if (entry.message.empty()) return;
-      transport_.ask({}, message_);
+      if (entry.message.empty()) return server_->replay_abandoned();
+      if (shared_.adds_to_weights()) transport_.ask({}, message_);  // otherwise the last message says it all
       message_ = std::make_shared<const Bytes>(entry.message.begin(), entry.message.end());
       shared_.take(*message_);
       server_->replay(server_->round(), shared_.values().flat(), entry.clients);
@@ -165,8 +175,9 @@ class SessionRun {
     const federated::RoundReport report = federated::run_round(*server_, counting, message_, timeout);
     for (const std::string& failure : report.failures) std::fprintf(stderr, "round %td: %s\n", next_line(), failure.c_str());
     const detail::MessageSize sent = counting.sent();
-    // who takes no part needs what a round adds to the model all the same
-    const std::size_t receivers = shared_.added(0).size() > 0 ? static_cast<std::size_t>(options_.clients) : asked;
+    // who takes no part needs what a round has added to the model all the same
+    const bool adds = shared_.adds_to_weights() && shared_.round() > 1;
+    const std::size_t receivers = adds ? static_cast<std::size_t>(options_.clients) : asked;
     const detail::MessageSize down = detail::size_of(*message_);
     total_.all += sent.all + down.all * receivers;
     total_.adapter += sent.adapter + down.adapter * receivers;
@@ -174,9 +185,10 @@ class SessionRun {
     nlohmann::json exactness;  // null for a round that changes nothing
     Bytes next;
     if (report.committed) {
-      exactness = exactness_error(shared_, options_.method, server_->global(), server_->admitted());
       next = shared_.message(server_->round(), server_->global(), server_->admitted());
+      const std::vector<Weight<double>> added_before = shared_.added();
       shared_.take(next);
+      exactness = exactness_error(shared_, options_.method, added_before, server_->admitted());
       result_.accuracy = measure();
       message_ = std::make_shared<const Bytes>(next);
     } else if (result_.rounds.empty()) {
@@ -232,9 +244,9 @@ class SessionRun {
   const FederateOptions& options_;
   SharedModel& shared_;
   T& transport_;
+  std::optional<formats::Journal>& journal_;
   Workplace workplace_;  // of the global model
   std::optional<federated::Server<float>> server_;
-  std::optional<formats::Journal> journal_;
   std::shared_ptr<const Bytes> message_;  // that starts the next round
   detail::MessageSize total_;             // of all messages so far
   SessionResult result_;

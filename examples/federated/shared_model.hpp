@@ -76,8 +76,9 @@ class SharedModel {
   }
   const AdapterSet<float>& adapters() const { return adapters_; }
   const Parameters<float>& frozen_A() const { return frozen_A_; }
-  /// What has been added to the weight of module m so far; no rows where the method adds nothing.
-  Weight<double> added(std::size_t m) const { return added_.empty() ? Weight<double>() : added_[m]; }
+  /// Whether rounds add to the weights themselves, and what they have added so far, by module.
+  bool adds_to_weights() const { return !added_.empty(); }
+  const std::vector<Weight<double>>& added() const { return added_; }
   Index rank() const { return adapter_rank(options_); }
   float lora_scale() const { return 1; }  // alpha = rank: the learning rate alone sets the pace
 
@@ -103,7 +104,7 @@ class SharedModel {
     for (const ParameterLayout::Tensor& t : sent.layout.tensors())
       if (const ParameterLayout::Tensor* same = session_.layout.find(t.name))
         std::ranges::copy(global.subspan(std::size_t(same->offset), std::size_t(same->size())), numbers.flat(t.name).begin());
-    if (participants > 0 && !added_.empty())
+    if (participants > 0 && adds_to_weights())
       for (const Module<float>& m : modules_) {
         const federated::LowRankDelta<float> delta = delta_of(m.name, global, updates);
         if (delta.rank() == 0) continue;
@@ -113,8 +114,8 @@ class SharedModel {
     return federated::encode_model<float>(sent, round, numbers.flat(), {{"participants", std::to_string(participants)}});
   }
 
-  /// Takes over the message that starts a round; once more is no harm. Throws ErrorId::value for one that is not of this
-  /// session, or when one before it is missing whose additions to the model are not known.
+  /// Takes over the message that starts a round, whole or not at all; once more is no harm. Throws ErrorId::value for one that
+  /// is not of this session, or when one before it is missing whose additions to the model are not known.
   void take(std::span<const std::byte> message) {
     try {
       // the largest message there can be bounds its length; its own number of participants then its tensors
@@ -128,7 +129,7 @@ class SharedModel {
       if (const federated::Refusal* refusal = std::get_if<federated::Refusal>(&found)) throw *refusal;
       const federated::Model<float>& model = std::get<federated::Model<float>>(found);
       if (model.round == round_) return;
-      require(added_.empty() || model.round == round_ + 1, ErrorId::value, "SharedModel::take: a message of round ",
+      require(!adds_to_weights() || model.round == round_ + 1, ErrorId::value, "SharedModel::take: a message of round ",
               model.round, " after one of round ", round_);
       apply(sent.layout, model.values);
       round_ = model.round;
@@ -210,9 +211,9 @@ class SharedModel {
     return "lorasb-federate-" + hex(sha.digest()).substr(0, 16);
   }
   Digest base() const {
-    if (options_.method == federated::Method::fed_sb) return federated::base_digest(adapters_);
-    Sha256 sha;  // plain LoRA has nothing frozen but the model itself, and FFA-LoRA's A
+    Sha256 sha;  // of all that is frozen: the model itself, Fed-SB's bases, FFA-LoRA's A
     sha.update(std::as_bytes(task_.base.weights.flat()));
+    sha.update(federated::base_digest(adapters_));
     sha.update(std::as_bytes(frozen_A_.flat()));
     return sha.digest();
   }
@@ -224,7 +225,7 @@ class SharedModel {
     for (const ParameterLayout::Tensor& t : session_.layout.tensors())
       if (!stacked || t.name.starts_with("classifier.")) sent.layout.add(t.name, t.rows, t.cols);
     const Index delta_rank = rank() * (stacked ? participants : std::max<Index>(participants - 1, 0));
-    if (!added_.empty() && delta_rank > 0)
+    if (adds_to_weights() && delta_rank > 0)
       for (const Module<float>& m : modules_) {
         sent.layout.add(m.name + ".delta.B", m.W0.rows(), delta_rank);
         sent.layout.add(m.name + ".delta.A", delta_rank, m.W0.cols());
@@ -236,18 +237,20 @@ class SharedModel {
     const auto part = [&](const ParameterLayout::Tensor& t) {
       return sent.subspan(std::size_t(t.offset), std::size_t(t.size()));
     };
-    for (const ParameterLayout::Tensor& t : layout.tensors())
-      if (values_.layout().find(t.name) != nullptr) std::ranges::copy(part(t), values_.flat(t.name).begin());
-    for (std::size_t m = 0; m < added_.size(); ++m) {
+    std::vector<Weight<double>> added = added_;  // aside, so that nothing is half done when memory runs out
+    for (std::size_t m = 0; m < added.size(); ++m) {
       const ParameterLayout::Tensor* const B = layout.find(modules_[m].name + ".delta.B");
       if (B == nullptr) continue;
       const ParameterLayout::Tensor& A = layout.at(modules_[m].name + ".delta.A");
       const Weight<double> left = ConstWeightView<float>(part(*B).data(), B->rows, B->cols).cast<double>();
       const Weight<double> right = ConstWeightView<float>(part(A).data(), A.rows, A.cols).cast<double>();
-      linalg::multiply(left, right, added_[m], double(lora_scale()), 1);
-      const ConstWeightView<float> W0 = task_.base.weights[modules_[m].name + ".weight"];
-      tuned_[m] = (W0.cast<double>() + added_[m]).cast<float>();
+      linalg::multiply(left, right, added[m], double(lora_scale()), 1);
     }
+    added_.swap(added);
+    for (std::size_t m = 0; m < added_.size(); ++m)  // in place: layers look at these numbers
+      tuned_[m] = (modules_[m].W0.cast<double>() + added_[m]).cast<float>();
+    for (const ParameterLayout::Tensor& t : layout.tensors())
+      if (values_.layout().find(t.name) != nullptr) std::ranges::copy(part(t), values_.flat(t.name).begin());
   }
 
   const FederatedTask& task_;

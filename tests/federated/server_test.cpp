@@ -1,7 +1,10 @@
 #include "lorasb/federated/server.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <random>
+#include <set>
 #include <thread>
 
 #include "lorasb/core/parallel.hpp"
@@ -95,7 +98,7 @@ TEST_CASE("Row 3: a straggler after the commit is late, and is not carried into 
   rig.server.open(100, 160);
   CHECK(rig.send("b", 2) == Rejection::late_round);
   const RoundReport report = rig.server.close();
-  CHECK(report.rejected_for(Rejection::late_round) == 1);
+  CHECK(report.rejected_for(Rejection::late_round) == 2);
   CHECK(report.accepted == 0);
   CHECK(rig.global() == committed);
 }
@@ -238,6 +241,7 @@ TEST_CASE("Row 17: no update abandons, as many as asked for commit, and one is e
 TEST_CASE("Rows 30 and 31: clients that are not of the session, and peers that speak for others, are refused") {
   Rig rig;
   CHECK(rig.send("mallory", 1) == Rejection::unknown_client);
+  CHECK(rig.send("mallory", std::vector<std::byte>(7)) == Rejection::unknown_client);  // before anything is parsed
   CHECK(rig.send("b", message_of("a", 1)) == Rejection::unknown_client);
   CHECK(rig.server.accepted() == 0);
 }
@@ -454,4 +458,83 @@ TEST_CASE("1,000 updates have the same mean bits in 100 orders, in trees of sums
   std::vector<float> mean(26);
   sums[0].mean(mean);
   CHECK(sha_of(mean) == expected);
+}
+
+TEST_CASE("Row 12: the norm bound holds after rounding, and where differences are beyond double") {
+  ParameterLayout layout;
+  layout.add("w", 1, 2);
+  const auto clipped = [&]<class S>(std::vector<S> start, std::vector<S> update, double bound) {
+    const Session session{.id = "s", .base = {}, .layout = layout};
+    Server<S> server(session, start, {"a"}, {.max_norm = bound, .norm_rule = NormRule::clip});
+    server.open(0, 1);
+    const Receipt receipt = server.receive(
+        encode_update<S>(session, {.round = 1, .client = "a", .examples = 1, .rank = 0, .values = std::move(update)}), "a", 0);
+    CHECK(receipt.accepted);
+    CHECK(server.close().committed);
+    for (const S x : server.global()) CHECK(std::isfinite(x));
+    return std::hypot(double(server.global()[0]) - double(start[0]), double(server.global()[1]) - double(start[1]));
+  };
+  const double near_million = clipped(std::vector<float>{1e6f, 1e6f}, std::vector<float>{1e6f + 1, 1e6f - 3}, 0.2);
+  CHECK(near_million <= 0.2);
+  CHECK(clipped(std::vector<double>{0, 0}, std::vector<double>{1.5e308, -1.5e308}, 1) == Approx(1));
+  CHECK(clipped(std::vector<double>{-1.5e308, 0}, std::vector<double>{1.5e308, 0}, 1e300) == Approx(1e300));
+  CHECK(clipped(std::vector<double>{0, 0}, std::vector<double>{3e-310, 4e-310}, 1) == Approx(5e-310));
+}
+
+TEST_CASE("A round that was abandoned is opened again for clients drawn anew, and a replay draws the same") {
+  std::vector<std::string> names;
+  for (int c = 0; c < 50; ++c) names.push_back(std::to_string(c));
+  Server<float> server(small_session(), numbers(99), names, {.participation = 0.1}),
+      again(small_session(), numbers(99), names, {.participation = 0.1});
+  std::set<std::vector<Index>> drawn;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    CHECK(server.selected() == again.selected());
+    drawn.insert(server.selected());
+    server.open(0, 1);
+    if (attempt % 2 == 0)
+      CHECK_FALSE(server.close().committed);
+    else
+      server.abandon();
+    CHECK(server.round() == 1);
+    again.replay_abandoned();
+  }
+  CHECK(drawn.size() == 5);
+  server.abandon();  // nothing is open
+  CHECK(server.selected() == again.selected());
+}
+
+TEST_CASE("What is refused between two rounds is counted in the next report") {
+  Rig rig;
+  rig.server.close();
+  CHECK(rig.send("a", 1) == Rejection::late_round);
+  rig.server.open(100, 160);
+  CHECK_FALSE(rig.send("b", 2, 10, 1, 110));
+  const RoundReport report = rig.server.close();
+  CHECK(report.rejected_for(Rejection::late_round) == 1);
+  CHECK(report.messages == 2);
+  CHECK_THROWS_AS(Rig({.min_clients = 6}), Error);  // five clients: it could never count
+}
+
+TEST_CASE("Row 33: messages that come from many threads while rounds open and close are each counted once") {
+  Server<float> server(small_session(), numbers(99), five, {});
+  std::atomic<bool> stop = false;
+  std::atomic<Index> sent = 0;
+  std::vector<std::jthread> peers;
+  for (std::size_t c = 0; c < 5; ++c)
+    peers.emplace_back([&, c] {
+      for (std::uint64_t round = 1; !stop; round = round % 40 + 1) {
+        server.receive(message_of(five[c], c, 1, round), five[c], 1);
+        ++sent;
+      }
+    });
+  Index counted = 0;
+  for (int i = 0; i < 40; ++i) {
+    server.open(0, 60);
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    counted += server.close().messages;
+  }
+  stop = true;
+  peers.clear();
+  server.open(0, 60);
+  CHECK(counted + server.close().messages == sent);
 }

@@ -21,17 +21,16 @@ class InProcess {
   /// The host must outlive it. Throws ErrorId::value for threads below 1.
   InProcess(ClientHost& host, int threads) : host_(host), room_(2 * static_cast<std::size_t>(std::max(threads, 1))) {
     require(threads >= 1, ErrorId::value, "federated::InProcess: threads is ", threads, ", expected at least 1");
-    for (int slot = 0; slot < threads; ++slot) workers_.emplace_back([this, slot] { work(slot); });
+    try {
+      for (int slot = 0; slot < threads; ++slot) workers_.emplace_back([this, slot] { work(slot); });
+    } catch (...) {  // no more threads: let those go that there are
+      stop();
+      throw;
+    }
   }
   InProcess(const InProcess&) = delete;
   InProcess& operator=(const InProcess&) = delete;
-  ~InProcess() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-  }
+  ~InProcess() { stop(); }
 
   double now() const { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
@@ -50,7 +49,10 @@ class InProcess {
     const auto ready = [&] { return !answers_.empty() || (waiting_.empty() && working_ == 0); };
     while (!ready()) {
       const double left = deadline_seconds - now();
-      if (left <= 0) return std::nullopt;
+      if (left <= 0) {
+        waiting_.clear();
+        return std::nullopt;
+      }
       changed_.wait_for(lock, std::chrono::duration<double>(std::min(left, 3600.0)), ready);
     }
     if (answers_.empty()) return std::nullopt;
@@ -63,6 +65,14 @@ class InProcess {
 
  private:
   using Clock = std::chrono::steady_clock;
+
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+  }
 
   void work(int slot) {
     std::unique_lock lock(mutex_);

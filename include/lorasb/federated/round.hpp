@@ -44,6 +44,8 @@ struct ServerOptions {
             ", expected 0 or at least min_clients, ", min_clients);
     require(participation > 0 && participation <= 1, ErrorId::value, "ServerOptions: participation is ", participation,
             ", expected above 0, at most 1");
+    require(planned_clients >= 0 && planned_clients <= std::numeric_limits<std::uint32_t>::max(), ErrorId::value,
+            "ServerOptions: planned_clients is ", planned_clients, ", expected 0 to 2^32 - 1");
     require(planned_clients == 0 || (planned_clients >= min_clients && weighting == Weighting::equal), ErrorId::value,
             "ServerOptions: planned_clients is ", planned_clients, ", expected 0, or at least min_clients and equal weights");
     require(max_weight >= 1, ErrorId::value, "ServerOptions: max_weight is 0, expected at least 1");

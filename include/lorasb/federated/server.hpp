@@ -1,6 +1,7 @@
 // The server's side of a session: rounds that open, admit updates in any order, and close with an exact mean or unchanged.
 #pragma once
 
+#include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -21,11 +22,12 @@
 namespace lorasb::federated {
 
 /// Round t is open or about to be opened while t - 1 rounds have been committed; one that is abandoned is opened again under
-/// the same number. The mean is of integers (core/exact_sum.hpp): the same accepted set gives the same bits in any order. An
-/// update of a lower rank counts with the global numbers in the places that it did not train. With options.planned_clients the
-/// divisor is public, whoever answers: for each client that is missing, the global numbers count instead of an update.
-/// receive() may be called from many threads at once; the other functions from one at a time. Time is the caller's, in seconds
-/// of any clock that does not go back.
+/// the same number, for clients drawn anew, and an answer to the first attempt then still counts: it starts from the same
+/// numbers. The mean is of integers (core/exact_sum.hpp): the same accepted set gives the same bits in any order. An update of
+/// a lower rank counts with the global numbers in the places that it did not train. With options.planned_clients the divisor is
+/// public, whoever answers: for each client that is missing, the global numbers count instead of an update. receive() may be
+/// called from many threads at once, also while another one opens and closes rounds; global(), admitted() and the rest belong
+/// to that one. Time is the caller's, in seconds of any clock that does not go back.
 ///
 ///     Server<float> server(session, start, {"a", "b", "c"}, {.min_clients = 2});
 ///     server.open(now, now + 60);
@@ -49,9 +51,12 @@ class Server {
     require(options_.planned_clients == 0 || options_.planned_clients >= most, ErrorId::value,
             "federated::Server: planned_clients is ", options_.planned_clients, ", expected at least the ", most,
             " that may count in a round");
+    require(options_.min_clients <= most, ErrorId::value, "federated::Server: min_clients is ", options_.min_clients,
+            ", but only ", most, " may count in a round");
     for (std::size_t c = 0; c < clients_.size(); ++c)
       require(index_.emplace(clients_[c], static_cast<Index>(c)).second, ErrorId::duplicate_name,
               "federated::Server: client \"", clients_[c], "\" is there twice");
+    last_counted_.assign(clients_.size(), 0);
   }
 
   const Session& session() const { return session_; }
@@ -63,19 +68,23 @@ class Server {
   bool is_open() const { return open_.has_value(); }
   /// The clients that the round is for, by index.
   std::vector<Index> selected() const {
-    return select_clients(std::ssize(clients_), options_.participation, options_.seed, round_);
+    return select_clients(std::ssize(clients_), options_.participation, options_.seed, round_, attempt_);
   }
 
   /// Opens the round. Updates that arrive after `deadline` are late. Throws ErrorId::value when a round is open already, and
   /// for a deadline that is not after `now`.
   void open(double now_seconds, double deadline_seconds) {
+    const std::lock_guard lock(mutex_);
     require(!open_, ErrorId::value, "federated::Server::open: round ", round_, " is open already");
     require(deadline_seconds > now_seconds, ErrorId::value, "federated::Server::open: the deadline is ", deadline_seconds,
             " s, expected after now, ", now_seconds, " s");
-    open_.emplace(session_.layout.size(), deadline_seconds);
+    Open opened(session_.layout.size(), deadline_seconds);
+    for (const Index c : selected()) opened.selected.insert(c);
+    opened.report = between_;
+    opened.report.round = round_;
+    open_ = std::move(opened);
+    between_ = {};
     admitted_.clear();
-    for (const Index c : selected()) open_->selected.insert(c);
-    open_->report.round = round_;
   }
 
   /// Validates the message and admits its update, whole or not at all. `peer` is who sent it, as the transport has
@@ -86,21 +95,25 @@ class Server {
       const std::lock_guard lock(mutex_);
       round = round_;
     }
-    std::variant<Update<S>, Refusal> validated = validate_update<S>(session_, round, message);  // touches nothing
-    Sha256 sha;
-    sha.update(message);
-    const Digest digest = sha.digest();
+    std::variant<Update<S>, Refusal> validated =
+        Refusal{Rejection::unknown_client, concat(io::in_quotes(std::string(peer)), " is not of this session")};
+    Digest digest{};
+    if (index_.find(peer) != index_.end()) {                     // a stranger's bytes are not looked at
+      validated = validate_update<S>(session_, round, message);  // touches nothing
+      Sha256 sha;
+      sha.update(message);
+      digest = sha.digest();
+    }
     const std::lock_guard lock(mutex_);
     std::optional<Refusal> refusal;
     if (Refusal* refused = std::get_if<Refusal>(&validated))
       refusal = std::move(*refused);
     else
       refusal = admit(std::get<Update<S>>(std::move(validated)), digest, peer, now_seconds);
-    if (open_) {
-      open_->report.bytes_received += message.size();
-      ++open_->report.messages;
-      if (refusal) ++open_->report.rejected[static_cast<std::size_t>(refusal->reason)];
-    }
+    RoundReport& report = open_ ? open_->report : between_;
+    report.bytes_received += message.size();
+    ++report.messages;
+    if (refusal) ++report.rejected[static_cast<std::size_t>(refusal->reason)];
     return {.accepted = !refusal, .refusal = std::move(refusal)};
   }
 
@@ -111,31 +124,47 @@ class Server {
   }
 
   /// Closes the round: with min_clients updates or more the global numbers become their mean, all at once, and the round number
-  /// rises; otherwise nothing changes. Throws ErrorId::value when no round is open.
+  /// rises; otherwise nothing changes. Throws ErrorId::value when no round is open, and std::bad_alloc, and then the round is
+  /// open as before.
   RoundReport close() {
+    const std::lock_guard lock(mutex_);
     require(open_.has_value(), ErrorId::value, "federated::Server::close: no round is open");
-    Open& o = *open_;
-    for (const auto& [key, update] : o.held) o.mean.add(update.values, update.weight);
-    o.report.accepted = std::ssize(o.accepted);
-    for (const auto& [client, digest] : o.accepted) o.report.clients.push_back(client);
-    o.report.total_weight = o.mean.total_weight();
-    if (o.report.accepted >= options_.min_clients) {
-      const Index missing = std::max<Index>(options_.planned_clients - o.report.accepted, 0);
-      o.mean.add(global_, static_cast<std::uint32_t>(missing));
-      std::vector<S> next(global_.size());
-      o.mean.mean(next);
+    // first what may want memory, on copies
+    ExactMean<S> mean = open_->mean;
+    for (const auto& [key, update] : open_->held) mean.add(update.values, update.weight);
+    RoundReport report = open_->report;
+    report.accepted = std::ssize(open_->accepted);
+    for (const auto& [client, digest] : open_->accepted) report.clients.push_back(client);
+    report.total_weight = mean.total_weight();
+    report.committed = report.accepted >= options_.min_clients;
+    std::vector<S> next(report.committed ? global_.size() : 0);
+    if (report.committed) {
+      mean.add(global_, static_cast<std::uint32_t>(std::max<Index>(options_.planned_clients - report.accepted, 0)));
+      mean.mean(next);
+    }
+    std::vector<AdmittedUpdate<S>> kept;
+    kept.reserve(options_.keep_updates ? open_->held.size() : 0);
+    // then what cannot fail
+    if (options_.keep_updates)
+      for (auto& [key, update] : open_->held) kept.push_back(std::move(update));
+    std::ranges::sort(kept, {}, &AdmittedUpdate<S>::client);
+    if (report.committed) {
       global_.swap(next);
-      for (const Index client : o.report.clients) last_accepted_[client] = round_;
+      for (const Index client : report.clients) last_counted_[static_cast<std::size_t>(client)] = round_;
       ++round_;
-      o.report.committed = true;
     }
-    if (options_.keep_updates) {
-      for (auto& [key, update] : o.held) admitted_.push_back(std::move(update));
-      std::ranges::sort(admitted_, {}, &AdmittedUpdate<S>::client);
-    }
-    const RoundReport report = o.report;
+    attempt_ = report.committed ? 0 : attempt_ + 1;
+    admitted_.swap(kept);
     open_.reset();
     return report;
+  }
+
+  /// Closes the round, if one is open, with nothing changed.
+  void abandon() {
+    const std::lock_guard lock(mutex_);
+    if (!open_) return;
+    ++attempt_;
+    open_.reset();
   }
 
   /// The updates that counted in the round that was closed last, by client, when options.keep_updates asks for them; until the
@@ -145,6 +174,7 @@ class Server {
   /// Takes over a committed round from a journal: the global numbers after it and the clients that counted. Throws
   /// ErrorId::value unless it is the round that would be opened next, ErrorId::shape and ErrorId::not_finite.
   void replay(std::uint64_t round, std::span<const S> global, std::span<const Index> clients) {
+    const std::lock_guard lock(mutex_);
     require(!open_ && round == round_, ErrorId::value, "federated::Server::replay: round ", round, ", expected ", round_,
             open_ ? ", closed" : "");
     require(global.size() == global_.size(), ErrorId::shape, "federated::Server::replay: global has ", global.size(),
@@ -154,9 +184,16 @@ class Server {
     for (const Index client : clients)
       require(client >= 0 && client < std::ssize(clients_), ErrorId::value, "federated::Server::replay: client ", client,
               ", expected 0 to ", clients_.size() - 1);
-    for (const Index client : clients) last_accepted_[client] = round;
+    for (const Index client : clients) last_counted_[static_cast<std::size_t>(client)] = round;
     std::ranges::copy(global, global_.begin());
     ++round_;
+    attempt_ = 0;
+  }
+  /// The same for a round that was abandoned. Throws ErrorId::value when a round is open.
+  void replay_abandoned() {
+    const std::lock_guard lock(mutex_);
+    require(!open_, ErrorId::value, "federated::Server::replay_abandoned: round ", round_, " is open");
+    ++attempt_;
   }
 
  private:
@@ -180,11 +217,11 @@ class Server {
                             found == index_.end() ? ", who is not of this session" : ", but another peer sent it")};
     const Index client = found->second;
     if (update.round < round_) {
-      const auto last = last_accepted_.find(client);
-      const bool replayed = last != last_accepted_.end() && last->second >= update.round;
-      return Refusal{
-          replayed ? Rejection::wrong_round : Rejection::late_round,
-          concat("the update is of round ", update.round, ", which is over", replayed ? " and counted one already" : "")};
+      const std::uint64_t last = last_counted_[static_cast<std::size_t>(client)];
+      const bool replayed = last >= update.round;
+      return Refusal{replayed ? Rejection::wrong_round : Rejection::late_round,
+                     concat("the update is of round ", update.round, ", which is over",
+                            replayed ? concat("; one of this client counted in round ", last) : "")};
     }
     if (!open_ || update.round != round_) return Refusal{Rejection::late_round, concat("round ", update.round, " is not open")};
     Open& o = *open_;
@@ -224,7 +261,7 @@ class Server {
   std::optional<Refusal> hold(AdmittedUpdate<S> update, const Digest& digest) {
     Open& o = *open_;
     const Index client = update.client;
-    const std::pair key{priority(options_.seed, round_, static_cast<std::uint64_t>(client)), client};
+    const std::pair key{priority(options_.seed, round_, attempt_, static_cast<std::uint64_t>(client)), client};
     const bool full = options_.cap > 0 && std::ssize(o.held) == options_.cap;
     if (full && o.held.rbegin()->first < key) {
       o.outdone.emplace(client, digest);
@@ -254,15 +291,25 @@ class Server {
 
   /// Applies the norm rule to the whole numbers of an update.
   std::optional<Refusal> bound(std::vector<S>& values) const {
-    std::vector<double> step(values.size());
-    for (std::size_t i = 0; i < step.size(); ++i) step[i] = double(values[i]) - double(global_[i]);
-    const double length = norm<double>(step);
-    if (length <= options_.max_norm) return std::nullopt;
+    std::vector<double> step(values.size());  // half of it, since the whole may be beyond double; then in units of its largest
+    double largest = 0;
+    for (std::size_t i = 0; i < step.size(); ++i) {
+      step[i] = double(values[i]) / 2 - double(global_[i]) / 2;
+      largest = std::max(largest, std::abs(step[i]));
+    }
+    if (largest == 0) return std::nullopt;
+    for (double& x : step) x /= largest;
+    const double units = norm<double>(step);
+    if (units * largest <= options_.max_norm / 2) return std::nullopt;
     if (options_.norm_rule == NormRule::reject)
-      return Refusal{Rejection::norm,
-                     concat("the update is ", length, " from the global numbers, allowed are ", options_.max_norm)};
-    for (std::size_t i = 0; i < step.size(); ++i)
-      values[i] = static_cast<S>(double(global_[i]) + step[i] / length * options_.max_norm);
+      return Refusal{Rejection::norm, concat("the update is ", 2 * (units * largest), " from the global numbers, allowed are ",
+                                             options_.max_norm)};
+    for (std::size_t i = 0; i < step.size(); ++i) {
+      const double move = step[i] / units * options_.max_norm;
+      values[i] = static_cast<S>(double(global_[i]) + move);
+      if (std::abs(double(values[i]) - double(global_[i])) > std::abs(move))  // rounding must not lead out again
+        values[i] = std::nextafter(values[i], global_[i]);
+    }
     return std::nullopt;
   }
 
@@ -272,7 +319,9 @@ class Server {
   std::map<std::string, Index, std::less<>> index_;
   std::vector<S> global_;
   std::uint64_t round_ = 1;
-  std::map<Index, std::uint64_t> last_accepted_;  // client, and the last round that counted an update of it
+  std::uint64_t attempt_ = 0;                // of this round; how often it was abandoned
+  std::vector<std::uint64_t> last_counted_;  // by client: the last round that counted an update of it; 0: none
+  RoundReport between_;                      // what came while no round was open, for the next report
   std::optional<Open> open_;
   std::vector<AdmittedUpdate<S>> admitted_;
   mutable std::mutex mutex_;

@@ -62,29 +62,34 @@ concept Transport = requires(T& transport, std::span<const Index> clients, std::
   { transport.next(deadline_seconds) } -> std::same_as<std::optional<Delivery>>;
 };
 
-/// Opens the server's round, brings `message` to its clients, receives what comes until all have answered or `timeout_seconds`
-/// have passed, and closes it. A client that fails, or whose message there is no memory for, is one that did not answer; the
-/// round goes on.
+/// Brings `message` to the clients of the server's round, opens it, receives what comes until all have answered or
+/// `timeout_seconds` have passed since, and closes it. A client that fails, or whose message there is no memory for, is one
+/// that did not answer; the round goes on. When the transport itself throws, the round is abandoned.
 template <Real S, Transport T>
 RoundReport run_round(Server<S>& server, T& transport, std::shared_ptr<const Bytes> message, double timeout_seconds) {
+  transport.ask(server.selected(), std::move(message));  // it may wait for what the round before has left in work
   const double start = transport.now();
   server.open(start, start + timeout_seconds);
-  transport.ask(server.selected(), std::move(message));
   std::vector<std::string> failures;
-  while (std::optional<Delivery> delivery = transport.next(start + timeout_seconds)) {
-    const std::string& client = server.clients().at(static_cast<std::size_t>(delivery->client));
-    if (delivery->failure.empty()) {
-      try {
-        server.receive(delivery->message, client, transport.now());
-      } catch (const std::bad_alloc&) {
-        delivery->failure = "no memory for its message";
+  try {
+    while (std::optional<Delivery> delivery = transport.next(start + timeout_seconds)) {
+      const std::string& client = server.clients().at(static_cast<std::size_t>(delivery->client));
+      if (delivery->failure.empty()) {
+        try {
+          server.receive(delivery->message, client, transport.now());
+        } catch (const std::bad_alloc&) {
+          delivery->failure = "no memory for its message";
+        }
       }
+      if (!delivery->failure.empty()) failures.push_back(client + ": " + delivery->failure);
     }
-    if (!delivery->failure.empty()) failures.push_back(client + ": " + delivery->failure);
+    RoundReport report = server.close();
+    report.failures = std::move(failures);
+    return report;
+  } catch (...) {
+    server.abandon();
+    throw;
   }
-  RoundReport report = server.close();
-  report.failures = std::move(failures);
-  return report;
 }
 
 }  // namespace lorasb::federated

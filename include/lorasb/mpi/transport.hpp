@@ -33,10 +33,10 @@ enum Tag { ask_tag = 1, answer_tag, failure_tag, stop_tag };
 /// Before every message of ours: which ask() it belongs to, and how many clients are named.
 using Head = std::array<std::uint64_t, 2>;
 
-inline int count_of(std::size_t bytes) {
-  require(bytes <= static_cast<std::size_t>(std::numeric_limits<int>::max()), ErrorId::value, "mpi: a message of ", bytes,
-          " bytes, expected below 2 GiB");
-  return static_cast<int>(bytes);
+inline int count_of(std::size_t elements) {
+  require(elements <= static_cast<std::size_t>(std::numeric_limits<int>::max()), ErrorId::value, "mpi: a message has ",
+          elements, " elements, expected fewer than 2^31");
+  return static_cast<int>(elements);
 }
 
 inline federated::Bytes joined(std::initializer_list<std::span<const std::byte>> parts) {
@@ -72,8 +72,9 @@ inline void pause() { std::this_thread::sleep_for(std::chrono::microseconds(200)
 
 }  // namespace detail
 
-/// The server's end, on rank 0: a federated::Transport. Nothing in it blocks on a rank that is slow: messages are sent without
-/// waiting, and answers are looked for until the deadline.
+/// The server's end, on rank 0: a federated::Transport. Made while all other ranks enter serve() with the same communicator.
+/// Nothing in it blocks on a rank that is slow: messages are sent without waiting, and answers are looked for until the
+/// deadline.
 ///
 ///     if (rank == 0) {
 ///       Transport transport(MPI_COMM_WORLD);
@@ -84,12 +85,13 @@ inline void pause() { std::this_thread::sleep_for(std::chrono::microseconds(200)
 class Transport {
  public:
   /// Throws ErrorId::value on another rank than 0, and for fewer than 2 ranks.
-  explicit Transport(MPI_Comm comm) : comm_(comm) {
+  explicit Transport(MPI_Comm comm) {
     int rank = 0;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &placement_.ranks);
     require(rank == 0 && placement_.ranks >= 2, ErrorId::value, "mpi::Transport: on rank ", rank, " of ", placement_.ranks,
             ", expected rank 0 of at least 2");
+    MPI_Comm_dup(comm, &comm_);  // messages of the program's own are not ours
   }
   Transport(const Transport&) = delete;
   Transport& operator=(const Transport&) = delete;
@@ -104,6 +106,7 @@ class Transport {
         --left;
     }
     for (Sending& s : sending_) MPI_Wait(&s.request, MPI_STATUS_IGNORE);
+    MPI_Comm_free(&comm_);
   }
 
   double now() const { return MPI_Wtime(); }
@@ -162,7 +165,7 @@ class Transport {
     });
   }
 
-  MPI_Comm comm_;
+  MPI_Comm comm_ = MPI_COMM_NULL;
   Placement placement_;
   std::uint64_t asked_ = 0;  // calls of ask()
   Index unanswered_ = 0;     // clients of the last one
@@ -171,39 +174,54 @@ class Transport {
 
 static_assert(federated::Transport<Transport>);
 
-/// The clients' end, on every other rank: works off what the server asks, one client after another, until it stops. When the
-/// host refuses a message with an exception, all clients that were to answer it fail.
+namespace detail {
+
+/// Whether the server has said something that nobody has read.
+inline bool waiting(MPI_Comm comm) {
+  int waits = 0;
+  MPI_Iprobe(0, MPI_ANY_TAG, comm, &waits, MPI_STATUS_IGNORE);
+  return waits != 0;
+}
+
+/// Takes one message of the server and answers it. When the host refuses it with an exception, all its clients fail. Clients
+/// that have not begun when the next message is there are left out: their round is over.
+inline void answer(MPI_Comm comm, federated::ClientHost& host, std::span<const std::byte> bytes) {
+  Head head;
+  std::memcpy(head.data(), bytes.data(), sizeof head);
+  std::vector<std::uint64_t> clients(head[1]);
+  std::memcpy(clients.data(), bytes.data() + sizeof head, 8 * clients.size());
+  const std::span<const std::byte> message = bytes.subspan(sizeof head + 8 * clients.size());
+  const std::string refused = federated::detail::failure_of([&] { host.begin(message); });
+  for (const std::uint64_t client : clients) {
+    if (waiting(comm)) return;
+    federated::Bytes update;
+    std::string failure = refused;
+    if (refused.empty()) failure = federated::detail::failure_of([&] { update = host.answer(static_cast<Index>(client), 0); });
+    const Head answer_head{head[0], client};
+    const federated::Bytes whole =
+        joined({std::as_bytes(std::span(answer_head)),
+                failure.empty() ? std::span<const std::byte>(update) : std::as_bytes(std::span(failure))});
+    MPI_Send(whole.data(), count_of(whole.size()), MPI_BYTE, 0, failure.empty() ? answer_tag : failure_tag, comm);
+  }
+}
+
+}  // namespace detail
+
+/// The clients' end, on every other rank: works off what the server asks, one client after another, until it stops.
 inline void serve(MPI_Comm comm, federated::ClientHost& host) {
-  for (;;) {
-    const std::optional<detail::Arrived> arrived = detail::receive_ready(comm, 0);
+  MPI_Comm own;
+  MPI_Comm_dup(comm, &own);
+  for (bool stopped = false; !stopped;) {
+    const std::optional<detail::Arrived> arrived = detail::receive_ready(own, 0);
     if (!arrived) {
       detail::pause();
       continue;
     }
-    if (arrived->tag == detail::stop_tag) {
-      MPI_Send(nullptr, 0, MPI_BYTE, 0, detail::stop_tag, comm);
-      return;
-    }
-    std::span<const std::byte> bytes(arrived->bytes);
-    detail::Head head;
-    std::memcpy(head.data(), bytes.data(), sizeof head);
-    std::vector<std::uint64_t> clients(head[1]);
-    std::memcpy(clients.data(), bytes.data() + sizeof head, 8 * clients.size());
-    const std::span<const std::byte> message = bytes.subspan(sizeof head + 8 * clients.size());
-    const std::string refused = federated::detail::failure_of([&] { host.begin(message); });
-    for (const std::uint64_t client : clients) {
-      federated::Bytes answer;
-      std::string failure = refused;
-      if (refused.empty())
-        failure = federated::detail::failure_of([&] { answer = host.answer(static_cast<Index>(client), 0); });
-      const detail::Head answer_head{head[0], client};
-      const federated::Bytes whole =
-          detail::joined({std::as_bytes(std::span(answer_head)),
-                          failure.empty() ? std::span<const std::byte>(answer) : std::as_bytes(std::span(failure))});
-      const detail::Tag tag = failure.empty() ? detail::answer_tag : detail::failure_tag;
-      MPI_Send(whole.data(), detail::count_of(whole.size()), MPI_BYTE, 0, tag, comm);
-    }
+    stopped = arrived->tag == detail::stop_tag;
+    if (!stopped) detail::answer(own, host, arrived->bytes);
   }
+  MPI_Send(nullptr, 0, MPI_BYTE, 0, detail::stop_tag, own);
+  MPI_Comm_free(&own);
 }
 
 }  // namespace lorasb::mpi
