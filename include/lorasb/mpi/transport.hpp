@@ -189,7 +189,7 @@ inline void answer(MPI_Comm comm, federated::ClientHost& host, std::span<const s
   Head head;
   std::memcpy(head.data(), bytes.data(), sizeof head);
   std::vector<std::uint64_t> clients(head[1]);
-  std::memcpy(clients.data(), bytes.data() + sizeof head, 8 * clients.size());
+  std::ranges::copy(bytes.subspan(sizeof head, 8 * clients.size()), std::as_writable_bytes(std::span(clients)).begin());
   const std::span<const std::byte> message = bytes.subspan(sizeof head + 8 * clients.size());
   const std::string refused = federated::detail::failure_of([&] { host.begin(message); });
   for (const std::uint64_t client : clients) {
