@@ -72,6 +72,18 @@ inline TunedModel tune_cores(Method method, const UseLite& base, const Parameter
   return model;
 }
 
+/// B = 0 and random A of every module, those of them that are among the numbers.
+inline void start_lora_factors(const std::vector<Module<float>>& modules, Index rank, std::uint64_t seed,
+                               Parameters<float>& values) {
+  std::uint64_t place = 0;
+  for (const Module<float>& m : modules) {
+    const LoraAdapter<float> lora = initialize_lora<float>(
+        m.W0.rows(), m.W0.cols(), {.rank = rank, .alpha = double(rank), .seed = derive_seed(seed, place++)});
+    if (values.layout().find(m.name + ".B") != nullptr) values[m.name + ".B"] = lora.B;
+    if (values.layout().find(m.name + ".A") != nullptr) values[m.name + ".A"] = lora.A;
+  }
+}
+
 /// lora: both factors of each adapter are trained; alpha = rank, so s = 1 and the learning rate alone sets the pace.
 inline TunedModel tune_lora(const UseLite& base, const Parameters<float>& head, Index rank, std::uint64_t seed) {
   TunedModel model{.method = Method::lora, .adapters = {}, .values = {}, .layers = {}};
@@ -79,13 +91,7 @@ inline TunedModel tune_lora(const UseLite& base, const Parameters<float>& head, 
   ParameterLayout layout;
   for (const Module<float>& m : modules) append_lora(m.name, m.W0.rows(), m.W0.cols(), rank, layout);
   detail::start_values(model, head, std::move(layout));
-  std::uint64_t place = 0;
-  for (const Module<float>& m : modules) {
-    const LoraAdapter<float> lora = initialize_lora<float>(
-        m.W0.rows(), m.W0.cols(), {.rank = rank, .alpha = double(rank), .seed = derive_seed(seed, place++)});
-    (*model.values)[m.name + ".B"] = lora.B;
-    (*model.values)[m.name + ".A"] = lora.A;
-  }
+  start_lora_factors(modules, rank, seed, *model.values);
   detail::bind_layers(model, base);
   return model;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "examples/common/json_file.hpp"
+#include "examples/common/peak_memory.hpp"
 #include "examples/common/plot.hpp"
 #include "examples/federated/session.hpp"
 #include "lorasb/formats/peft_writer.hpp"
@@ -19,8 +20,6 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
                               const Shares& shares) {
   nlohmann::json examples = nlohmann::json::array();
   for (const std::vector<Index>& share : shares) examples.push_back(share.size());
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
   return {{"method", name_of(options)},
           {"clients", options.clients},
           {"rank", adapter_rank(options)},
@@ -37,7 +36,7 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
           {"labels", task.label_names},
           {"notes", task.notes},
           {"seconds", result.seconds},
-          {"peak_rss_bytes", double(usage.ru_maxrss) * 1024}};
+          {"peak_rss_bytes", peak_rss_bytes()}};
 }
 
 /// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA change the frozen weights, which no

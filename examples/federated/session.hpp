@@ -1,10 +1,8 @@
 // A session from its first round to its last, over any engine, with a journal to go on from.
 #pragma once
 
-#include <sys/resource.h>
-
+#include <algorithm>
 #include <cstdio>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -13,6 +11,7 @@
 #include "examples/common/progress.hpp"
 #include "examples/federated/exactness.hpp"
 #include "examples/federated/training_host.hpp"
+#include "lorasb/core/little_endian.hpp"
 #include "lorasb/federated/transport.hpp"
 #include "lorasb/formats/journal.hpp"
 
@@ -88,11 +87,10 @@ class CountingTransport {
 /// round was committed. Eight bytes of length (the lowest first), the first two as JSON, the message.
 inline Bytes journal_record(const nlohmann::json& line, std::span<const Index> clients, std::span<const std::byte> message) {
   const std::string text = nlohmann::json{{"line", line}, {"clients", clients}}.dump();
-  Bytes record;
-  for (int shift = 0; shift < 64; shift += 8) record.push_back(static_cast<std::byte>(text.size() >> shift));
-  const auto append = [&](std::span<const std::byte> bytes) { record.insert(record.end(), bytes.begin(), bytes.end()); };
-  append(std::as_bytes(std::span(text)));
-  append(message);
+  Bytes record(8 + text.size() + message.size());
+  auto place = std::ranges::copy(little_endian(text.size()), record.begin()).out;
+  place = std::ranges::copy(std::as_bytes(std::span(text)), place).out;
+  std::ranges::copy(message, place);
   return record;
 }
 struct JournalEntry {
@@ -101,9 +99,8 @@ struct JournalEntry {
   std::span<const std::byte> message;
 };
 inline JournalEntry read_record(std::span<const std::byte> record) {
-  std::size_t size = 0;
   require(record.size() >= 8, ErrorId::journal, "the journal has a record of ", record.size(), " bytes that is no round");
-  for (std::size_t i = 0; i < 8; ++i) size |= std::to_integer<std::size_t>(record[i]) << (8 * i);
+  const std::uint64_t size = from_little_endian(record.first<8>());
   require(size <= record.size() - 8, ErrorId::journal, "the journal has a record that is no round");
   const std::span<const std::byte> text = record.subspan(8, size);
   const nlohmann::json json = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
@@ -144,7 +141,6 @@ class SessionRun {
     shared_.take(*message_);
     if (journal_) resume();
     while (std::ssize(result_.rounds) < options_.rounds) round();
-    if (result_.rounds.empty()) result_.accuracy = measure();
     result_.digest = shared_.digest();
     result_.seconds = seconds_now() - start;
     return std::move(result_);

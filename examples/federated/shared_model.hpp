@@ -59,9 +59,10 @@ class SharedModel {
     if (options.method == federated::Method::fed_sb)
       store_cores(adapters_, values_);
     else
-      start_factors(options.method == federated::Method::ffa_lora ? frozen_A_ : values_, options.seed);
+      start_lora_factors(modules_, rank(), options.seed, options.method == federated::Method::ffa_lora ? frozen_A_ : values_);
     session_ = {.id = session_id(), .base = base(), .layout = values_.layout()};
   }
+
   const federated::Session& session() const { return session_; }
   /// The global numbers.
   const Parameters<float>& values() const { return values_; }
@@ -93,7 +94,8 @@ class SharedModel {
   void start_client(Index client, Parameters<float>& values) const {
     std::ranges::copy(values_.flat(), values.flat().begin());
     if (options_.method == federated::Method::flora)
-      start_factors(values, derive_seed(derive_seed(options_.seed, round_), static_cast<std::uint64_t>(client)));
+      start_lora_factors(modules_, rank(), derive_seed(derive_seed(options_.seed, round_), static_cast<std::uint64_t>(client)),
+                         values);
   }
 
   /// The message that starts a round: the means that the server holds, and what these updates add to the model.
@@ -184,21 +186,10 @@ class SharedModel {
     train::InitializeModulesOptions init;
     init.adapter.rank = rank();
     init.adapter.rule = options_.optimizer == OptimizerKind::adamw ? FirstStep::adamw : FirstStep::sgd;
-    init.adapter.learning_rate =
-        learning_rate(options_) / 50;  // rounds know no warm-up: the size of the first of 50 steps of one
+    // rounds know no warm-up: the first step is taken as if 50 steps of one came
+    init.adapter.learning_rate = learning_rate(options_) / 50;
     init.adapter.seed = options_.seed;
     return sb_adapters(task_.base, head, task_.start, order, init).adapters;
-  }
-
-  /// B = 0 where it is among them, and A random.
-  void start_factors(Parameters<float>& values, std::uint64_t seed) const {
-    std::uint64_t place = 0;
-    for (const Module<float>& m : modules_) {
-      const LoraAdapter<float> lora = initialize_lora<float>(
-          m.W0.rows(), m.W0.cols(), {.rank = rank(), .alpha = double(rank()), .seed = derive_seed(seed, place++)});
-      values[m.name + ".A"] = lora.A;
-      if (values.layout().find(m.name + ".B") != nullptr) values[m.name + ".B"] = lora.B;
-    }
   }
 
   /// Named after all that decides the session's bits.

@@ -1,6 +1,7 @@
 // One run of one method: head, initialisation, training, test.
 #pragma once
 
+#include "examples/common/peak_memory.hpp"
 #include "examples/common/progress.hpp"
 #include "examples/finetune/run_state.hpp"
 #include "examples/finetune/task.hpp"
@@ -31,7 +32,7 @@ class Run {
     } else {
       train(model, saved);
     }
-    result_.peak_rss_bytes = detail::peak_rss_bytes();
+    result_.peak_rss_bytes = peak_rss_bytes();
     if (!model.adapters.empty()) load_cores(*model.values, model.adapters);
     return {.model = std::move(model), .result = std::move(result_)};
   }

@@ -1,8 +1,6 @@
 // A run between two steps: what it has found so far, and how that is saved and restored.
 #pragma once
 
-#include <sys/resource.h>
-
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -42,12 +40,6 @@ struct RunResult {
 };
 
 namespace detail {
-
-inline double peak_rss_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return double(usage.ru_maxrss) * 1024;
-}
 
 /// All that decides the bits of a run. Threads do not.
 inline std::map<std::string, std::string> run_config(const FinetuneOptions& o) {

@@ -1,7 +1,6 @@
 // The server's side of a session: rounds that open, admit updates in any order, and close with an exact mean or unchanged.
 #pragma once
 
-#include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -14,7 +13,7 @@
 
 #include "lorasb/core/digest.hpp"
 #include "lorasb/core/exact_sum.hpp"
-#include "lorasb/core/sums.hpp"
+#include "lorasb/federated/norm_bound.hpp"
 #include "lorasb/federated/round.hpp"
 #include "lorasb/federated/selection.hpp"
 #include "lorasb/federated/update.hpp"
@@ -241,7 +240,7 @@ class Server {
     std::vector<S> values = global_;
     store_leading<S>(session_.layout, update.rank, update.values, values);
     if (options_.max_norm > 0)
-      if (std::optional<Refusal> refusal = bound(values)) return refusal;
+      if (std::optional<Refusal> refusal = bound_norm<S>(values, global_, options_)) return refusal;
     const auto examples = static_cast<std::uint32_t>(update.examples);
     const std::uint32_t weight = options_.weighting == Weighting::equal ? 1 : std::min(examples, options_.max_weight);
     if (options_.cap == 0 && !options_.keep_updates) {
@@ -287,30 +286,6 @@ class Server {
   Refusal over_cap() const {
     return {Rejection::over_cap,
             concat("round ", round_, " counts ", options_.cap, " updates, of clients with higher priority")};
-  }
-
-  /// Applies the norm rule to the whole numbers of an update.
-  std::optional<Refusal> bound(std::vector<S>& values) const {
-    std::vector<double> step(values.size());  // half of it, since the whole may be beyond double; then in units of its largest
-    double largest = 0;
-    for (std::size_t i = 0; i < step.size(); ++i) {
-      step[i] = double(values[i]) / 2 - double(global_[i]) / 2;
-      largest = std::max(largest, std::abs(step[i]));
-    }
-    if (largest == 0) return std::nullopt;
-    for (double& x : step) x /= largest;
-    const double units = norm<double>(step);
-    if (units * largest <= options_.max_norm / 2) return std::nullopt;
-    if (options_.norm_rule == NormRule::reject)
-      return Refusal{Rejection::norm, concat("the update is ", 2 * (units * largest), " from the global numbers, allowed are ",
-                                             options_.max_norm)};
-    for (std::size_t i = 0; i < step.size(); ++i) {
-      const double move = step[i] / units * options_.max_norm;
-      values[i] = static_cast<S>(double(global_[i]) + move);
-      if (std::abs(double(values[i]) - double(global_[i])) > std::abs(move))  // rounding must not lead out again
-        values[i] = std::nextafter(values[i], global_[i]);
-    }
-    return std::nullopt;
   }
 
   Session session_;

@@ -10,6 +10,7 @@
 
 #include "lorasb/adapter/adapter_set.hpp"
 #include "lorasb/core/digest.hpp"
+#include "lorasb/core/little_endian.hpp"
 #include "lorasb/core/parameters.hpp"
 
 namespace lorasb::federated {
@@ -27,11 +28,7 @@ namespace detail {
 /// Feeds a hash with lengths and numbers in a fixed form: eight bytes, the lowest first.
 class DigestWriter {
  public:
-  void number(std::uint64_t x) {
-    std::array<std::byte, 8> bytes;
-    for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<std::byte>(x >> (8 * i));
-    sha_.update(bytes);
-  }
+  void number(std::uint64_t x) { sha_.update(little_endian(x)); }
   void text(std::string_view text) {
     number(text.size());
     sha_.update(std::as_bytes(std::span(text)));
@@ -70,13 +67,36 @@ Digest base_digest(const AdapterSet<S>& adapters) {
 /// Whether a tensor is the core of an adapter.
 inline bool is_core(const ParameterLayout::Tensor& tensor) { return tensor.name.ends_with(".R") && tensor.rows == tensor.cols; }
 
+namespace detail {
+
+/// What a client of this rank trains of a tensor: of a core its leading rank x rank block, everything else whole.
+struct LeadingShape {
+  Index rows, cols;
+};
+inline LeadingShape leading_shape(const ParameterLayout::Tensor& t, Index rank) {
+  if (is_core(t) && rank > 0 && rank < t.rows) return {rank, rank};
+  return {t.rows, t.cols};
+}
+
+/// copy(place among the whole numbers, place among the leading ones, count) for each row of what is trained.
+template <class Copy>
+void for_leading_rows(const ParameterLayout& layout, Index rank, const Copy& copy) {
+  Index place = 0;
+  for (const ParameterLayout::Tensor& t : layout.tensors()) {
+    const auto [rows, cols] = leading_shape(t, rank);
+    for (Index i = 0; i < rows; ++i, place += cols) copy(t.offset + i * t.cols, place, cols);
+  }
+}
+
+}  // namespace detail
+
 /// The part of the layout that a client of a lower rank trains: of each core its leading rank x rank block (columns of B and
 /// rows of A are ordered by singular value), everything else whole. Rank 0 stands for all.
 inline ParameterLayout leading_layout(const ParameterLayout& layout, Index rank) {
   ParameterLayout leading;
   for (const ParameterLayout::Tensor& t : layout.tensors()) {
-    const Index side = is_core(t) && rank > 0 ? std::min(rank, t.rows) : 0;
-    leading.add(t.name, side > 0 ? side : t.rows, side > 0 ? side : t.cols);
+    const auto [rows, cols] = detail::leading_shape(t, rank);
+    leading.add(t.name, rows, cols);
   }
   return leading;
 }
@@ -84,25 +104,15 @@ inline ParameterLayout leading_layout(const ParameterLayout& layout, Index rank)
 /// Copies numbers in leading_layout(layout, rank) into those of the whole layout, which keep the rest as it is; and back.
 template <Real S>
 void store_leading(const ParameterLayout& layout, Index rank, std::span<const S> leading, std::span<S> whole) {
-  for (const ParameterLayout::Tensor& t : layout.tensors()) {
-    const Index rows = is_core(t) && rank > 0 ? std::min(rank, t.rows) : t.rows;
-    const Index cols = rows == t.rows ? t.cols : rows;
-    for (Index i = 0; i < rows; ++i) {
-      std::copy_n(leading.begin(), cols, whole.begin() + (t.offset + i * t.cols));
-      leading = leading.subspan(static_cast<std::size_t>(cols));
-    }
-  }
+  detail::for_leading_rows(layout, rank, [&](Index in_whole, Index in_leading, Index count) {
+    std::copy_n(leading.begin() + in_leading, count, whole.begin() + in_whole);
+  });
 }
 template <Real S>
 void load_leading(const ParameterLayout& layout, Index rank, std::span<const S> whole, std::span<S> leading) {
-  for (const ParameterLayout::Tensor& t : layout.tensors()) {
-    const Index rows = is_core(t) && rank > 0 ? std::min(rank, t.rows) : t.rows;
-    const Index cols = rows == t.rows ? t.cols : rows;
-    for (Index i = 0; i < rows; ++i) {
-      std::copy_n(whole.begin() + (t.offset + i * t.cols), cols, leading.begin());
-      leading = leading.subspan(static_cast<std::size_t>(cols));
-    }
-  }
+  detail::for_leading_rows(layout, rank, [&](Index in_whole, Index in_leading, Index count) {
+    std::copy_n(whole.begin() + in_whole, count, leading.begin() + in_leading);
+  });
 }
 
 }  // namespace lorasb::federated

@@ -156,7 +156,7 @@ class Journal {
     while (size - place.offset >= head_bytes) {
       std::array<std::byte, head_bytes> head;
       read(place.offset, head);
-      const std::uint64_t length = detail::number_from(std::span(head).first<8>());
+      const std::uint64_t length = from_little_endian(std::span(head).first<8>());
       const detail::RecordFrame frame(place.digest, length);
       if (frame.head() != head) fail_damaged(place, "its length is not the one that was written");
       if (size - place.offset < frame_bytes || length > size - place.offset - frame_bytes) break;

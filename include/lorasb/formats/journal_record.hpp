@@ -13,26 +13,15 @@
 #include <vector>
 
 #include "lorasb/core/digest.hpp"
+#include "lorasb/core/little_endian.hpp"
 
 namespace lorasb::formats::detail {
-
-/// Numbers are eight bytes, the lowest first.
-inline std::array<std::byte, 8> number_bytes(std::uint64_t number) {
-  std::array<std::byte, 8> bytes;
-  for (std::size_t i = 0; i < 8; ++i) bytes[i] = static_cast<std::byte>(number >> (8 * i));
-  return bytes;
-}
-inline std::uint64_t number_from(std::span<const std::byte, 8> bytes) {
-  std::uint64_t number = 0;
-  for (std::size_t i = 0; i < 8; ++i) number |= std::to_integer<std::uint64_t>(bytes[i]) << (8 * i);
-  return number;
-}
 
 /// Name and text in turn, in the order of the names, each after the number of its bytes.
 inline std::vector<std::byte> config_bytes(const std::map<std::string, std::string>& config) {
   std::vector<std::byte> bytes;
   const auto put = [&bytes](const std::string& text) {
-    for (const std::byte byte : number_bytes(text.size())) bytes.push_back(byte);
+    for (const std::byte byte : little_endian(text.size())) bytes.push_back(byte);
     for (const char c : text) bytes.push_back(static_cast<std::byte>(c));
   };
   for (const auto& [name, text] : config) put(name), put(text);
@@ -42,7 +31,7 @@ inline std::vector<std::byte> config_bytes(const std::map<std::string, std::stri
 inline std::optional<std::map<std::string, std::string>> config_from(std::span<const std::byte> bytes) {
   bool good = true;
   const auto take = [&]() -> std::string {
-    const std::uint64_t length = bytes.size() < 8 ? 0 : number_from(bytes.first<8>());
+    const std::uint64_t length = bytes.size() < 8 ? 0 : from_little_endian(bytes.first<8>());
     good = good && bytes.size() >= 8 && length <= bytes.size() - 8;
     if (!good) return {};
     std::string text(reinterpret_cast<const char*>(bytes.data()) + 8, static_cast<std::size_t>(length));
@@ -64,7 +53,7 @@ inline std::optional<std::map<std::string, std::string>> config_from(std::span<c
 class RecordFrame {
  public:
   RecordFrame(const Digest& before, std::uint64_t length) {
-    const std::array<std::byte, 8> n = number_bytes(length);
+    const std::array<std::byte, 8> n = little_endian(length);
     sha_.update(before);
     sha_.update(n);
     const Digest check = sha_.digest();
