@@ -7,7 +7,7 @@
 
 #include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/core/linear_layer.hpp"
-#include "lorasb/linalg/product.hpp"
+#include "lorasb/linalg/weight_product.hpp"
 
 namespace lorasb {
 
@@ -16,8 +16,8 @@ namespace lorasb {
 /// backward, with     P = s Bᵀ dY    rank x tokens:
 ///     dR += P Zᵀ,    dX = W0ᵀ dY + Aᵀ Rᵀ P
 ///
-/// The layer views W0 and the adapter and owns nothing that a pass changes; it sees R as the optimizer leaves it. Everything
-/// that it views must outlive it.
+/// W0 may be bfloat16; everything else, and every sum, is S. The layer views W0 and the adapter and owns nothing that a pass
+/// changes; it sees R as the optimizer leaves it. Everything that it views must outlive it.
 ///
 ///     AdaptedLinear<float> layer(W0, adapter);
 ///     LinearCache<float> cache;
@@ -29,11 +29,11 @@ class AdaptedLinear final : public LinearLayer<S> {
  public:
   /// `name` is only for messages. Throws ErrorId::shape when W0 and the adapter disagree, and what
   /// LowRankAdapter::validate_shapes throws.
-  AdaptedLinear(ConstWeightView<S> W0, const LowRankAdapter<S>& adapter, std::string name = "layer")
+  AdaptedLinear(FrozenWeight<S> W0, const LowRankAdapter<S>& adapter, std::string name = "layer")
       : AdaptedLinear(W0, adapter, adapter.R, std::move(name)) {}
 
   /// The same with R elsewhere, in a flat buffer of parameters or a client of its own; of adapter.R only the shape counts.
-  AdaptedLinear(ConstWeightView<S> W0, const LowRankAdapter<S>& adapter, ConstWeightView<S> R, std::string name = "layer")
+  AdaptedLinear(FrozenWeight<S> W0, const LowRankAdapter<S>& adapter, ConstWeightView<S> R, std::string name = "layer")
       : W0_(W0), B_(adapter.B), R_(R), A_(adapter.A), scale_(adapter.scale), name_(std::move(name)) {
     adapter.validate_shapes(name_);
     require_shape(R, adapter.rank(), adapter.rank(), "AdaptedLinear", "R", name_);
@@ -44,8 +44,8 @@ class AdaptedLinear final : public LinearLayer<S> {
   AdaptedLinear(Eigen::PlainObjectBase<D>&&, const LowRankAdapter<S>&, std::string = {}) = delete;
   template <class D>
   AdaptedLinear(Eigen::PlainObjectBase<D>&&, const LowRankAdapter<S>&, ConstWeightView<S>, std::string = {}) = delete;
-  AdaptedLinear(ConstWeightView<S>, LowRankAdapter<S>&&, std::string = {}) = delete;
-  AdaptedLinear(ConstWeightView<S>, LowRankAdapter<S>&&, ConstWeightView<S>, std::string = {}) = delete;
+  AdaptedLinear(FrozenWeight<S>, LowRankAdapter<S>&&, std::string = {}) = delete;
+  AdaptedLinear(FrozenWeight<S>, LowRankAdapter<S>&&, ConstWeightView<S>, std::string = {}) = delete;
 
   Index out_features() const override { return W0_.rows(); }
   Index in_features() const override { return W0_.cols(); }
@@ -131,11 +131,11 @@ class AdaptedLinear final : public LinearLayer<S> {
     require_shape(dX, in_features(), dY.cols(), "AdaptedLinear::backward_input", "dX", "in_features of \"", name_, "\"");
     MatrixView<S> RtP = cache.scratch.reshape(rank(), dY.cols());
     linalg::multiply(linalg::transposed(R_), P, RtP);
-    linalg::multiply(linalg::transposed(W0_), dY, dX);
+    linalg::multiply_transposed(W0_, dY, dX);
     linalg::multiply(linalg::transposed(A_), RtP, dX, 1, 1);
   }
 
-  ConstWeightView<S> W0_;
+  FrozenWeight<S> W0_;
   ConstWeightView<S> B_;
   ConstWeightView<S> R_;
   ConstWeightView<S> A_;

@@ -16,7 +16,7 @@ namespace lorasb {
 template <Real S>
 struct Module {
   std::string name;
-  ConstWeightView<S> W0;
+  FrozenWeight<S> W0;
 };
 
 /// One layer for each module, in the order of the modules.

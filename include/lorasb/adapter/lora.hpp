@@ -10,7 +10,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/linear_layer.hpp"
 #include "lorasb/core/random.hpp"
-#include "lorasb/linalg/product.hpp"
+#include "lorasb/linalg/weight_product.hpp"
 
 namespace lorasb {
 
@@ -66,7 +66,7 @@ template <Real S>
 class LoraLinear final : public LinearLayer<S> {
  public:
   /// B: out x rank and A: rank x in, often in a flat buffer of parameters. Throws ErrorId::shape, rank, value.
-  LoraLinear(ConstWeightView<S> W0, ConstWeightView<S> B, ConstWeightView<S> A, S scale, std::string name = "layer",
+  LoraLinear(FrozenWeight<S> W0, ConstWeightView<S> B, ConstWeightView<S> A, S scale, std::string name = "layer",
              TrainedFactors trained = TrainedFactors::B_and_A)
       : W0_(W0), B_(B), A_(A), scale_(scale), name_(std::move(name)), trains_A_(trained == TrainedFactors::B_and_A) {
     require(A.rows() >= 1, ErrorId::rank, "LoraLinear: rank is 0 (", name_, ")");
@@ -135,11 +135,11 @@ class LoraLinear final : public LinearLayer<S> {
   }
   void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, MatrixView<S> dX) const {
     require_shape(dX, in_features(), dY.cols(), "LoraLinear::backward", "dX", "in_features of \"", name_, "\" x tokens");
-    linalg::multiply(linalg::transposed(W0_), dY, dX);
+    linalg::multiply_transposed(W0_, dY, dX);
     linalg::multiply(linalg::transposed(A_), P, dX, 1, 1);
   }
 
-  ConstWeightView<S> W0_;
+  FrozenWeight<S> W0_;
   ConstWeightView<S> B_;
   ConstWeightView<S> A_;
   S scale_;

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "lorasb/core/linear_layer.hpp"
-#include "lorasb/linalg/product.hpp"
+#include "lorasb/linalg/weight_product.hpp"
 
 namespace lorasb {
 
@@ -18,7 +18,7 @@ class ObservedLinear final : public LinearLayer<S> {
   using Observer = std::function<void(ConstMatrixView<S> dY, ConstMatrixView<S> X)>;
 
   /// Throws ErrorId::value for an empty observer.
-  ObservedLinear(ConstWeightView<S> W0, Observer observer) : W0_(W0), observer_(std::move(observer)) {
+  ObservedLinear(FrozenWeight<S> W0, Observer observer) : W0_(W0), observer_(std::move(observer)) {
     require(observer_ != nullptr, ErrorId::value, "ObservedLinear: the observer is empty");
   }
   template <class D>
@@ -40,11 +40,11 @@ class ObservedLinear final : public LinearLayer<S> {
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
     require_rows(dY, out_features(), "ObservedLinear::backward_input", "dY", "out_features");
     require_shape(dX, in_features(), dY.cols(), "ObservedLinear::backward_input", "dX", "in_features x tokens");
-    linalg::multiply(linalg::transposed(W0_), dY, dX);
+    linalg::multiply_transposed(W0_, dY, dX);
   }
 
  private:
-  ConstWeightView<S> W0_;
+  FrozenWeight<S> W0_;
   Observer observer_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -45,18 +46,24 @@ void require(bool condition, ErrorId id, const Parts&... parts) {
     detail::fail(id, {detail::MessagePart(parts)...});
 }
 
+/// A matrix, view or weight.
+template <class M>
+concept Shaped = requires(const M& m) {
+  { m.rows() } -> std::convertible_to<Index>;
+  { m.cols() } -> std::convertible_to<Index>;
+};
+
 /// Throws ErrorId::shape unless `m` is rows x cols. `where` names the function, `what` the argument; the parts of `why` say
 /// where the size comes from.
-template <class D, class... Why>
-void require_shape(const Eigen::EigenBase<D>& m, Index rows, Index cols, std::string_view where, std::string_view what,
-                   const Why&... why) {
+template <Shaped M, class... Why>
+void require_shape(const M& m, Index rows, Index cols, std::string_view where, std::string_view what, const Why&... why) {
   if (m.rows() != rows || m.cols() != cols) [[unlikely]]
     detail::fail_shape(m.rows(), m.cols(), where, what, {rows, " x ", cols}, {detail::MessagePart(why)...});
 }
 
 /// The same for rows only, where any number of columns (tokens) will do.
-template <class D, class... Why>
-void require_rows(const Eigen::EigenBase<D>& m, Index rows, std::string_view where, std::string_view what, const Why&... why) {
+template <Shaped M, class... Why>
+void require_rows(const M& m, Index rows, std::string_view where, std::string_view what, const Why&... why) {
   if (m.rows() != rows) [[unlikely]]
     detail::fail_shape(m.rows(), m.cols(), where, what, {rows, " rows"}, {detail::MessagePart(why)...});
 }

@@ -14,6 +14,7 @@ enum class ErrorId : int {
   not_finite = 103,       // NaN or infinity where a finite number is needed
   unknown_name = 104,     // no module or parameter of that name
   duplicate_name = 105,   // a name that exists already
+  backend = 106,          // another library, chosen for products, failed
   rank = 201,             // rank 0, or above min(out, in)
   no_examples = 202,      // an estimate that saw no example
   zero_update = 203,      // an update of zero has no direction

@@ -1,11 +1,11 @@
-// The product of two matrices: every large one in the library is done here, so that another backend has one place to go.
+// The product of two matrices: every large one in the library is done here, by the backend that the program has chosen.
 #pragma once
 
 #include <type_traits>
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/view.hpp"
-#include "lorasb/linalg/eigen_gemm.hpp"
+#include "lorasb/linalg/backend.hpp"
 
 namespace lorasb::linalg {
 
@@ -62,19 +62,22 @@ void run_gemm(const Factor<S>& left, const Factor<S>& right, const Target<S>& re
   const bool turned = result.row_major;
   const Factor<S>& l = turned ? right : left;
   const Factor<S>& r = turned ? left : right;
-  eigen_gemm<S>({.rows = turned ? result.cols : result.rows,
-                 .cols = turned ? result.rows : result.cols,
-                 .depth = left.cols,
-                 .alpha = alpha,
-                 .left = l.data,
-                 .left_stride = l.stride,
-                 .left_row_major = l.row_major != turned,
-                 .right = r.data,
-                 .right_stride = r.stride,
-                 .right_row_major = r.row_major != turned,
-                 .beta = beta,
-                 .result = result.data,
-                 .result_stride = result.stride});
+  const Gemm<S> gemm{.rows = turned ? result.cols : result.rows,
+                     .cols = turned ? result.rows : result.cols,
+                     .depth = left.cols,
+                     .alpha = alpha,
+                     .left = l.data,
+                     .left_stride = l.stride,
+                     .left_row_major = l.row_major != turned,
+                     .right = r.data,
+                     .right_stride = r.stride,
+                     .right_row_major = r.row_major != turned,
+                     .beta = beta,
+                     .result = result.data,
+                     .result_stride = result.stride};
+  if constexpr (std::same_as<S, float>)
+    if (const Backend* const chosen = backend()) return chosen->gemm(gemm);
+  eigen_gemm(gemm);
 }
 
 }  // namespace detail

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "lorasb/core/linear_layer.hpp"
-#include "lorasb/linalg/product.hpp"
+#include "lorasb/linalg/weight_product.hpp"
 
 namespace lorasb::nn {
 
@@ -15,7 +15,7 @@ enum class WeightGradient { none, full };
 template <Real S>
 class Linear final : public LinearLayer<S> {
  public:
-  explicit Linear(ConstWeightView<S> W, WeightGradient gradient = WeightGradient::none) : W_(W), gradient_(gradient) {}
+  explicit Linear(FrozenWeight<S> W, WeightGradient gradient = WeightGradient::none) : W_(W), gradient_(gradient) {}
   template <class D>
   explicit Linear(Eigen::PlainObjectBase<D>&&, WeightGradient = WeightGradient::none) = delete;  // the layer would outlive it
 
@@ -41,11 +41,11 @@ class Linear final : public LinearLayer<S> {
   void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
     require_rows(dY, out_features(), "Linear::backward_input", "dY", "out_features");
     require_shape(dX, in_features(), dY.cols(), "Linear::backward_input", "dX", "in_features x tokens");
-    linalg::multiply(linalg::transposed(W_), dY, dX);
+    linalg::multiply_transposed(W_, dY, dX);
   }
 
  private:
-  ConstWeightView<S> W_;
+  FrozenWeight<S> W_;
   WeightGradient gradient_;
 };
 

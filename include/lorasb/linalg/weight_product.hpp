@@ -1,0 +1,74 @@
+// Products with a frozen weight, whatever its numbers are stored in.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "lorasb/core/frozen_weight.hpp"
+#include "lorasb/linalg/product.hpp"
+
+namespace lorasb::linalg {
+namespace detail {
+
+/// result = W X or Wᵀ X with W widened some rows at a time, so that what is wide fits in a cache: W stays narrow in memory.
+template <Real S>
+void multiply_in_tiles(const FrozenWeight<S>& W, bool turned, ConstMatrixView<S> X, MatrixView<S> result) {
+  constexpr Index tile_numbers = 1 << 16;  // 256 KiB of float
+  const Index rows = std::clamp<Index>(tile_numbers / std::max<Index>(W.cols(), 1), 8, 256);
+  thread_local std::vector<S> tile;
+  tile.resize(static_cast<std::size_t>(std::min(rows, W.rows()) * W.cols()));
+  if (W.rows() == 0) result.setZero();
+  for (Index first = 0; first < W.rows(); first += rows) {
+    const Index count = std::min(rows, W.rows() - first);
+    W.widen(first, count, tile.data());
+    const ConstWeightView<S> part(tile.data(), count, W.cols());
+    if (turned)
+      multiply(transposed(part), X.middleRows(first, count), result, 1, first == 0 ? 0 : 1);
+    else
+      multiply(part, X, result.middleRows(first, count));
+  }
+}
+
+template <Real S>
+void multiply_weight(const FrozenWeight<S>& W, bool turned, ConstMatrixView<S> X, MatrixView<S> result) {
+  if (!W.is_bfloat16()) {
+    if (turned) return multiply(transposed(W.wide()), X, result);
+    return multiply(W.wide(), X, result);
+  }
+  const Index expected = turned ? W.rows() : W.cols();
+  require_rows(X, expected, "linalg::multiply", "X", turned ? "rows of the weight" : "columns of the weight");
+  require_shape(result, turned ? W.cols() : W.rows(), X.cols(), "linalg::multiply", "result", "the weight by X");
+  if constexpr (std::same_as<S, float>) {
+    const Backend* const chosen = backend();
+    if (chosen != nullptr && chosen->bfloat16_product != nullptr && W.size() > 0 && X.cols() > 0)
+      return chosen->bfloat16_product({.weight = W.narrow(),
+                                       .out = W.rows(),
+                                       .in = W.cols(),
+                                       .weight_stride = W.outer_stride(),
+                                       .turned = turned,
+                                       .input = X.data(),
+                                       .input_stride = X.outerStride(),
+                                       .columns = X.cols(),
+                                       .result = result.data(),
+                                       .result_stride = result.outerStride()});
+  }
+  multiply_in_tiles(W, turned, X, result);
+}
+
+}  // namespace detail
+
+/// Y = W X, overwritten. W: out x in, X: in x tokens, Y: out x tokens. With a narrow W the backend may round X to the type of W
+/// first; sums are in S. Throws ErrorId::shape.
+template <Real S>
+void multiply(const FrozenWeight<S>& W, ConstMatrixView<std::type_identity_t<S>> X, MatrixView<std::type_identity_t<S>> Y) {
+  detail::multiply_weight<S>(W, false, X, Y);
+}
+
+/// dX = Wᵀ dY, overwritten. dY: out x tokens, dX: in x tokens.
+template <Real S>
+void multiply_transposed(const FrozenWeight<S>& W, ConstMatrixView<std::type_identity_t<S>> dY,
+                         MatrixView<std::type_identity_t<S>> dX) {
+  detail::multiply_weight<S>(W, true, dY, dX);
+}
+
+}  // namespace lorasb::linalg
