@@ -9,6 +9,7 @@
 #include "lorasb/core/parallel.hpp"
 #include "lorasb/models/sentence_encoder.hpp"
 #include "lorasb/nn/cross_entropy.hpp"
+#include "lorasb/optim/clip.hpp"
 #include "lorasb/train/step.hpp"
 
 namespace lorasb::examples {
@@ -87,6 +88,37 @@ class TextClassifier {
   /// gradient of that sum is added to it.
   train::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part,
                          std::span<float> gradient = {}) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    const train::PassResult result = measure(texts, order, part);
+    if (gradient.empty()) return result;
+    const ConstMatrixView<float> E = s.embeddings.view();
+    const MatrixView<float> logits = s.logits.view(), dE = s.d_embeddings.reshape(features(), E.cols());
+    head_backward(*values_, E, logits, gradient, dE);
+    encoder_.backward(s.batch, dE, s.cache, gradient.first(static_cast<std::size_t>(encoder_.trainable())),
+                      gradient.subspan(static_cast<std::size_t>(encoder_.trainable()), others_));
+    return result;
+  }
+
+  /// The same with the gradient of each text clipped to `max_norm` before it is added. Adapters and head only.
+  train::PassResult pass_clipped(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
+                                 std::span<float> gradient) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    const train::PassResult result = measure(texts, order, part);
+    const ConstMatrixView<float> E = s.embeddings.view();
+    const MatrixView<float> logits = s.logits.view(), dE = s.d_embeddings.reshape(features(), E.cols());
+    MatrixView<float> each = s.each.reshape(std::ssize(gradient), E.cols());
+    each.setZero();
+    for (Index i = 0; i < E.cols(); ++i)
+      head_backward(*values_, E.middleCols(i, 1), logits.middleCols(i, 1), {&each(0, i), gradient.size()}, dE.middleCols(i, 1));
+    encoder_.backward_per_example(s.batch, dE, s.cache, each.topRows(encoder_.trainable()));
+    s.norms.resize(static_cast<std::size_t>(E.cols()));
+    optim::add_clipped_columns<float>(each, max_norm, gradient, s.norms);
+    return result;
+  }
+
+ private:
+  /// Forward, with the embeddings left in the part's scratch, and the gradient of the loss by its logits in theirs.
+  train::PassResult measure(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const ConstMatrixView<float> E = encode(texts, order, part);
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const MatrixView<float> logits = s.logits.reshape(classes(), E.cols());
@@ -94,20 +126,16 @@ class TextClassifier {
     train::PassResult result;
     result.correct = nn::count_correct<float>(logits, s.labels);
     result.loss = nn::cross_entropy<float>(logits, s.labels, logits);
-    if (gradient.empty()) return result;
-    const MatrixView<float> dE = s.d_embeddings.reshape(features(), E.cols());
-    head_backward(*values_, E, logits, gradient, dE);
-    encoder_.backward(s.batch, dE, s.cache, gradient.first(static_cast<std::size_t>(encoder_.trainable())),
-                      gradient.subspan(static_cast<std::size_t>(encoder_.trainable()), others_));
     return result;
   }
 
- private:
   struct Scratch {
     nn::PackedBatch batch;
     std::vector<std::int32_t> labels;
     models::SentenceEncoderCache<float> cache;
     Buffer<float> embeddings, d_embeddings, logits;
+    Buffer<float> each;         // gradients of single texts
+    std::vector<double> norms;  // of them
   };
 
   models::SentenceEncoder<float> encoder_;

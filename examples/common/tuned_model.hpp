@@ -118,7 +118,7 @@ inline AdapterSet<float> xs_adapters(const UseLite& base, Index rank, std::uint6
   AdapterSet<float> adapters;
   std::uint64_t place = 0;
   for (const Module<float>& m : adapted_modules(base))
-    adapters.add(m.name, initialize_lora_xs<float>(m.W0, {.rank = rank, .seed = derive_seed(seed, place++)}));
+    adapters.add(m.name, initialize_lora_xs<float>(m.W0.widened(), {.rank = rank, .seed = derive_seed(seed, place++)}));
   return adapters;
 }
 

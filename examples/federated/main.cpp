@@ -81,6 +81,7 @@ void run_mpi(FederateOptions&) {
 int main(int argc, char** argv) {
   FederateOptions options;
   if (const int status = parse_options(argc, argv, options); status >= 0) return status;
+  choose_backend(options.backend);
   std::signal(SIGXFSZ, SIG_IGN);  // a full quota is an error that a write reports
   std::signal(SIGPIPE, SIG_IGN);  // and so is a gnuplot that is not there
   try {

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "examples/common/backend_kind.hpp"
 #include "examples/common/optimizer_kind.hpp"
 #include "examples/common/packages.hpp"
 #include "examples/federated/partition.hpp"
@@ -55,6 +56,7 @@ struct FederateOptions {
   bool validation = false;  // measure on validation texts, to tune on
   std::uint64_t seed = 0;
   int threads = 1;
+  BackendKind backend = BackendKind::automatic;
   bool compare = false;
   Index seeds = 3;            // of --compare
   std::string data_checksum;  // of all texts, once they are read; no flag
@@ -109,6 +111,7 @@ inline std::map<std::string, std::string> run_config(const FederateOptions& o) {
           {"train_size", text(o.train_size)},
           {"test_size", text(o.test_size)},
           {"validation", text(int(o.validation))},
+          {"backend", linalg::backend_name()},
           {"seed", text(o.seed)}};
 }
 
@@ -206,6 +209,8 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
       ->capture_default_str();
   counted("--start-head-epochs", o.start_head_epochs, "Epochs of the head on them");
   app.add_option("--seed", o.seed, "Of shares, order and starting numbers")->capture_default_str();
+  app.add_option("--backend", o.backend, "What multiplies: eigen, onednn, or auto, the fastest that is built in")
+      ->transform(CLI::CheckedTransformer(backend_kinds));
   app.add_option("--threads", o.threads, "Threads; their number changes no result")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
@@ -228,6 +233,8 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
     const Index asked = std::ssize(federated::select_clients(o.clients, o.participation, 0, 1));
     if (o.min_clients > asked)
       throw CLI::ValidationError("--min-clients", concat("is above the ", asked, " of a round (--clients, --participation)"));
+    if (o.backend == BackendKind::onednn && !has_onednn)
+      throw CLI::ValidationError("--backend", "this program was built without oneDNN (Debian's libdnnl-dev)");
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }

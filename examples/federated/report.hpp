@@ -72,7 +72,7 @@ inline void write_model(const SharedModel& shared, const FederatedTask& task, co
   std::vector<Weight<float>> adapted;
   for (const Module<float>& m : shared.modules()) {
     const LoraAdapter<float>& lora = adapters[adapted.size()].second;
-    adapted.push_back(m.W0);
+    adapted.push_back(m.W0.widened());
     linalg::multiply(lora.B, lora.A, adapted.back(), lora.scale, 1);
   }
   std::vector<io::TensorBytes> tensors;

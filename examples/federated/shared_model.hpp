@@ -44,7 +44,7 @@ class SharedModel {
       case federated::Method::fedex_lora:
       case federated::Method::flora:
         for (const Module<float>& m : modules_) {
-          tuned_.push_back(m.W0);
+          tuned_.push_back(m.W0.widened());
           added_.push_back(Weight<double>::Zero(m.W0.rows(), m.W0.cols()));
         }
         [[fallthrough]];
@@ -72,7 +72,7 @@ class SharedModel {
   std::vector<Module<float>> modules() const {
     std::vector<Module<float>> modules;
     for (std::size_t m = 0; m < modules_.size(); ++m)
-      modules.push_back({modules_[m].name, tuned_.empty() ? modules_[m].W0 : ConstWeightView<float>(tuned_[m])});
+      modules.push_back({modules_[m].name, tuned_.empty() ? modules_[m].W0 : FrozenWeight<float>(tuned_[m])});
     return modules;
   }
   const AdapterSet<float>& adapters() const { return adapters_; }
@@ -239,7 +239,7 @@ class SharedModel {
     }
     added_.swap(added);
     for (std::size_t m = 0; m < added_.size(); ++m)  // in place: layers look at these numbers
-      tuned_[m] = (modules_[m].W0.cast<double>() + added_[m]).cast<float>();
+      tuned_[m] = (modules_[m].W0.widened().cast<double>() + added_[m]).cast<float>();
     for (const ParameterLayout::Tensor& t : layout.tensors())
       if (values_.layout().find(t.name) != nullptr) std::ranges::copy(part(t), values_.flat(t.name).begin());
   }

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a full quota is an error that a write reports
   std::signal(SIGPIPE, SIG_IGN);  // and so is a gnuplot that is not there
   try {
+    choose_backend(options.backend);
     Task task = read_task(options);
     options.data_checksum = task.checksum;
     std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 
+#include "examples/common/backend_kind.hpp"
 #include "examples/common/optimizer_kind.hpp"
 #include "examples/common/packages.hpp"
 #include "examples/common/tuned_model.hpp"
@@ -36,6 +37,8 @@ struct FinetuneOptions {
   Index start_head_epochs = 4;  // before the encoder is tuned: a head that fits its texts by heart leaves nothing to learn from
   double head_learning_rate = 3e-3;  // alone, and beside the encoder
   double head_decay = 0.3;
+  BackendKind backend = BackendKind::automatic;
+  WeightType weights = WeightType::f32;
   std::uint64_t seed = 0;
   int threads = 1;
   Index parts = 4;               // pieces of a batch; results depend on it, not on threads
@@ -116,6 +119,10 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   app.add_option("--head-decay", o.head_decay, "Weight decay of the head when it is trained alone")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
+  app.add_option("--backend", o.backend, "What multiplies: eigen, onednn, or auto, the fastest that is built in")
+      ->transform(CLI::CheckedTransformer(backend_kinds));
+  app.add_option("--weights", o.weights, "The frozen weights of the encoder in memory: f32 or bf16")
+      ->transform(CLI::CheckedTransformer(weight_types));
   app.add_option("--seed", o.seed, "Of order and starting numbers")->capture_default_str();
   app.add_option("--threads", o.threads, "Threads; their number changes no result")
       ->capture_default_str()
@@ -147,6 +154,10 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");
+    if (o.backend == BackendKind::onednn && !has_onednn)
+      throw CLI::ValidationError("--backend", "this program was built without oneDNN (Debian's libdnnl-dev)");
+    if (o.weights == WeightType::bf16 && (o.method == Method::full || o.compare))
+      throw CLI::ValidationError("--weights", "full fine-tuning, which --compare runs too, trains the weights: they stay f32");
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }

@@ -27,6 +27,8 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
   for (const Evaluation& e : r.evaluations)
     evaluations.push_back({{"step", e.step}, {"validation_accuracy", e.validation_accuracy}});
   nlohmann::json m = {{"method", name_of(r.method)},
+                      {"backend", linalg::backend_name()},
+                      {"weights", name_of(options.weights)},
                       {"rank", r.rank},
                       {"trainable", r.trainable},
                       {"trainable_head", r.trainable_head},

@@ -62,6 +62,8 @@ inline std::map<std::string, std::string> run_config(const FinetuneOptions& o) {
           {"head_epochs", text(o.method == Method::head ? o.head_epochs : o.start_head_epochs)},
           {"head_learning_rate", text(o.head_learning_rate)},
           {"head_decay", text(o.head_decay)},
+          {"backend", linalg::backend_name()},
+          {"weights", std::string(name_of(o.weights))},
           {"parts", text(o.parts)},
           {"seed", text(o.seed)}};
 }

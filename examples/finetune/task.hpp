@@ -36,6 +36,7 @@ inline Task read_task(const FinetuneOptions& options) {
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
+  if (options.weights == WeightType::bf16) narrow_modules(task.base);
   const text::UnigramTokenizer tokenizer = text::UnigramTokenizer::from_json(options.model / "dist" / "vocab.json");
   const Index max_tokens = task.base.config.max_tokens;
   Index cut = 0;

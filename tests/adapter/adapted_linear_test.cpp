@@ -125,6 +125,26 @@ TEMPLATE_TEST_CASE("gradients per example sum to the gradient of the batch", "",
   CHECK_ERROR(f.layer.backward_parameters_per_example(f.dY, f.cache, short_of_it, each), ErrorId::shape, "offsets must rise");
 }
 
+TEST_CASE("a layer over a weight in bfloat16 is that over its widened copy") {
+  Fixture<float> f;
+  const Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow = f.W0.cast<Bfloat16>();
+  const Weight<float> wide = narrow.cast<float>();
+  const AdaptedLinear<float> layer(narrow, f.adapter), expected(wide, f.adapter);
+  // a backend may round X and dY to bfloat16, 8 bits
+  const double tolerance = linalg::backend() == nullptr ? Tolerance<float>::sum : 0x1p-7;
+  LinearCache<float> cache;
+  Matrix<float> Y(out, tokens), dX(in, tokens);
+  Weight<float> dR = Weight<float>::Zero(rank, rank), expected_dR = dR;
+  layer.forward(f.X, Y, cache);
+  layer.backward(f.X, f.dY, cache, flat(dR), dX);
+  Matrix<float> expected_Y(out, tokens), expected_dX(in, tokens);
+  expected.forward(f.X, expected_Y, cache);
+  expected.backward(f.X, f.dY, cache, flat(expected_dR), expected_dX);
+  CHECK(relative_error(Y, expected_Y) < tolerance);
+  CHECK(relative_error(dX, expected_dX) < tolerance);
+  CHECK(dR == expected_dR);  // B, A and the sums of R know nothing of W0's type
+}
+
 TEST_CASE("the layer works on raw memory of the caller and on blocks of larger matrices") {
   Fixture<float> f;
   f.forward();

@@ -9,12 +9,12 @@
 using namespace lorasb;
 
 namespace {
-using Narrow = Eigen::Matrix<bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Narrow = Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 }
 
 TEST_CASE("rounding to bfloat16 takes the nearest, ties to even, and keeps what is not finite") {
   const auto rounded = [](float x) {
-    bfloat16 narrow;
+    Bfloat16 narrow;
     to_bfloat16(&x, &narrow, 1);
     float wide = 0;
     from_bfloat16(&narrow, &wide, 1);
@@ -35,7 +35,7 @@ TEST_CASE("rounding to bfloat16 takes the nearest, ties to even, and keeps what 
 }
 
 TEST_CASE("every bfloat16 comes back from float as it was") {
-  std::vector<bfloat16> all(1 << 16), back(1 << 16);
+  std::vector<Bfloat16> all(1 << 16), back(1 << 16);
   for (std::size_t i = 0; i < all.size(); ++i) all[i].value = static_cast<std::uint16_t>(i);
   std::vector<float> wide(all.size());
   from_bfloat16(all.data(), wide.data(), std::ssize(all));
@@ -55,7 +55,7 @@ TEMPLATE_TEST_CASE("a frozen weight looks at S or bfloat16, blocks too, without 
   CHECK(wide.wide().data() == &W(0, 2));
   CHECK(wide.widened() == W.middleCols(2, 3));
 
-  const Narrow N = W.template cast<bfloat16>();
+  const Narrow N = W.template cast<Bfloat16>();
   const FrozenWeight<S> narrow = N.middleCols(2, 3);
   CHECK(narrow.is_bfloat16());
   CHECK(narrow.element_size() == 2);

@@ -97,6 +97,24 @@ TEST_CASE("every method runs with both optimizers where it can") {
   CHECK(metrics(folder, "sgd").contains("captured_energy_standard_error"));
 }
 
+TEST_CASE("frozen weights in bfloat16, and another library of products, change the numbers a little and the result hardly") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  REQUIRE(run(folder, with(folder.arguments("wide"), {"--backend", "eigen"})) == 0);
+  REQUIRE(run(folder, with(folder.arguments("narrow"), {"--backend", "eigen", "--weights", "bf16"})) == 0);
+  REQUIRE(run(folder, folder.arguments("auto")) == 0);
+  const nlohmann::json wide = metrics(folder, "wide"), narrow = metrics(folder, "narrow"), fastest = metrics(folder, "auto");
+  CHECK(wide["backend"] == "eigen");
+  CHECK(wide["weights"] == "f32");
+  CHECK(narrow["weights"] == "bf16");
+  for (const nlohmann::json* other : {&narrow, &fastest}) {
+    const double before = wide["history"].front()["loss"], after = (*other)["history"].front()["loss"];
+    CHECK(after == Approx(before).epsilon(0.01));
+    CHECK((*other)["test_accuracy"].get<double>() == Approx(wide["test_accuracy"].get<double>()).margin(0.15));
+  }
+  CHECK(narrow["history"].front()["loss"] != wide["history"].front()["loss"]);
+}
+
 TEST_CASE("a run that was killed goes on to the same bits, and the number of threads changes none") {
   if (!model_files_present()) return;
   const Folder folder;
@@ -148,6 +166,8 @@ TEST_CASE("bad input is named and leaves nothing behind") {
   refused({"--rank", "0"}, "--rank");
   refused({"--rank", "300"}, "rank is 300, expected 1 to min(out, in) = 256");
   refused({"--method", "magic"}, "--method");
+  refused({"--weights", "bf16", "--method", "full"}, "--weights");
+  refused({"--backend", "magic"}, "--backend");
   refused({"--init-sketch"}, "--optimizer sgd");
   refused({"--learning-rate", "1e30"}, "learning-rate");
 

@@ -6,13 +6,13 @@ using namespace lorasb;
 
 namespace {
 
-using Narrow = Eigen::Matrix<bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+using Narrow = Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 /// What a product with a narrow weight reads: some backends round it to the type of the weight.
 template <Real S>
 Matrix<S> as_read(const Matrix<S>& X) {
   if (std::same_as<S, float> && linalg::backend() != nullptr && linalg::backend()->bfloat16_product != nullptr)
-    return X.template cast<bfloat16>().template cast<S>();
+    return X.template cast<Bfloat16>().template cast<S>();
   return X;
 }
 
@@ -29,7 +29,7 @@ TEMPLATE_TEST_CASE("a product with a weight in bfloat16 is that with its numbers
                                         {3, 70000, 2},
                                         {5, 4, 0}}) {
     CAPTURE(out, in, tokens);
-    const Narrow memory = test::random_matrix<Matrix<S>>(out + 2, in + 3, 1).template cast<bfloat16>();
+    const Narrow memory = test::random_matrix<Matrix<S>>(out + 2, in + 3, 1).template cast<Bfloat16>();
     const auto W = memory.block(1, 2, out, in);  // rows with gaps
     const Matrix<double> exact = W.template cast<double>();
     const FrozenWeight<S> frozen = W;

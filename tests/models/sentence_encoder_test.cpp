@@ -109,6 +109,47 @@ TEST_CASE("the gradient of any single layer alone is what it is among all") {
   }
 }
 
+TEST_CASE("gradients per text are those of each text alone, and add up to that of the batch") {
+  TinyEncoder t;
+  std::vector<Module<double>> modules;
+  ParameterLayout layout;
+  for (const LinearShape& m : sentence_encoder_modules(tiny)) {
+    modules.push_back({m.name, std::as_const(t.weights)[m.name + ".weight"]});
+    t.adapters.add(m.name, {.B = random_matrix<Weight<double>>(m.out_features, 2, 1),
+                            .R = random_matrix<Weight<double>>(2, 2, 2),
+                            .A = random_matrix<Weight<double>>(2, m.in_features, 3)});
+  }
+  append_cores(modules, t.adapters, layout);
+  Parameters<double> cores(layout);
+  store_cores(t.adapters, cores);
+  t.layers = bind_cores(modules, t.adapters, cores);
+  const SentenceEncoder<double> encoder = t.encoder();
+  const Index size = encoder.trainable();
+  t.loss(encoder);
+  Vector<double> summed = Vector<double>::Zero(size);
+  encoder.backward(t.batch, t.dY, t.cache, flat(summed));
+  Matrix<double> each = Matrix<double>::Ones(size, 3);  // added to
+  encoder.backward_per_example(t.batch, t.dY, t.cache, each);
+  CHECK(relative_error(each.rowwise().sum() - Vector<double>::Constant(size, 3.0), summed) < Tolerance<double>::chain);
+  for (Index i = 0; i < 3; ++i) {
+    nn::PackedBatch one;
+    const Index first = t.batch.offsets()[std::size_t(i)];
+    one.add(t.batch.tokens().subspan(std::size_t(first), std::size_t(t.batch.offsets()[std::size_t(i) + 1] - first)));
+    Matrix<double> Y(12, 1);
+    encoder.forward(one, Y, t.cache);
+    Vector<double> alone = Vector<double>::Ones(size);
+    encoder.backward(one, t.dY.middleCols(i, 1), t.cache, flat(alone));
+    CHECK(relative_error(each.col(i), alone) < Tolerance<double>::chain);
+  }
+  Matrix<double> short_of_one(size, 2);
+  CHECK_ERROR(encoder.backward_per_example(t.batch, t.dY, t.cache, short_of_one), ErrorId::shape, "module_gradients");
+  t.layers[3] = std::make_unique<nn::Linear<double>>(modules[3].W0, nn::WeightGradient::full);
+  Matrix<double> more(size - 4 + modules[3].W0.size(), 3);
+  const SentenceEncoder<double> mixed = t.encoder();
+  t.loss(mixed);
+  CHECK_ERROR(mixed.backward_per_example(t.batch, t.dY, t.cache, more), ErrorId::value, "no gradients per example");
+}
+
 TEST_CASE("a text's vector does not depend on its neighbours in the batch") {
   TinyEncoder t;
   t.train_all();

@@ -18,7 +18,7 @@ TEST_CASE("float32 products are oneDNN's, double ones Eigen's") {
 
 TEST_CASE("products of several threads at once are those of one thread, bit for bit") {
   const Weight<float> W = test::random_matrix<Weight<float>>(300, 200, 1);
-  const Eigen::Matrix<bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow = W.cast<bfloat16>();
+  const Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow = W.cast<Bfloat16>();
   const Matrix<float> X = test::random_matrix<Matrix<float>>(200, 77, 2);
   const auto both = [&] {
     Matrix<float> Y(600, 77);

@@ -105,6 +105,10 @@ class AdaptedLinear final : public LinearLayer<S> {
                            std::span<S> dR) const override {
     backward_parameters(dY, cache, as_core(dR));
   }
+  void backward_parameters_per_example(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache,
+                                       std::span<const Index> offsets, MatrixView<S> dR) const override {
+    backward_parameters_per_example(dY, cache, offsets, dR);
+  }
 
  private:
   WeightView<S> as_core(std::span<S> dR) const {

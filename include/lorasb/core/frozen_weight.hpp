@@ -11,10 +11,10 @@
 namespace lorasb {
 
 /// The upper half of a float: its exponent, and 8 bits of its significand. Half the memory and half the traffic of float32.
-using Eigen::bfloat16;
+using Bfloat16 = Eigen::bfloat16;
 
 /// Rounds to the nearest bfloat16, ties to even; NaN stays NaN. Both hold n numbers. One loop without branches: it vectorises.
-inline void to_bfloat16(const float* from, bfloat16* to, Index n) {
+inline void to_bfloat16(const float* from, Bfloat16* to, Index n) {
   for (Index i = 0; i < n; ++i) {
     const std::uint32_t bits = std::bit_cast<std::uint32_t>(from[i]);
     const std::uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
@@ -23,7 +23,7 @@ inline void to_bfloat16(const float* from, bfloat16* to, Index n) {
 }
 /// Every bfloat16 is a float.
 template <Real S>
-void from_bfloat16(const bfloat16* from, S* to, Index n) {
+void from_bfloat16(const Bfloat16* from, S* to, Index n) {
   for (Index i = 0; i < n; ++i) to[i] = static_cast<S>(std::bit_cast<float>(static_cast<std::uint32_t>(from[i].value) << 16));
 }
 
@@ -35,16 +35,16 @@ class FrozenWeight {
   FrozenWeight(const S* data, Index rows, Index cols) : FrozenWeight(data, rows, cols, cols) {}
   FrozenWeight(const S* data, Index rows, Index cols, Index outer_stride)
       : wide_(data), rows_(rows), cols_(cols), stride_(outer_stride) {}
-  FrozenWeight(const bfloat16* data, Index rows, Index cols) : FrozenWeight(data, rows, cols, cols) {}
-  FrozenWeight(const bfloat16* data, Index rows, Index cols, Index outer_stride)
+  FrozenWeight(const Bfloat16* data, Index rows, Index cols) : FrozenWeight(data, rows, cols, cols) {}
+  FrozenWeight(const Bfloat16* data, Index rows, Index cols, Index outer_stride)
       : narrow_(data), rows_(rows), cols_(cols), stride_(outer_stride) {}
 
   template <class D>
-  requires(detail::ViewableAs<D, S, Eigen::RowMajor> || detail::ViewableAs<D, bfloat16, Eigen::RowMajor>)
+  requires(detail::ViewableAs<D, S, Eigen::RowMajor> || detail::ViewableAs<D, Bfloat16, Eigen::RowMajor>)
       FrozenWeight(const Eigen::DenseBase<D>& W)
       : FrozenWeight(W.derived().data(), W.rows(), W.cols(), W.derived().outerStride()) {}
   template <class D>
-  requires(!detail::ViewableAs<D, S, Eigen::RowMajor> && !detail::ViewableAs<D, bfloat16, Eigen::RowMajor>)
+  requires(!detail::ViewableAs<D, S, Eigen::RowMajor> && !detail::ViewableAs<D, Bfloat16, Eigen::RowMajor>)
       FrozenWeight(const Eigen::DenseBase<D>&)
   = delete;  // another scalar, storage order or stride: needs a copy, write .eval()
 
@@ -55,10 +55,10 @@ class FrozenWeight {
   Index outer_stride() const { return stride_; }
   bool is_bfloat16() const { return narrow_ != nullptr; }
   /// Bytes of one number.
-  std::size_t element_size() const { return is_bfloat16() ? sizeof(bfloat16) : sizeof(S); }
+  std::size_t element_size() const { return is_bfloat16() ? sizeof(Bfloat16) : sizeof(S); }
 
   /// The numbers, where they are bfloat16; null otherwise.
-  const bfloat16* narrow() const { return narrow_; }
+  const Bfloat16* narrow() const { return narrow_; }
   /// The numbers, where they are S. Throws ErrorId::value otherwise: widened() makes them so.
   ConstWeightView<S> wide() const {
     require(!is_bfloat16(), ErrorId::value, "FrozenWeight::wide: the weight is bfloat16, use widened()");
@@ -82,7 +82,7 @@ class FrozenWeight {
 
  private:
   const S* wide_ = nullptr;
-  const bfloat16* narrow_ = nullptr;  // one of the two
+  const Bfloat16* narrow_ = nullptr;  // one of the two
   Index rows_, cols_, stride_;
 };
 

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "lorasb/core/buffer.hpp"
+#include "lorasb/core/check.hpp"
 
 namespace lorasb {
 
@@ -13,6 +14,30 @@ struct LinearCache {
   Buffer<S> Z;        // A X, rank x tokens: written by forward, read by backward
   Buffer<S> P;        // s Bᵀ dY, rank x tokens: written by backward
   Buffer<S> scratch;  // rank x tokens: for the length of one call
+};
+
+/// Where a layer adds the gradient of its numbers: summed over all columns of a batch, or each example's in a column of its
+/// own. Neither, for a frozen layer.
+template <Real S>
+class LayerGradient {
+ public:
+  LayerGradient() = default;
+  /// trainable() numbers.
+  LayerGradient(std::span<S> summed) : summed_(summed) {}
+  /// trainable() x examples. Example i owns columns offsets[i] to offsets[i + 1] - 1 of the batch.
+  LayerGradient(MatrixView<S> each, std::span<const Index> offsets)
+      : each_(each.data()), rows_(each.rows()), stride_(each.outerStride()), offsets_(offsets) {}
+
+  bool per_example() const { return !offsets_.empty(); }
+  std::span<S> summed() const { return summed_; }
+  MatrixView<S> each() const { return {each_, rows_, std::ssize(offsets_) - 1, stride_}; }
+  std::span<const Index> offsets() const { return offsets_; }
+
+ private:
+  std::span<S> summed_ = {};
+  S* each_ = nullptr;
+  Index rows_ = 0, stride_ = 0;
+  std::span<const Index> offsets_ = {};
 };
 
 /// Y = layer(X), with X: in x tokens and Y: out x tokens, no bias. A layer only describes: a pass changes nothing in it, so
@@ -42,6 +67,27 @@ class LinearLayer {
                         MatrixView<S> dX) const {
     backward_parameters(X, dY, cache, gradient);
     backward_input(dY, cache, dX);
+  }
+
+  /// Adds the gradient of each example to its column of `each`, trainable() x examples; the columns add up to what
+  /// backward_parameters adds. Example i owns columns offsets[i] to offsets[i + 1] - 1 of X and dY.
+  virtual void backward_parameters_per_example(ConstMatrixView<S> /*X*/, ConstMatrixView<S> /*dY*/, LinearCache<S>& /*cache*/,
+                                               std::span<const Index> /*offsets*/, MatrixView<S> /*each*/) const {
+    require(!wants_gradient(), ErrorId::value, "LinearLayer: this kind of layer has no gradients per example");
+  }
+
+  /// Adds to `gradient` in either form. Overwrites dX, unless it has no columns because nobody below wants it.
+  void backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>& gradient,
+                MatrixView<S> dX) const {
+    const bool further = dX.cols() > 0;
+    if (gradient.per_example()) {
+      backward_parameters_per_example(X, dY, cache, gradient.offsets(), gradient.each());
+      if (further) backward_input(dY, cache, dX);
+    } else if (further) {
+      backward(X, dY, cache, gradient.summed(), dX);
+    } else {
+      backward_parameters(X, dY, cache, gradient.summed());
+    }
   }
 };
 

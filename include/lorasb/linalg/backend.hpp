@@ -11,7 +11,7 @@ namespace lorasb::linalg {
 /// result = W X (W: out x in, X: in x columns), or Wᵀ X when turned (X: out x columns), with W row-major in bfloat16, X and
 /// result column-major in float, each with the distance between its rows (W) or columns. Sums are in float.
 struct Bfloat16Product {
-  const bfloat16* weight = nullptr;
+  const Bfloat16* weight = nullptr;
   Index out = 0, in = 0;
   Index weight_stride = 0;
   bool turned = false;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -96,7 +97,39 @@ class SentenceEncoder {
     require(other_gradients.empty() || std::ssize(other_gradients) == places_.others_size(), ErrorId::shape,
             "SentenceEncoder::backward: other_gradients has ", other_gradients.size(), " numbers, expected ",
             places_.others_size());
-    const Gradients gradients{module_gradients, other_gradients};
+    run_backward(batch, dY, cache, {.modules = module_gradients, .others = other_gradients});
+  }
+
+  /// The same with the gradient of each text in its column of `module_gradients`, trainable() x texts, to which it is added.
+  void backward_per_example(const nn::PackedBatch& batch, ConstMatrixView<S> dY, SentenceEncoderCache<S>& cache,
+                            MatrixView<S> module_gradients) const {
+    require_shape(dY, config_.hidden, batch.sequences(), "SentenceEncoder::backward_per_example", "dY", "hidden x texts");
+    require_shape(module_gradients, trainable(), batch.sequences(), "SentenceEncoder::backward_per_example", "module_gradients",
+                  "trainable() x texts");
+    cache.text_offsets.resize(static_cast<std::size_t>(batch.sequences()) + 1);
+    std::iota(cache.text_offsets.begin(), cache.text_offsets.end(), Index{0});
+    run_backward(batch, dY, cache, {.each = &module_gradients, .offsets = batch.offsets(), .texts = cache.text_offsets});
+  }
+
+ private:
+  struct Norm {
+    std::span<const S> scale, bias;
+  };
+  /// As backward was given them: of the modules one flat gradient or one for each example; `others` is empty when not wanted.
+  struct Gradients {
+    std::span<S> modules = {}, others = {};
+    const MatrixView<S>* each = nullptr;
+    std::span<const Index> offsets = {}, texts = {};  // of tokens, and of columns that are texts
+  };
+  enum Place : std::size_t { residual = 0, qkv = 1, attention_out = 2, up = 3, down = 4 };  // layer i's modules, from 4 i on
+
+  LayerGradient<S> module_gradient(const Gradients& gradients, std::size_t m) const {
+    if (gradients.each == nullptr) return places_.module(gradients.modules, m);
+    return {places_.module(*gradients.each, m), m == projection() ? gradients.texts : gradients.offsets};
+  }
+
+  void run_backward(const nn::PackedBatch& batch, ConstMatrixView<S> dY, SentenceEncoderCache<S>& cache,
+                    const Gradients& gradients) const {
     const MatrixView<S> d_projected = cache.d_texts.reshape(config_.hidden, batch.sequences());
     nn::l2_normalize_backward<S>(dY, cache.activated.view(), d_projected);
     nn::tanh_backward<S>(d_projected, cache.activated.view(), d_projected);
@@ -114,16 +147,6 @@ class SentenceEncoder {
         WeightView<S>(places_.embedding(gradients.others).data(), embedding_.rows(), embedding_.cols()), batch.tokens(),
         d_embedded);
   }
-
- private:
-  struct Norm {
-    std::span<const S> scale, bias;
-  };
-  /// Flat, as backward was given them; `others` is empty when they are not wanted.
-  struct Gradients {
-    std::span<S> modules, others;
-  };
-  enum Place : std::size_t { residual = 0, qkv = 1, attention_out = 2, up = 3, down = 4 };  // layer i's modules, from 4 i on
 
   static std::size_t module_of(Index i, Place place) { return static_cast<std::size_t>(4 * i) + place; }
   std::size_t projection() const { return layers_->size() - 1; }
@@ -214,10 +237,7 @@ class SentenceEncoder {
   void backward_linear(std::size_t m, ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache,
                        const Gradients& gradients, bool further, MatrixView<S> dX) const {
     if (!gradients.others.empty()) nn::add_bias_backward_parameters<S>(dY, places_.bias(gradients.others, m));
-    if (further)
-      layer(m).backward(X, dY, cache, places_.module(gradients.modules, m), dX);
-    else
-      layer(m).backward_parameters(X, dY, cache, places_.module(gradients.modules, m));
+    layer(m).backward(X, dY, cache, module_gradient(gradients, m), further ? dX : MatrixView<S>(nullptr, dX.rows(), 0));
   }
 
   /// cache.d_x holds dx' before and dx after. Returns whether anybody below wants dx.
@@ -233,8 +253,8 @@ class SentenceEncoder {
     MatrixView<S> dH = cache.d_x.view();
     MatrixView<S> branch = cache.d_branch.reshape(config_.hidden, tokens);
     nn::FeedForwardGradient<S> feed_forward_gradient;
-    feed_forward_gradient.up = places_.module(gradients.modules, module_of(i, up));
-    feed_forward_gradient.down = places_.module(gradients.modules, module_of(i, down));
+    feed_forward_gradient.up = module_gradient(gradients, module_of(i, up));
+    feed_forward_gradient.down = module_gradient(gradients, module_of(i, down));
     if (!gradients.others.empty()) {
       feed_forward_gradient.up_bias = places_.bias(gradients.others, module_of(i, up));
       feed_forward_gradient.down_bias = places_.bias(gradients.others, module_of(i, down));

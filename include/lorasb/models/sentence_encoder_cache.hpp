@@ -26,6 +26,7 @@ struct SentenceEncoderCache {
   LinearCache<S> residual, projection;
   Buffer<S> embedded;                                // x of the first layer
   Buffer<S> pooled, activated;                       // mean over tokens, tanh of the projection
+  std::vector<Index> text_offsets;                   // 0, 1, ... for layers whose columns are texts
   Buffer<S> d_texts, d_x, d_h, d_branch, d_stacked;  // gradients, for the length of a backward pass
 };
 

@@ -35,6 +35,11 @@ class SentenceEncoderPlaces {
   std::span<S> module(std::span<S> modules, std::size_t m) const {
     return cut(modules, trained_[m]);
   }
+  /// Of gradients per example, trainable() x examples: the rows of module m.
+  template <Real S>
+  MatrixView<S> module(MatrixView<S> modules, std::size_t m) const {
+    return modules.middleRows(trained_[m].offset, trained_[m].size);
+  }
   template <Real S>
   std::span<S> embedding(std::span<S> others) const {
     return cut(others, others_[0]);

@@ -17,11 +17,14 @@ struct FeedForwardCache {
   Buffer<S> dH;  // for the length of one backward pass
 };
 
-/// Gradients, each added to. A layer's span has trainable() numbers, none when it is frozen; an empty span for a bias means
+/// Gradients, each added to. Those of a layer have trainable() numbers, none when it is frozen; an empty span for a bias means
 /// that it is frozen, and costs nothing.
 template <Real S>
 struct FeedForwardGradient {
-  std::span<S> up = {}, up_bias = {}, down = {}, down_bias = {};
+  LayerGradient<S> up = {};
+  std::span<S> up_bias = {};
+  LayerGradient<S> down = {};
+  std::span<S> down_bias = {};
 };
 
 /// H = relu(W1 X + b1),    Y = W2 H + b2          X, Y: d x tokens, H: hidden x tokens
@@ -58,10 +61,7 @@ struct FeedForward {
     down.backward(H, dY, cache.down, gradient.down, dH);
     relu_backward<S>(dH, H, dH);
     if (!gradient.up_bias.empty()) add_bias_backward_parameters<S>(dH, gradient.up_bias);
-    if (dX.cols() == 0)
-      up.backward_parameters(X, dH, cache.up, gradient.up);
-    else
-      up.backward(X, dH, cache.up, gradient.up, dX);
+    up.backward(X, dH, cache.up, gradient.up, dX);
   }
 };
 

@@ -7,6 +7,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/sums.hpp"
+#include "lorasb/core/view.hpp"
 
 namespace lorasb::optim {
 
@@ -33,6 +34,25 @@ double clip_global_norm(std::span<const std::span<S>> parts, double max_norm) {
 template <Real S>
 double clip_global_norm(std::span<S> gradients, double max_norm) {
   return clip_global_norm<S>(std::span<const std::span<S>>(&gradients, 1), max_norm);
+}
+
+/// sum += Σ_i min(1, max_norm / ‖g_i‖) g_i over the columns g_i of G, the gradients of examples (size x examples); norms[i] is
+/// overwritten with ‖g_i‖. A column whose norm is not finite adds nothing. G stays as it is. Throws ErrorId::shape, and
+/// ErrorId::value unless max_norm > 0.
+template <Real S>
+void add_clipped_columns(ConstMatrixView<S> G, double max_norm, std::span<S> sum, std::span<double> norms) {
+  require(max_norm > 0, ErrorId::value, "add_clipped_columns: max_norm is ", max_norm, ", expected a number above 0");
+  require_rows(G, std::ssize(sum), "add_clipped_columns", "G", "numbers in sum");
+  require(std::ssize(norms) == G.cols(), ErrorId::shape, "add_clipped_columns: norms has ", norms.size(), " numbers, expected ",
+          G.cols(), " (columns of G)");
+  for (Index i = 0; i < G.cols(); ++i) {
+    const S* const g = G.data() + i * G.outerStride();
+    const double norm = lorasb::norm<S>(std::span<const S>(g, sum.size()));
+    norms[static_cast<std::size_t>(i)] = norm;
+    if (!std::isfinite(norm)) continue;
+    const S factor = norm <= max_norm ? S(1) : static_cast<S>(max_norm / norm);
+    for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += factor * g[k];
+  }
 }
 
 }  // namespace lorasb::optim
