@@ -5,11 +5,17 @@
 #include <lorasb/formats/peft_reader.hpp>
 #include <lorasb/optim/adamw.hpp>
 #include <lorasb/text/nfkc.hpp>
+#ifdef USER_HAS_ONEDNN
+#include <lorasb/onednn/backend.hpp>
+#endif
 
 void save(const lorasb::LowRankAdapter<float>& adapter, const char* folder);
 
 int main(int argc, char** argv) {
   using namespace lorasb;
+#ifdef USER_HAS_ONEDNN
+  linalg::use_backend(&onednn::backend());
+#endif
   if (argc != 2 || text::nfkc("\xEF\xAC\x81").size() != 2) return 1;  // the ligature fi is two letters
   Weight<float> W0 = Weight<float>::Identity(6, 5);
   const Matrix<float> X = Matrix<float>::Identity(5, 5);
