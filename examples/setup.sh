@@ -18,7 +18,7 @@ lorasb_fail() {
   return 1
 }
 
-# Shows how far apt is from its status lines (`dlstatus:...:percent:...`, `pmstatus:...`); all other lines go to the file $1.
+# Shows how far apt is from its status lines (`dlstatus:...:percent:...`, `pmstatus:...`).
 lorasb_apt_progress() {
   local line kind percent step=25 now shown=
   if [ -t 1 ]; then step=1; fi
@@ -26,10 +26,7 @@ lorasb_apt_progress() {
     case $line in
       dlstatus:*) kind=downloading ;;
       pmstatus:*) kind=installing ;;
-      *)
-        printf '%s\n' "$line" >>"$1"
-        continue
-        ;;
+      *) continue ;;
     esac
     IFS=: read -r _ _ percent _ <<<"$line"
     percent=${percent%%.*}
@@ -72,10 +69,12 @@ lorasb_install_packages() {
     lorasb_fail "\`apt-get update\` could not download Debian's lists of packages: check the network and /etc/apt, then run this again"
     return 1
   fi
+  # The status lines have a descriptor of their own: apt closes it for dpkg, and install scripts that then found no standard output
+  # would fail. The inner shell opens it, because sudo closes all but the standard ones.
   if ! (
     set -o pipefail
-    "${as_root[@]}" apt-get -qq -y -o APT::Status-Fd=1 install --no-install-recommends "${missing[@]}" 2>&1 |
-      lorasb_apt_progress "$log"
+    "${as_root[@]}" sh -c 'exec apt-get -qq -y -o APT::Status-Fd=3 install --no-install-recommends "$@" 3>&1 >&2' sh "${missing[@]}" \
+      2>"$log" | lorasb_apt_progress
   ); then
     tail -n 10 "$log" >&2
     rm -f "$log"

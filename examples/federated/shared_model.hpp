@@ -202,11 +202,10 @@ class SharedModel {
     return "lorasb-federate-" + hex(sha.digest()).substr(0, 16);
   }
   Digest base() const {
-    Sha256 sha;  // of all that is frozen: the model itself, Fed-SB's bases, FFA-LoRA's A
-    sha.update(std::as_bytes(task_.base.weights.flat()));
-    sha.update(federated::base_digest(adapters_));
-    sha.update(std::as_bytes(frozen_A_.flat()));
-    return sha.digest();
+    std::vector<Module<float>> frozen;  // the whole model, and FFA-LoRA's A
+    for (const Parameters<float>* numbers : {&task_.base.weights, &frozen_A_})
+      for (const ParameterLayout::Tensor& t : numbers->layout().tensors()) frozen.push_back({t.name, (*numbers)[t.name]});
+    return federated::base_digest(adapters_, frozen);
   }
 
   /// The session with the layout of a message after `participants` updates.

@@ -1,4 +1,5 @@
 // lorasb-federate as a user runs it: what it writes, on every engine, killed and started again, and what it says to bad input.
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -8,6 +9,14 @@
 #include "models/model_files.hpp"
 #include "program.hpp"
 #include "support.hpp"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define LORASB_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LORASB_SANITIZER
+#endif
 
 #ifdef LORASB_FEDERATE
 
@@ -47,7 +56,49 @@ struct Folder : TextFolder {
   }
   nlohmann::json metrics(const std::string& out) const { return nlohmann::json::parse(slurp(path / out / "metrics.json")); }
   std::string said() const { return slurp(path / "log"); }
+  /// Until the program has said these words, or has ended.
+  void await(pid_t child, const std::string& words) const {
+    siginfo_t ended{};
+    while (said().find(words) == std::string::npos && ended.si_pid == 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOHANG | WNOWAIT);
+    }
+  }
 };
+
+/// Where the records of a journal end, the configuration's first: 17 bytes, then a length, 40 bytes of sums and the content
+/// each.
+std::vector<std::size_t> record_ends(const std::string& journal) {
+  std::vector<std::size_t> ends;
+  for (std::size_t place = 17; place < journal.size(); ends.push_back(place)) {
+    std::uint64_t length = 0;
+    std::memcpy(&length, journal.data() + place, sizeof length);
+    place += 48 + length;
+  }
+  return ends;
+}
+
+#ifdef LORASB_MPIEXEC
+Words mpi_words(const char* ranks, const Words& session) {
+  setenv("ASAN_OPTIONS", "detect_leaks=0", 1);  // what MPI itself never frees
+  Words words{"--allow-run-as-root", "--oversubscribe", "-n", ranks, LORASB_FEDERATE};
+  words.insert(words.end(), session.begin(), session.end());
+  return words;
+}
+
+/// The process of a rank of a running job; 0 when there is none.
+pid_t process_of_rank(pid_t job, int rank) {
+  std::error_code gone;
+  for (const auto& thread : fs::directory_iterator("/proc/" + std::to_string(job) + "/task", gone)) {
+    std::istringstream children(slurp(thread.path() / "children"));
+    for (pid_t child = 0; children >> child;)
+      if (slurp("/proc/" + std::to_string(child) + "/environ").find("OMPI_COMM_WORLD_RANK=" + std::to_string(rank) + '\0') !=
+          std::string::npos)
+        return child;
+  }
+  return 0;
+}
+#endif
 
 }  // namespace
 
@@ -121,12 +172,9 @@ TEST_CASE("Row 39: the number of threads, the engine and its ranks change no bit
   CHECK(folder.session("two", {"--threads", "2"})["global_sha256"] == expected);
   CHECK(folder.session("other", {"--seed", "6"})["global_sha256"] != expected);
 #ifdef LORASB_MPIEXEC
-  setenv("ASAN_OPTIONS", "detect_leaks=0", 1);  // what MPI itself never frees
   for (const char* ranks : {"1", "2", "4"}) {
     INFO(ranks);
-    Words words{"--allow-run-as-root", "--oversubscribe", "-n", ranks, LORASB_FEDERATE};
-    const Words session = folder.arguments("mpi", {"--engine", "mpi"});
-    words.insert(words.end(), session.begin(), session.end());
+    const Words words = mpi_words(ranks, folder.arguments("mpi", {"--engine", "mpi"}));
     const int status = finish(start(LORASB_MPIEXEC, words, folder.path / "log"));
     INFO(folder.said());
     REQUIRE(status == 0);
@@ -135,6 +183,67 @@ TEST_CASE("Row 39: the number of threads, the engine and its ranks change no bit
   }
   unsetenv("ASAN_OPTIONS");
 #endif
+}
+
+#ifdef LORASB_MPIEXEC
+TEST_CASE("Row 21: an MPI job whose rank is killed ends, and started again goes on from its journal to the same numbers") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const nlohmann::json whole = folder.session("whole", {"--rounds", "4"});
+  const Words words = mpi_words(
+      "3", folder.arguments("killed", {"--rounds", "4", "--engine", "mpi", "--journal", (folder.path / "journal").string()}));
+  fs::remove(folder.path / "log");
+  const pid_t job = start(LORASB_MPIEXEC, words, folder.path / "log");
+  folder.await(job, "round   1/");
+  const pid_t rank = process_of_rank(job, 1);
+  CHECK(rank > 0);
+  kill(rank > 0 ? rank : job, SIGKILL);
+  CHECK(finish(job) != 0);
+  CHECK_FALSE(fs::exists(folder.path / "killed" / "metrics.json"));
+
+  const int status = finish(start(LORASB_MPIEXEC, words, folder.path / "log"));
+  INFO(folder.said());
+  REQUIRE(status == 0);
+  CHECK(folder.said().find("The journal holds") != std::string::npos);
+  CHECK(folder.metrics("killed")["rounds"] == whole["rounds"]);
+  CHECK(folder.metrics("killed")["global_sha256"] == whole["global_sha256"]);
+  unsetenv("ASAN_OPTIONS");
+}
+#endif
+
+TEST_CASE("Rows 1 and 24: a session goes on over abandoned rounds of its journal to the same numbers and the same report") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  for (const std::string method : {"fed-sb", "fedex-lora"}) {
+    INFO(method);
+    // 104 texts for 120 clients: a round that draws one without texts has too few
+    const Words more{"--method",      method, "--rounds",      "7", "--clients", "120", "--participation", "0.04",
+                     "--min-clients", "5",    "--local-steps", "1", "--batch",   "1"};
+    const auto with_journal = [&](const std::string& name) {
+      Words words = more;
+      words.insert(words.end(), {"--journal", (folder.path / (name + ".journal")).string()});
+      return folder.session(name, words);
+    };
+    const nlohmann::json whole = with_journal(method);
+    const std::string journal = slurp(folder.path / (method + ".journal"));
+    const std::vector<std::size_t> ends = record_ends(journal);
+    REQUIRE(ends.size() == 8);
+    std::vector<std::size_t> cuts;  // rounds after which the session is taken up again: abandoned ones and the next committed
+    for (std::size_t i = 1; i < 7; ++i)
+      if (whole["rounds"][i - 1]["committed"] == false && cuts.size() < 3) {
+        cuts.push_back(i);
+        if (whole["rounds"][i]["committed"] == true && i < 6) cuts.push_back(i + 1);
+      }
+    REQUIRE(cuts.size() >= 2);
+    for (const std::size_t rounds : cuts) {
+      INFO(rounds);
+      std::ofstream(folder.path / "cut.journal", std::ios::binary) << journal.substr(0, ends[rounds]);
+      const nlohmann::json again = with_journal("cut");
+      CHECK(folder.said().find("The journal holds " + std::to_string(rounds) + " rounds") != std::string::npos);
+      CHECK(again["rounds"] == whole["rounds"]);
+      CHECK(again["global_sha256"] == whole["global_sha256"]);
+    }
+  }
 }
 
 TEST_CASE("Rows 21 and 24: a session that was killed goes on from its journal to the same numbers and the same report") {
@@ -149,10 +258,9 @@ TEST_CASE("Rows 21 and 24: a session that was killed goes on from its journal to
     words.insert(words.end(), {"--journal", journal.string()});
     fs::remove(folder.path / "log");
     const pid_t child = start(LORASB_FEDERATE, words, folder.path / "log");
-    while (folder.said().find("round   2/") == std::string::npos && waitpid(child, nullptr, WNOHANG) == 0)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    folder.await(child, "round   2/");
     kill(child, SIGKILL);
-    waitpid(child, nullptr, 0);
+    finish(child);
     REQUIRE(fs::file_size(journal) > 0);
     // a crash in the middle of writing a record leaves a part of it
     std::ofstream(journal, std::ios::app | std::ios::binary) << "\x13";
@@ -227,6 +335,25 @@ TEST_CASE("bytes of a client do not grow when clients go from 3 to 100") {
   // client-10 and more have one digit more in their message, and with 100 clients some have texts of one digit fewer
   CHECK(bytes("100", "bytes_up_per_client") == Approx(bytes("3", "bytes_up_per_client")).margin(16));
 }
+
+#ifndef LORASB_SANITIZER  // which needs memory of its own
+TEST_CASE("A thousand clients over three rounds fit in 1 GiB") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  std::ofstream train(folder.path / "many.tsv");
+  for (int i = 0; i < 1100; ++i) train << (i % 2 == 0 ? "animal\ta bird that sings " : "number\tseven and ") << i << "\n";
+  train.close();
+  const std::string data = "tsv:" + (folder.path / "many.tsv").string() + ":" + (folder.path / "test.tsv").string();
+  Words words = folder.arguments("many", {"--data", data, "--clients", "1000", "--rounds", "3", "--local-steps", "1", "--batch",
+                                          "1", "--test-size", "8", "--rank", "24"});
+  rusage usage{};
+  const int status = finish(start(LORASB_FEDERATE, words, folder.path / "log"), &usage);
+  INFO(folder.said());
+  REQUIRE(status == 0);
+  CHECK(folder.metrics("many")["rounds"][2]["accepted"] == 1000);
+  CHECK(usage.ru_maxrss < 1024 * 1024);  // KiB
+}
+#endif
 
 TEST_CASE("lorasb-federate names bad input and leaves nothing behind") {
   if (!model_files_present()) return;

@@ -67,10 +67,10 @@ inline pid_t start(std::string program, std::vector<std::string> arguments, cons
   _exit(127);
 }
 
-/// Its exit status, or 128 and more when a signal ended it.
-inline int finish(pid_t child) {
+/// Its exit status, or 128 and more when a signal ended it; and what it has used.
+inline int finish(pid_t child, rusage* usage = nullptr) {
   int status = 0;
-  waitpid(child, &status, 0);
+  wait4(child, &status, 0, usage);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

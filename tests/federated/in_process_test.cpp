@@ -52,6 +52,31 @@ TEST_CASE("Answers that nobody fetches hold the threads back") {
   CHECK(host.answered == 1000);
 }
 
+TEST_CASE("Row 3: in one process clients that have not begun when the deadline passes are left out") {
+  struct Host : test::DrawingHost {
+    std::atomic<int> begun = 0;
+    std::atomic<bool> released = false;
+    void before_answer(Index, std::uint64_t) override {
+      ++begun;
+      begun.notify_all();
+      released.wait(false);
+    }
+  } host;
+  InProcess transport(host, 1);
+  const Session session = test::small_session();
+  const auto message = std::make_shared<const Bytes>(encode_model<float>(session, 1, test::numbers(99)));
+  transport.ask(std::vector<Index>{3, 1, 4, 0, 5}, message);
+  host.begun.wait(0);
+  CHECK_FALSE(transport.next(transport.now()));  // the deadline
+  host.released = true;
+  host.released.notify_all();
+  const std::optional<Delivery> late = transport.next(1e18);
+  REQUIRE(late);
+  CHECK(late->client == 3);
+  CHECK_FALSE(transport.next(1e18));
+  CHECK(host.begun == 1);
+}
+
 TEST_CASE("A transport that goes while clients wait is not held up by them") {
   test::DrawingHost host;
   Server<float> server(test::small_session(), test::numbers(99), test::six_clients, {});

@@ -380,7 +380,7 @@ TEST_CASE("Row 23: a journal of another configuration is refused with the differ
 TEST_CASE("a configuration that lies about its lengths is refused, without memory for what it says") {
   const test::TemporaryFolder folder;
   const auto number = [](std::uint64_t n) {
-    const auto bytes = lorasb::formats::detail::number_bytes(n);
+    const auto bytes = lorasb::little_endian(n);
     return std::string(reinterpret_cast<const char*>(bytes.data()), 8);
   };
   const auto refused = [&](const std::string& content) {

@@ -38,6 +38,33 @@ TEST_CASE("Row 37: a rank that refuses the server's message answers for none of 
   test::check_refused_model(run);
 }
 
+TEST_CASE("Row 3: a rank leaves out the clients of a round that have not begun when the next one is asked for") {
+  constexpr int tag = 7;  // of this test's own words, beside the transport's
+  struct Host : test::DrawingHost {
+    int begun = 0;  // of round 1
+    void before_answer(Index, std::uint64_t round) override {
+      if (round > 1 || begun++ > 0) return;
+      MPI_Send(nullptr, 0, MPI_BYTE, 0, tag, MPI_COMM_WORLD);
+      MPI_Recv(nullptr, 0, MPI_BYTE, 0, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);  // until the server has asked again
+    }
+  } host;
+  engine(host, [](auto& transport) {
+    const auto ask = [&](std::uint64_t round) {
+      transport.ask(std::vector<Index>{0, 1, 2, 3, 4, 5},
+                    std::make_shared<const federated::Bytes>(
+                        federated::encode_model<float>(test::small_session(), round, test::numbers(99))));
+    };
+    ask(1);
+    for (int r = 1; r < ranks(); ++r) MPI_Recv(nullptr, 0, MPI_BYTE, r, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    ask(2);
+    for (int r = 1; r < ranks(); ++r) MPI_Send(nullptr, 0, MPI_BYTE, r, tag, MPI_COMM_WORLD);
+    int answers = 0;
+    while (transport.next(1e18)) ++answers;
+    CHECK(answers == 6 + ranks() - 1);  // all of round 2, and one of each rank that had begun with round 1
+  });
+  if (rank() > 0) CHECK(host.begun == 1);
+}
+
 TEST_CASE("The server's end is on rank 0 of several only") {
   if (rank() > 0 || ranks() == 1) CHECK_THROWS_AS(mpi::Transport(MPI_COMM_WORLD), Error);
 }

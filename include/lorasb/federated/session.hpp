@@ -7,11 +7,14 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/adapter/bind.hpp"
 #include "lorasb/core/digest.hpp"
 #include "lorasb/core/little_endian.hpp"
 #include "lorasb/core/parameters.hpp"
+#include "lorasb/core/view.hpp"
 
 namespace lorasb::federated {
 
@@ -19,7 +22,7 @@ namespace lorasb::federated {
 /// everywhere, or else averages of cores mean nothing: Σ w_k B R_k A = B (Σ w_k R_k) A holds for one pair B, A only.
 struct Session {
   std::string id;          // UTF-8; a new one for every session
-  Digest base{};           // base_digest() of the adapters
+  Digest base{};           // base_digest() of all that is frozen
   ParameterLayout layout;  // cores, named "<module>.R", and what is trained in full beside them, such as a head
 };
 
@@ -33,12 +36,14 @@ class DigestWriter {
     number(text.size());
     sha_.update(std::as_bytes(std::span(text)));
   }
+  void bytes(std::span<const std::byte> bytes) { sha_.update(bytes); }
   template <Real S>
-  void matrix(const Weight<S>& m) {
+  void matrix(ConstWeightView<S> m) {
     static_assert(std::endian::native == std::endian::little, "numbers are hashed as they lie in memory");
     number(static_cast<std::uint64_t>(m.rows()));
     number(static_cast<std::uint64_t>(m.cols()));
-    sha_.update(std::as_bytes(flat(m)));
+    for (Index i = 0; i < m.rows(); ++i)  // lines may have gaps between them
+      bytes(std::as_bytes(std::span(m.data() + i * m.outerStride(), static_cast<std::size_t>(m.cols()))));
   }
   Digest digest() { return sha_.digest(); }
 
@@ -48,8 +53,8 @@ class DigestWriter {
 
 }  // namespace detail
 
-/// SHA-256 of everything but the trained numbers: the scalar, and of each adapter, in the order of the set, its module's name,
-/// s, B and A with their shapes. R does not enter.
+/// SHA-256 of what adapters hold frozen: the scalar, and of each adapter, in the order of the set, its module's name, s, B and
+/// A with their shapes. R does not enter. The weights under them do not either: use it where these are the same by other means.
 template <Real S>
 Digest base_digest(const AdapterSet<S>& adapters) {
   detail::DigestWriter writer;
@@ -58,8 +63,24 @@ Digest base_digest(const AdapterSet<S>& adapters) {
   for (const auto& [module, adapter] : adapters) {
     writer.text(module);
     writer.number(std::bit_cast<std::uint64_t>(static_cast<double>(adapter.scale)));
-    writer.matrix(adapter.B);
-    writer.matrix(adapter.A);
+    writer.matrix<S>(adapter.B);
+    writer.matrix<S>(adapter.A);
+  }
+  return writer.digest();
+}
+
+/// The same with the frozen weights of the model: of each its name, shape and numbers, in this order. With it members whose
+/// base models differ do not take each other's messages. Tensors outside the adapted modules, such as embeddings, belong there
+/// too.
+template <Real S>
+Digest base_digest(const AdapterSet<S>& adapters, const std::vector<Module<S>>& frozen) {
+  detail::DigestWriter writer;
+  writer.text("lorasb base with weights 1");
+  writer.bytes(base_digest(adapters));
+  writer.number(frozen.size());
+  for (const Module<S>& module : frozen) {
+    writer.text(module.name);
+    writer.matrix<S>(module.W0);
   }
   return writer.digest();
 }

@@ -1,0 +1,182 @@
+// The parts of lorasb-federate that a run of the program does not show: what a shared model takes, and what is counted as sent.
+#include "examples/federated/session.hpp"
+
+#include <limits>
+
+#include "examples/federated/compare.hpp"
+#include "models/model_files.hpp"
+#include "program.hpp"
+#include "support.hpp"
+
+using namespace lorasb;
+using namespace lorasb::examples;
+using federated::Delivery;
+
+namespace {
+
+/// A task of few texts, and options of a small session on it.
+struct Small {
+  test::TextFolder folder;
+  FederateOptions options;
+  std::optional<FederatedTask> task;
+
+  explicit Small(federated::Method method = federated::Method::fed_sb) {
+    options.data = folder.data();
+    options.model = test::model_folder();
+    options.out = folder.path / "out";
+    options.method = method;
+    options.rank = 2;
+    options.clients = 7;
+    options.rounds = 3;
+    options.local_steps = 1;
+    options.batch = 1;
+    options.init_data = "16";
+    options.start_head_epochs = 1;
+    options.test_size = 8;
+    options.threads = 1;
+    task.emplace(read_task(options));
+  }
+};
+
+/// Three clients that have moved all numbers of the session by draws of their own, and the mean of them.
+struct Round {
+  std::vector<AdmittedUpdate<float>> updates;
+  std::vector<float> mean;
+
+  explicit Round(const SharedModel& shared) : mean(shared.values().flat().size()) {
+    ExactMean<float> sum(std::ssize(mean));
+    for (Index c = 0; c < 3; ++c) {
+      const std::span<const float> start = shared.values().flat();
+      updates.push_back({.client = c, .weight = 1, .values = {start.begin(), start.end()}});
+      Random random(1, std::uint64_t(c));
+      for (float& x : updates.back().values) x += 0.01f * float(random.normal());
+      sum.add(updates.back().values, 1);
+    }
+    sum.mean(mean);
+  }
+};
+
+/// Passes everything on and adds up the bytes that go each way to and from the clients that are asked.
+struct Spy {
+  federated::InProcess& transport;
+  std::vector<std::size_t> bytes{};  // by round
+
+  double now() const { return transport.now(); }
+  void ask(std::span<const Index> clients, std::shared_ptr<const Bytes> message) {
+    bytes.push_back(clients.size() * message->size());
+    transport.ask(clients, std::move(message));
+  }
+  std::optional<Delivery> next(double deadline_seconds) {
+    std::optional<Delivery> delivery = transport.next(deadline_seconds);
+    if (delivery) bytes.back() += delivery->message.size();
+    return delivery;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it was") {
+  if (!test::model_files_present()) return;
+  for (const federated::Method method : {federated::Method::fed_sb, federated::Method::fedex_lora}) {
+    INFO(federated::name_of(method));
+    const Small small(method);
+    SharedModel shared(*small.task, small.options);
+    const Bytes first = shared.message(1, shared.values().flat(), {});
+    shared.take(first);
+    const auto [updates, mean] = Round(shared);
+    const Bytes second = shared.message(2, mean, updates);
+    const Digest before = shared.digest();
+    const std::vector<Weight<double>> added = shared.added();
+
+    const auto refused = [&](const Bytes& message, const std::string& words) {
+      CHECK_ERROR(shared.take(message), ErrorId::value, words);
+      CHECK(shared.digest() == before);
+      CHECK(shared.round() == 1);
+      CHECK(shared.added() == added);
+    };
+    for (const std::size_t size : {std::size_t{0}, std::size_t{7}, std::size_t{100}, second.size() / 2, second.size() - 1})
+      refused(Bytes(second.begin(), second.begin() + std::ptrdiff_t(size)), "malformed");
+    Bytes longer = second;
+    longer.push_back(std::byte{0});
+    refused(longer, "malformed");
+    Bytes infinite = second;  // the last number alone, after all others were good
+    const float bad = std::numeric_limits<float>::infinity();
+    std::memcpy(infinite.data() + infinite.size() - sizeof bad, &bad, sizeof bad);
+    refused(infinite, "non_finite");
+
+    // a message of an older round, and one whose predecessor with its additions is missing
+    refused(shared.message(0, mean, updates), "malformed");
+    if (shared.adds_to_weights()) refused(shared.message(3, mean, updates), "round 3 after one of round 1");
+    FederateOptions other = small.options;
+    other.seed = 99;
+    const SharedModel stranger(*small.task, other);
+    refused(stranger.message(2, mean, updates), "wrong_session");
+
+    shared.take(second);
+    CHECK(shared.round() == 2);
+    CHECK(shared.digest() != before);
+    const Digest after = shared.digest();
+    shared.take(second);  // once more is no harm
+    CHECK(shared.digest() == after);
+    CHECK_ERROR(shared.take(first), ErrorId::value, "wrong_round");
+    CHECK(shared.digest() == after);
+  }
+}
+
+TEST_CASE("Bytes that are no message are counted as sent, and break nothing") {
+  struct Broken {
+    std::vector<Bytes> messages;
+    double now() const { return 0; }
+    void ask(std::span<const Index>, std::shared_ptr<const Bytes>) {}
+    std::optional<Delivery> next(double) {
+      if (messages.empty()) return std::nullopt;
+      Delivery delivery{.client = 0, .message = std::move(messages.back()), .failure = {}};
+      if (delivery.message.size() == 3) delivery = {.client = 0, .message = {}, .failure = "no light"};
+      messages.pop_back();
+      return delivery;
+    }
+  };
+  ParameterLayout layout;
+  layout.add("q.R", 2, 2);
+  layout.add("classifier.weight", 2, 3);
+  const Bytes good = federated::write_message<float>("update", {}, layout, std::vector<float>(10));
+  Bytes lying = good;
+  lying[0] = std::byte{0xff};
+  Broken transport{.messages = {{}, Bytes(1), Bytes(100), Bytes(good.begin(), good.end() - 1), lying, Bytes(3), good}};
+  examples::detail::CountingTransport<Broken> counting(transport, "round", 7);
+  int answers = 0;
+  while (counting.next(1e9)) ++answers;
+  CHECK(answers == 7);
+  CHECK(counting.messages() == 6);  // one client failed
+  CHECK(counting.sent().all == 1 + 100 + 3 * good.size() - 1);
+  CHECK(counting.sent().adapter == 4 * sizeof(float));  // of the good one
+}
+
+TEST_CASE("The bytes of a report are those that were sent, with a share of the clients and some without texts") {
+  if (!test::model_files_present()) return;
+  Small small;
+  small.options.clients = 110;  // of 104 texts
+  small.options.participation = 0.2;
+  const Shares shares = shares_of(*small.task, small.options);
+  SharedModel shared(*small.task, small.options), at_clients = shared;
+  TrainingHost host(*small.task, small.options, at_clients, shares, 1);
+  federated::InProcess transport(host, 1);
+  Spy spy{transport};
+  std::optional<formats::Journal> journal;
+  const SessionResult result = SessionRun(*small.task, small.options, shared, spy, journal).finish();
+  REQUIRE(result.rounds.size() == 3);
+  REQUIRE(spy.bytes.size() == 3);
+  const nlohmann::json written = metrics(result, *small.task, small.options, shares)["rounds"];
+  std::size_t total = 0;
+  Index without_texts = 0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    total += spy.bytes[i];
+    CHECK(written[i]["bytes_total"] == total);
+    without_texts += written[i]["rejected"].value("no_data", 0);
+    // 22 clients, 10 cores of 2 x 2, each way, and nothing of a head
+    CHECK(written[i]["adapter_bytes_total"] == (i + 1) * 22 * 2 * 10 * 4 * sizeof(float));
+    CHECK(written[i]["bytes_up_per_client"].get<double>() * 22 + written[i]["bytes_down_per_client"].get<double>() * 22 ==
+          Approx(double(spy.bytes[i])));
+  }
+  CHECK(without_texts > 0);  // theirs count too
+}
