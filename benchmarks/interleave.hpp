@@ -38,9 +38,10 @@ inline double quantile(std::vector<double> numbers, double share) {
 
 /// A pair is one call of `ours` and one of `rival`, the first of them by turns; each is called once before. Reports
 /// ratio = rival's time / ours of each pair, its median and quartiles, by wall time and by CPU time, and both medians in
-/// seconds. `work` is what one call does, in operations or bytes; 0: no rate.
+/// seconds. `work` is what one call does, in operations or bytes; 0: no rate. A rival that does a part of the work counts as
+/// `rival_share` calls.
 template <class Ours, class Rival>
-void interleave(benchmark::State& state, const Ours& ours, const Rival& rival, double work = 0) {
+void interleave(benchmark::State& state, const Ours& ours, const Rival& rival, double work = 0, double rival_share = 1) {
   std::vector<double> ours_wall, rival_wall, ratios, cpu_ratios;
   ours();
   rival();
@@ -53,6 +54,7 @@ void interleave(benchmark::State& state, const Ours& ours, const Rival& rival, d
       b = time(rival);
       a = time(ours);
     }
+    b = {b.wall * rival_share, b.cpu * rival_share};
     state.SetIterationTime(a.wall);
     ours_wall.push_back(a.wall);
     rival_wall.push_back(b.wall);

@@ -99,8 +99,13 @@ void against_torch(benchmark::State& state, const Backend& backend, Index tokens
   const double difference = worst_difference(ours.layout(), ours.gradient(run[0]), theirs.gradient());
   if (!(difference < 1e-3)) return state.SkipWithError("the gradients differ");
   interleave(
-      state, [&] { for (const std::vector<Index>& batch : run) ours.step(batch); },
-      [&] { for (const std::vector<Index>& batch : run) theirs.step(for_rival(texts, batch)); });
+      state,
+      [&] {
+        for (const std::vector<Index>& batch : run) ours.step(batch);
+      },
+      [&] {
+        for (const std::vector<Index>& batch : run) theirs.step(for_rival(texts, batch));
+      });
   state.counters["gradients_differ_by"] = difference;
   state.SetLabel("LibTorch");
 }

@@ -68,9 +68,9 @@ struct EncoderWeights {
   double epsilon = 0;
   MatrixOf embedding{};
   std::span<const float> inverse_timescales;
-  std::vector<Module> modules;            // residual, then qkv, out, up, down of each layer, projection last
-  std::vector<Norm> norms;                // attention and feed-forward of each layer
-  MatrixOf head{};                        // classes x hidden
+  std::vector<Module> modules;  // residual, then qkv, out, up, down of each layer, projection last
+  std::vector<Norm> norms;      // attention and feed-forward of each layer
+  MatrixOf head{};              // classes x hidden
   std::span<const float> head_bias;
 };
 

@@ -74,8 +74,7 @@ struct TorchEncoder::Parts {
     for (AdaptedModule& m : modules) trained.push_back(m.R);
     using Group = torch::optim::OptimizerParamGroup;
     const auto adamw = [&](double rate) {
-      return std::make_unique<torch::optim::AdamWOptions>(
-          torch::optim::AdamWOptions(rate).weight_decay(options.weight_decay));
+      return std::make_unique<torch::optim::AdamWOptions>(torch::optim::AdamWOptions(rate).weight_decay(options.weight_decay));
     };
     std::vector<Group> groups{Group(trained, adamw(options.learning_rate)),
                               Group({head, head_bias}, adamw(options.head_learning_rate))};
