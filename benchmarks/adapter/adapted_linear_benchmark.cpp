@@ -1,70 +1,148 @@
-// An adapted layer's forward and backward pass, beside the two products with W0 that no method can do without.
+// An adapted layer's forward and backward pass, beside LibTorch's and beside raw products of as many operations.
 #include "lorasb/adapter/adapted_linear.hpp"
 
 #include <benchmark/benchmark.h>
 
+#include "benchmarks/backends.hpp"
+#include "benchmarks/interleave.hpp"
+#include "benchmarks/rival/products.hpp"
 #include "lorasb/core/random.hpp"
+#ifdef LORASB_HAS_TORCH
+#include "benchmarks/rival/torch.hpp"
+#endif
 
 namespace {
 
 using namespace lorasb;
 
 template <class M>
-M random_matrix(Index rows, Index cols, std::uint64_t stream) {
+M random_matrix(Index rows, Index cols, std::uint64_t stream, float size = 1) {
   Random random(1, stream);
-  return M::NullaryExpr(rows, cols, [&] { return float(random.normal()); });
+  return M::NullaryExpr(rows, cols, [&] { return size * float(random.normal()); });
 }
 
-struct Problem {
-  Index in, out, rank, tokens;
-  Weight<float> W0 = random_matrix<Weight<float>>(out, in, 1);
-  LowRankAdapter<float> adapter{.B = random_matrix<Weight<float>>(out, rank, 2),
-                                .R = random_matrix<Weight<float>>(rank, rank, 3),
-                                .A = random_matrix<Weight<float>>(rank, in, 4)};
-  Matrix<float> X = random_matrix<Matrix<float>>(in, tokens, 5);
-  Matrix<float> dY = random_matrix<Matrix<float>>(out, tokens, 6);
-  Matrix<float> Y = Matrix<float>(out, tokens);
-  Matrix<float> dX = Matrix<float>(in, tokens);
+struct Size {
+  Index in, out, rank;
+};
+constexpr Size sizes[] = {{576, 1536, 64}, {4096, 4096, 96}};
+constexpr Index tokens = 512;
+constexpr int pairs = 15;
 
-  explicit Problem(const benchmark::State& state)
-      : in(state.range(0)), out(state.range(1)), rank(state.range(2)), tokens(state.range(3)) {}
+struct Problem {
+  Index in, out, rank;
+  Weight<float> W0, X_rows, dY_rows;  // X and dY: a row for each token, the bytes of a column for each token
+  LowRankAdapter<float> adapter;
+  Matrix<float> Y = Matrix<float>(out, tokens), dX = Matrix<float>(in, tokens);
+  Weight<float> dR = Weight<float>::Zero(rank, rank);
+  LinearCache<float> cache;
+  AdaptedLinear<float> layer;
+
+  explicit Problem(const Size& s)
+      : in(s.in),
+        out(s.out),
+        rank(s.rank),
+        W0(random_matrix<Weight<float>>(out, in, 1, 1 / std::sqrt(float(in)))),
+        X_rows(random_matrix<Weight<float>>(tokens, in, 5)),
+        dY_rows(random_matrix<Weight<float>>(tokens, out, 6)),
+        adapter{.B = random_matrix<Weight<float>>(out, rank, 2, 1 / std::sqrt(float(out))),
+                .R = random_matrix<Weight<float>>(rank, rank, 3),
+                .A = random_matrix<Weight<float>>(rank, in, 4, 1 / std::sqrt(float(in)))},
+        layer(W0, adapter) {}
+
+  ConstMatrixView<float> X() const { return {X_rows.data(), in, tokens}; }
+  ConstMatrixView<float> dY() const { return {dY_rows.data(), out, tokens}; }
+
+  void run() {
+    dR.setZero();
+    layer.forward(X(), Y, cache);
+    layer.backward(X(), dY(), cache, flat(dR), dX);
+  }
 
   double frozen_operations() const { return 4.0 * double(in) * double(out) * double(tokens); }
-  double adapter_operations() const {
+  double operations() const {
     const double r = double(rank), t = double(tokens);
-    return 4 * t * r * double(in + out) + 6 * t * r * r;
+    return frozen_operations() + 4 * t * r * double(in + out) + 6 * t * r * r;
   }
 };
 
-void adapted(benchmark::State& state) {
-  Problem p(state);
-  const AdaptedLinear<float> layer(p.W0, p.adapter);
-  LinearCache<float> cache;
-  Weight<float> dR = Weight<float>::Zero(p.rank, p.rank);
-  layer.forward(p.X, p.Y, cache);
+template <class D>
+bool agree(const Eigen::MatrixBase<D>& found, std::span<const float> expected) {
+  const Eigen::Map<const typename D::PlainObject> e(expected.data(), found.rows(), found.cols());
+  return (found - e).norm() <= 1e-4f * e.norm();
+}
+
+void against_product(benchmark::State& state, const bench::Backend& backend, const Size& size, const rival::Product& product) {
+  backend.select();
+  Problem p(size);
+  p.run();
   const Weight<float> W = p.W0 + p.adapter.B * p.adapter.R * p.adapter.A;
-  const Matrix<float> expected = W * p.X;
-  if ((p.Y - expected).norm() > 1e-4f * expected.norm()) state.SkipWithError("forward is not (W0 + s B R A) X");
-  for (auto _ : state) {
-    layer.forward(p.X, p.Y, cache);
-    layer.backward(p.X, p.dY, cache, flat(dR), p.dX);
-  }
-  state.counters["GFLOP/s"] = benchmark::Counter(p.frozen_operations() + p.adapter_operations(),
-                                                 benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+  const Matrix<float> Y = W * p.X(), dX = W.transpose() * p.dY();
+  if (!agree(p.Y, flat(Y)) || !agree(p.dX, flat(dX))) return state.SkipWithError("the layer is not (W0 + s B R A) X");
+  const auto raw = [&] {
+    product.multiply(false, p.out, tokens, p.in, p.W0.data(), p.X_rows.data(), p.Y.data());
+    product.multiply(true, p.in, tokens, p.out, p.W0.data(), p.dY_rows.data(), p.dX.data());
+  };
+  raw();
+  const Matrix<float> W0X = p.W0 * p.X(), W0tdY = p.W0.transpose() * p.dY();
+  if (!agree(p.Y, flat(W0X)) || !agree(p.dX, flat(W0tdY))) return state.SkipWithError("the raw products are wrong");
+  bench::interleave(
+      state, [&] { p.run(); }, raw, p.operations(), p.operations() / p.frozen_operations());
+  state.SetLabel(product.name + ", as many operations");
 }
 
-void frozen(benchmark::State& state) {
-  Problem p(state);
-  for (auto _ : state) {
-    linalg::multiply(p.W0, p.X, p.Y);
-    linalg::multiply(linalg::transposed(p.W0), p.dY, p.dX);
-    benchmark::ClobberMemory();
-  }
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(p.frozen_operations(), benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+#ifdef LORASB_HAS_TORCH
+
+rival::MatrixOf matrix_of(const Weight<float>& W) { return {W.data(), W.rows(), W.cols()}; }
+
+void against_torch(benchmark::State& state, const bench::Backend& backend, const Size& size) {
+  backend.select();
+  rival::set_threads(1);
+  Problem p(size);
+  rival::TorchLayer theirs(matrix_of(p.W0), matrix_of(p.adapter.B), matrix_of(p.adapter.R), matrix_of(p.adapter.A), 1);
+  const auto run_theirs = [&] { theirs.run(matrix_of(p.X_rows), matrix_of(p.dY_rows)); };
+  p.run();
+  run_theirs();
+  if (!agree(p.Y, theirs.Y()) || !agree(p.dX, theirs.dX()) || !agree(p.dR, theirs.dR()))
+    return state.SkipWithError("layer and LibTorch differ");
+  bench::interleave(
+      state, [&] { p.run(); }, run_theirs, p.operations());
+  state.SetLabel("LibTorch");
 }
 
-BENCHMARK(adapted)->Args({576, 1536, 64, 512})->Args({4096, 4096, 96, 512})->Unit(benchmark::kMillisecond);
-BENCHMARK(frozen)->Args({576, 1536, 64, 512})->Args({4096, 4096, 96, 512})->Unit(benchmark::kMillisecond);
+#endif
+
+/// The library's own product with this backend.
+rival::Product own_product(const bench::Backend& backend) {
+  return {backend.name + "'s product",
+          [](bool transposed, long rows, long cols, long depth, const float* L, const float* M, float* C) {
+            const ConstMatrixView<float> right(M, depth, cols);
+            MatrixView<float> result(C, rows, cols);
+            if (transposed)
+              linalg::multiply(linalg::transposed(ConstWeightView<float>(L, depth, rows)), right, result);
+            else
+              linalg::multiply(ConstWeightView<float>(L, rows, depth), right, result);
+          }};
+}
+
+const bool registered = [] {
+  bench::for_each_backend([](const bench::Backend& backend) {
+    for (const Size& size : sizes) {
+      const std::string what = "layer/" + std::to_string(size.in) + "_to_" + std::to_string(size.out) + "_r" +
+                               std::to_string(size.rank) + "/threads:1/" + backend.name;
+      const auto add = [&](auto... arguments) {
+        benchmark::RegisterBenchmark(what.c_str(), arguments...)
+            ->Unit(benchmark::kMillisecond)
+            ->UseManualTime()
+            ->Iterations(pairs);
+      };
+#ifdef LORASB_HAS_TORCH
+      add(against_torch, backend, size);
+#endif
+      add(against_product, backend, size, own_product(backend));
+      for (const rival::Product& product : rival::products()) add(against_product, backend, size, product);
+    }
+  });
+  return true;
+}();
 
 }  // namespace

