@@ -77,3 +77,14 @@ TEST_CASE("Row 36: leading numbers are the first rows and columns of each core, 
   for (const Index all : {0, 3, 9}) CHECK(leading_layout(layout, all) == layout);
   CHECK(leading_layout(layout, 1).size() == 1 + 2 + 1 + 2);
 }
+
+TEST_CASE("the digest of frozen weights tells bfloat16 from its widened copy, and sees each number of either") {
+  const AdapterSet<float> none;
+  Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow =
+      test::random_matrix<Weight<float>>(3, 4, 1).cast<Bfloat16>();
+  const Weight<float> wide = narrow.cast<float>();
+  const Digest of_narrow = base_digest<float>(none, {{"layer", narrow}});
+  CHECK(of_narrow != base_digest<float>(none, {{"layer", wide}}));
+  narrow(2, 3).value ^= 1;
+  CHECK(of_narrow != base_digest<float>(none, {{"layer", narrow}}));
+}

@@ -12,9 +12,9 @@
 #include "lorasb/adapter/adapter_set.hpp"
 #include "lorasb/adapter/bind.hpp"
 #include "lorasb/core/digest.hpp"
+#include "lorasb/core/frozen_weight.hpp"
 #include "lorasb/core/little_endian.hpp"
 #include "lorasb/core/parameters.hpp"
-#include "lorasb/core/view.hpp"
 
 namespace lorasb::federated {
 
@@ -38,16 +38,26 @@ class DigestWriter {
   }
   void bytes(std::span<const std::byte> bytes) { sha_.update(bytes); }
   template <Real S>
-  void matrix(ConstWeightView<S> m) {
-    static_assert(std::endian::native == std::endian::little, "numbers are hashed as they lie in memory");
+  void matrix(const FrozenWeight<S>& m) {
     number(static_cast<std::uint64_t>(m.rows()));
     number(static_cast<std::uint64_t>(m.cols()));
-    for (Index i = 0; i < m.rows(); ++i)  // lines may have gaps between them
-      bytes(std::as_bytes(std::span(m.data() + i * m.outerStride(), static_cast<std::size_t>(m.cols()))));
+    if (m.is_bfloat16()) {
+      text("BF16");
+      rows(m.narrow(), m);
+    } else {
+      rows(m.wide().data(), m);
+    }
   }
   Digest digest() { return sha_.digest(); }
 
  private:
+  template <class T, Real S>
+  void rows(const T* numbers, const FrozenWeight<S>& m) {  // there may be gaps between them
+    static_assert(std::endian::native == std::endian::little, "numbers are hashed as they lie in memory");
+    for (Index i = 0; i < m.rows(); ++i)
+      bytes(std::as_bytes(std::span(numbers + i * m.outer_stride(), static_cast<std::size_t>(m.cols()))));
+  }
+
   Sha256 sha_;
 };
 
@@ -69,9 +79,9 @@ Digest base_digest(const AdapterSet<S>& adapters) {
   return writer.digest();
 }
 
-/// The same with the frozen weights of the model: of each its name, shape and numbers, in this order. With it members whose
-/// base models differ do not take each other's messages. Tensors outside the adapted modules, such as embeddings, belong there
-/// too.
+/// The same with the frozen weights of the model: of each its name, shape, type and numbers, in this order. With it members
+/// whose base models differ do not take each other's messages. Tensors outside the adapted modules, such as embeddings, belong
+/// there too.
 template <Real S>
 Digest base_digest(const AdapterSet<S>& adapters, const std::vector<Module<S>>& frozen) {
   detail::DigestWriter writer;
