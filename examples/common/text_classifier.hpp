@@ -105,7 +105,7 @@ class TextClassifier {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const train::PassResult result = measure(texts, order, part);
     const ConstMatrixView<float> E = s.embeddings.view();
-    const MatrixView<float> logits = s.logits.view(), dE = s.d_embeddings.reshape(features(), E.cols());
+    MatrixView<float> logits = s.logits.view(), dE = s.d_embeddings.reshape(features(), E.cols());
     MatrixView<float> each = s.each.reshape(std::ssize(gradient), E.cols());
     each.setZero();
     for (Index i = 0; i < E.cols(); ++i)
@@ -144,16 +144,18 @@ class TextClassifier {
   std::size_t others_ = 0;
 };
 
-/// Calls f(part, texts of the part) for all of `texts` in fixed pieces of 64, `parts` of them at a time.
+/// Calls f(part, texts of the part) for all of `texts` in fixed pieces, `parts` of them at a time. What a pass keeps grows
+/// with its texts, 1 MB for each; sixteen of them are enough for products at full speed.
 template <class F>
 void for_pieces(Index texts, Index parts, int threads, const F& f) {
+  constexpr Index size = 16;
   std::vector<Index> order(static_cast<std::size_t>(texts));
   std::iota(order.begin(), order.end(), Index{0});
   parallel_for(parts, threads, [&](Index part) {
-    for (Index first = 64 * part; first < texts; first += 64 * parts)
+    for (Index first = size * part; first < texts; first += size * parts)
       f(part, first,
         std::span<const Index>(order).subspan(static_cast<std::size_t>(first),
-                                              static_cast<std::size_t>(std::min<Index>(64, texts - first))));
+                                              static_cast<std::size_t>(std::min(size, texts - first))));
   });
 }
 
