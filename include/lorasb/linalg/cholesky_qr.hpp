@@ -50,7 +50,7 @@ Matrix<S> inverse_transposed(const Matrix<double>& L) {
 /// Tomov, Dongarra, SIAM J. Sci. Comput. 37 (2015) C307-C330).
 template <Real S>
 bool cholesky_qr(MatrixView<S> Y, Vector<double>& left) {
-  Matrix<double> L = inner_products<S>(Y, Y);
+  Matrix<double> L = inner_products<S>(Y, Y, true);
   if (!cholesky(L, 0x1p-32)) return false;
   left = L.diagonal();
   const Matrix<S> before = Y;

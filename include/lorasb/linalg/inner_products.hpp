@@ -44,8 +44,9 @@ void widen(ConstMatrixView<S> M, Index begin, Index count, Index rows, Vector<do
 
 /// C = Lᵀ M in double. L: m x p, M: m x q, C: p x q. The products of floats are exact, and their sums are rounded as doubles:
 /// for float a squared length is as good as the length itself.
+/// For L = M the lower triangle will do: `lower_only` leaves the rest of C undefined.
 template <Real S>
-Matrix<double> inner_products(ConstMatrixView<S> L, ConstMatrixView<S> M) {
+Matrix<double> inner_products(ConstMatrixView<S> L, ConstMatrixView<S> M, bool lower_only = false) {
   require_rows(M, L.rows(), "linalg::inner_products", "M", "rows of L");
   constexpr Index block = 128;  // rows at a time: 400 columns of them stay in a second-level cache
   const Index rows = std::min(block, (L.rows() + 15) / 16 * 16);
@@ -56,8 +57,8 @@ Matrix<double> inner_products(ConstMatrixView<S> L, ConstMatrixView<S> M) {
     const Index count = std::min(block, L.rows() - begin);
     detail::widen<S>(L, begin, count, rows, left);
     detail::widen<S>(M, begin, count, rows, right);
-    for (Index j = 0; j < q; j += 4)
-      for (Index i = 0; i < p; i += 4)
+    for (Index i = 0; i < p; i += 4)
+      for (Index j = 0; j < (lower_only ? i + 4 : q); j += 4)
         detail::add_tile(std::make_integer_sequence<int, 16>(), left.data() + i * rows, right.data() + j * rows, rows, &C(i, j),
                          p);
   }

@@ -104,17 +104,17 @@ double project_panel(MatrixView<S> Y, Index begin, Index width, Vector<double>& 
 }
 
 /// Makes columns begin to begin + width - 1 of Y (unit vectors) orthonormal among themselves, then against the columns before
-/// and again among themselves, until a round leaves at least half of every column: then what it left is orthogonal to rounding
+/// and again among themselves, until a round leaves most of every column: then what it left is orthogonal to rounding
 /// (Daniel et al., above). True when all of them were safely independent. If not, the columns span what they did together with
 /// those before, and `kept` says how much of each is new so far.
 template <Real S>
 bool orthonormalize_panel(MatrixView<S> Y, Index begin, Index width, Vector<double>& kept, double negligible) {
   Vector<double> left;
   for (int round = 0; round < 4; ++round) {
-    const double projected = round > 0 ? project_panel<S>(Y, begin, width, kept) : 0;
+    const double projected = round > 0 || begin == 0 ? project_panel<S>(Y, begin, width, kept) : 0;
     if (kept.segment(begin, width).minCoeff() <= negligible || !cholesky_qr<S>(Y.middleCols(begin, width), left)) return false;
     kept.segment(begin, width).array() *= left.array();
-    if (projected >= 0.5 && left.minCoeff() >= 0.5) return kept.segment(begin, width).minCoeff() > negligible;
+    if (projected >= 0.5 && left.minCoeff() >= 0.9) return kept.segment(begin, width).minCoeff() > negligible;
   }
   return false;
 }
