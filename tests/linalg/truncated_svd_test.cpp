@@ -84,7 +84,8 @@ TEST_CASE("the defaults capture 99 % of the best rank-32 energy of 768 x 768 ran
     const TruncatedSvd<float> krylov = truncated_svd<float>(W, {.rank = 32, .seed = seed});
     check_promises(W, krylov, 32);
     CHECK(krylov.status == SvdStatus::approximate);
-    CHECK(krylov.products == 10);
+    CHECK(krylov.products == 2 * (krylov.steps + 1));
+    CHECK(krylov.steps <= 10);
     CHECK(krylov.captured_energy > 0.99 * best);
     CHECK(krylov.captured_energy < (1 + 1e-6) * best);
     const TruncatedSvd<float> power =
@@ -103,10 +104,10 @@ TEMPLATE_TEST_CASE("random signs of other shapes and ranks are captured to 99 % 
   const Eigen::VectorXd sigma = reference_singular_values(W);
   for (Index rank : {1, 4, 24, 100}) {
     CAPTURE(m, n, rank);
-    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .seed = 7});
+    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .steps = rank == 100 ? 10 : 6, .seed = 7});
     check_promises(W, svd, rank);
     CHECK(svd.captured_energy > 0.99 * sigma.head(rank).squaredNorm());
-    CHECK((svd.status == SvdStatus::exact) == (rank == 100));  // 116 columns in 5 blocks are the whole space
+    CHECK((svd.status == SvdStatus::exact) == (rank == 100));  // 50 columns in 11 blocks are the whole space
   }
 }
 
@@ -135,14 +136,55 @@ TEMPLATE_TEST_CASE("spectra that decay are captured to rounding, flat and steppe
     for (Index rank : {1, 5, 12}) {
       CAPTURE(m, n, rank, seed);
       const double best = sigma.head(rank).template cast<double>().squaredNorm();
-      const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .seed = seed});
+      const TruncatedSvd<S> svd =
+          truncated_svd<S>(W, {.rank = rank, .block = rank + 16, .steps = 4, .tolerance = 0, .seed = seed});
       check_promises(W, svd, rank);
       CHECK(svd.captured_energy > (decays ? 1 - test::Tolerance<S>::sum : 0.995) * best);
-      const TruncatedSvd<S> power = truncated_svd<S>(W, {.rank = rank, .method = SvdMethod::subspace, .seed = seed});
+      const TruncatedSvd<S> power =
+          truncated_svd<S>(W, {.rank = rank, .steps = 4, .tolerance = 0, .method = SvdMethod::subspace, .seed = seed});
       check_promises(W, power, rank);
       CHECK(power.captured_energy > (decays ? 1 - test::Tolerance<S>::sum : 0.9) * best);
     }
   }
+}
+
+TEMPLATE_TEST_CASE("the iteration stops when a step adds less than the tolerance, and misses about as little", "", float,
+                   double) {
+  using S = TestType;
+  Vector<S> sigma(400);
+  for (Index i = 0; i < 400; ++i) sigma(i) = static_cast<S>(std::pow(0.95, double(i)));
+  const Weight<S> W = with_spectrum<S>(400, 500, sigma, 1);
+  const double best = sigma.head(20).template cast<double>().squaredNorm();
+  int before = 0;
+  for (const double tolerance : {1e-1, 1e-3, 1e-7}) {
+    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = 20, .block = 10, .steps = 30, .tolerance = tolerance});
+    check_promises(W, svd, 20);
+    CAPTURE(tolerance, svd.steps);
+    CHECK(svd.steps > before);
+    CHECK(svd.steps < 12);
+    CHECK(svd.products == 2 * (svd.steps + 1));
+    CHECK(svd.captured_energy > (1 - 2 * tolerance) * best);
+    before = svd.steps;
+  }
+  const TruncatedSvd<S> flat = truncated_svd<S>(random_signs<S>(400, 500, 1), {.rank = 20, .block = 10, .steps = 12});
+  CHECK(flat.steps == 12);
+  const TruncatedSvd<S> zero =
+      truncated_svd<S>(Weight<S>::Zero(400, 500).eval(), {.rank = 20, .block = 10, .steps = 30, .tolerance = 0});
+  CHECK(zero.steps < 5);
+}
+
+TEMPLATE_TEST_CASE("blocks far narrower than the rank find it, and a basis that would be too narrow is widened", "", float,
+                   double) {
+  using S = TestType;
+  const Weight<S> W = random_signs<S>(300, 400, 1);
+  const double best = reference_singular_values(W).head(30).squaredNorm();
+  const TruncatedSvd<S> narrow = truncated_svd<S>(W, {.rank = 30, .block = 6, .steps = 30});
+  check_promises(W, narrow, 30);
+  CHECK(narrow.captured_energy > 0.98 * best);
+  const TruncatedSvd<S> few = truncated_svd<S>(W, {.rank = 30, .block = 1, .steps = 2});
+  check_promises(W, few, 30);
+  CHECK(few.steps == 2);
+  CHECK(few.captured_energy > 0.3 * best);
 }
 
 TEMPLATE_TEST_CASE("at full rank, and where the basis fills the space, the result is the whole SVD", "", float, double) {
@@ -152,7 +194,7 @@ TEMPLATE_TEST_CASE("at full rank, and where the basis fills the space, the resul
   const Weight<S> W = test::random_matrix<Weight<S>>(m, n, 3);
   const Eigen::VectorXd sigma = reference_singular_values(W);
   const Index p = std::min(m, n);
-  const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = p, .oversampling = 0});
+  const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = p});
   check_promises(W, svd, p);
   CHECK(svd.status == SvdStatus::exact);
   CHECK(svd.products == 1);
@@ -168,14 +210,14 @@ TEMPLATE_TEST_CASE("rank-deficient and zero matrices give orthonormal bases and 
   CAPTURE(m, n, int(method));
   SECTION("zero") {
     const Weight<S> W = Weight<S>::Zero(m, n);
-    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .method = method});
+    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .block = 28, .steps = 4, .method = method});
     check_promises(W, svd, rank);
     CHECK(svd.singular_values.isZero(0));
     CHECK(svd.captured_energy == 0);
   }
   SECTION("rank at most 3") {
     const Weight<S> W = test::random_matrix<Weight<S>>(m, 3, 1) * test::random_matrix<Weight<S>>(3, n, 2);
-    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .method = method});
+    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .block = 28, .steps = 4, .method = method});
     check_promises(W, svd, rank);
     CHECK(std::abs(svd.captured_energy / W.template cast<double>().squaredNorm() - 1) < test::Tolerance<S>::sum);
     if (rank > 3) CHECK(svd.singular_values(3) < test::Tolerance<S>::sum * svd.singular_values(0));
@@ -183,13 +225,13 @@ TEMPLATE_TEST_CASE("rank-deficient and zero matrices give orthonormal bases and 
   SECTION("one entry") {
     Weight<S> W = Weight<S>::Zero(m, n);
     W(m / 2, n / 3) = -2;
-    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .method = method});
+    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .block = 28, .steps = 4, .method = method});
     check_promises(W, svd, rank);
     CHECK(std::abs(svd.singular_values(0) - 2) < 2 * test::Tolerance<S>::exact);
   }
   SECTION("equal rows") {
     const Weight<S> W = Weight<S>::Ones(m, n);
-    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .method = method});
+    const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .block = 28, .steps = 4, .method = method});
     check_promises(W, svd, rank);
     CHECK(std::abs(svd.captured_energy / double(m * n) - 1) < test::Tolerance<S>::sum);
   }
@@ -198,9 +240,9 @@ TEMPLATE_TEST_CASE("rank-deficient and zero matrices give orthonormal bases and 
 TEMPLATE_TEST_CASE("tiny and huge matrices have the singular vectors of their multiples", "", float, double) {
   using S = TestType;
   const Weight<S> W = test::random_matrix<Weight<S>>(120, 90, 1);
-  const TruncatedSvd<S> plain = truncated_svd<S>(W, {.rank = 4, .oversampling = 4, .steps = 3});
+  const TruncatedSvd<S> plain = truncated_svd<S>(W, {.rank = 4, .block = 8, .steps = 3});
   const S scale = GENERATE(S(0x1p-80), S(0x1p+80));
-  const TruncatedSvd<S> scaled = truncated_svd<S>((scale * W).eval(), {.rank = 4, .oversampling = 4, .steps = 3});
+  const TruncatedSvd<S> scaled = truncated_svd<S>((scale * W).eval(), {.rank = 4, .block = 8, .steps = 3});
   CHECK(departure(scaled.U) < orthonormal<S>);
   CHECK(departure(scaled.V) < orthonormal<S>);
   CHECK(test::relative_error(scaled.singular_values / scale, plain.singular_values) < test::Tolerance<S>::sum);
@@ -241,7 +283,7 @@ TEMPLATE_TEST_CASE("an operator that is only products decomposes as its matrix d
                                 test::random_matrix<Matrix<S>>(n, 1, 2).col(0)};
   Weight<S> W = op.u * op.v.transpose();
   W.diagonal() += op.diagonal;
-  const linalg::TruncatedSvdOptions options{.rank = 6, .oversampling = 10, .steps = 5, .seed = 3};
+  const linalg::TruncatedSvdOptions options{.rank = 6, .block = 16, .steps = 5, .tolerance = 0, .seed = 3};
   const TruncatedSvd<S> svd = truncated_svd<S>(op, options);
   check_promises(W, svd, 6);
   CHECK(svd.products == 12);
@@ -254,9 +296,9 @@ TEMPLATE_TEST_CASE("a seed names a result, and a strided block is read where it 
   using S = TestType;
   const Weight<S> memory = test::random_matrix<Weight<S>>(150, 170, 1);
   const Weight<S> copy = memory.block(10, 20, 120, 130);
-  const TruncatedSvd<S> a = truncated_svd<S>(copy, {.rank = 3, .seed = 4});
-  const TruncatedSvd<S> b = truncated_svd<S>(memory.block(10, 20, 120, 130), {.rank = 3, .seed = 4});
-  const TruncatedSvd<S> c = truncated_svd<S>(copy, {.rank = 3, .seed = 5});
+  const TruncatedSvd<S> a = truncated_svd<S>(copy, {.rank = 3, .steps = 2, .seed = 4});
+  const TruncatedSvd<S> b = truncated_svd<S>(memory.block(10, 20, 120, 130), {.rank = 3, .steps = 2, .seed = 4});
+  const TruncatedSvd<S> c = truncated_svd<S>(copy, {.rank = 3, .steps = 2, .seed = 5});
   CHECK(a.U == b.U);
   CHECK(a.singular_values == b.singular_values);
   CHECK(a.V == b.V);
@@ -269,8 +311,9 @@ TEMPLATE_TEST_CASE("a rank that cannot be, bad options and broken entries are re
   CHECK_ERROR(truncated_svd<S>(W, {.rank = 0}), ErrorId::rank, "rank is 0, expected 1 to 32 for a matrix of 48 x 32");
   CHECK_ERROR(truncated_svd<S>(W, {.rank = 33}), ErrorId::rank, "rank is 33, expected 1 to 32");
   CHECK_ERROR(truncated_svd<S>(Weight<S>(0, 5), {.rank = 1}), ErrorId::rank, "rank is 1, expected 1 to 0");
-  CHECK_ERROR(truncated_svd<S>(W, {.oversampling = -1}), ErrorId::value, "oversampling is -1, expected 0 or more");
+  CHECK_ERROR(truncated_svd<S>(W, {.block = -1}), ErrorId::value, "block is -1, expected 0 or more");
   CHECK_ERROR(truncated_svd<S>(W, {.steps = -1}), ErrorId::value, "steps is -1, expected 0 or more");
+  CHECK_ERROR(truncated_svd<S>(W, {.tolerance = -1}), ErrorId::value, "tolerance is -1, expected 0 or more");
   W(3, 4) = std::numeric_limits<S>::quiet_NaN();
   CHECK_ERROR(truncated_svd<S>(W, {.rank = 2}), ErrorId::not_finite, "linalg::truncated_svd: W holds nan at row 3, column 4");
   W(3, 4) = std::numeric_limits<S>::infinity();
@@ -278,6 +321,7 @@ TEMPLATE_TEST_CASE("a rank that cannot be, bad options and broken entries are re
 
   DiagonalPlusOuter<S> op{Vector<S>::Ones(200), Vector<S>::Ones(200), Vector<S>::Ones(200)};
   op.u(7) = std::numeric_limits<S>::quiet_NaN();
-  CHECK_ERROR(truncated_svd<S>(op, {.rank = 2}), ErrorId::not_finite, "a product of the operator holds nan at row 7");
+  CHECK_ERROR(truncated_svd<S>(op, {.rank = 2, .steps = 2}), ErrorId::not_finite,
+              "a product of the operator holds nan at row 7");
   CHECK_ERROR(truncated_svd<S>(op, {.rank = 200}), ErrorId::not_finite, "a product of the transposed operator holds nan");
 }

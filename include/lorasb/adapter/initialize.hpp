@@ -22,8 +22,8 @@ struct InitializeOptions {
   FirstStep rule = FirstStep::adamw;
   double learning_rate = 1e-3;  // η, the rate of the first optimizer step that is not zero: with a warm-up, lr / warmup_steps
   double scale = 1;             // s
-  Index oversampling = 16;      // further columns that the SVD works with; they decide its accuracy on flat spectra
-  int krylov_steps = 6;         // of the SVD; 4 are enough up to 1,000 x 1,000
+  int krylov_steps = 16;        // of the SVD, at most
+  double svd_tolerance = 1e-2;  // the SVD stops when a step adds less than this share of the captured energy
   std::uint64_t seed = 0;       // of the SVD's random start
 
   /// Throws ErrorId::value. The rank is checked against the weight by initialize().
@@ -32,8 +32,8 @@ struct InitializeOptions {
             learning_rate, ", expected above 0: the rate of the first step that is not zero, schedule.first_nonzero_rate()");
     require(std::isfinite(scale) && scale != 0, ErrorId::value, "InitializeOptions: scale is ", scale,
             ", expected finite and not 0");
-    require(oversampling >= 0 && krylov_steps >= 0, ErrorId::value, "InitializeOptions: oversampling is ", oversampling,
-            " and krylov_steps is ", krylov_steps, ", expected at least 0");
+    require(krylov_steps >= 0 && svd_tolerance >= 0, ErrorId::value, "InitializeOptions: krylov_steps is ", krylov_steps,
+            " and svd_tolerance is ", svd_tolerance, ", expected at least 0");
   }
 };
 
@@ -77,7 +77,7 @@ Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions o
   require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(),
           "\" saw no example");
   const linalg::TruncatedSvdOptions svd_options{
-      .rank = options.rank, .oversampling = options.oversampling, .steps = options.krylov_steps, .seed = options.seed};
+      .rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed};
   const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N
   const bool adamw = options.rule == FirstStep::adamw;
   const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());

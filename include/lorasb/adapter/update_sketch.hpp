@@ -185,7 +185,7 @@ SketchInitialized<S> initialize(const UpdateSketch<S>& sketch, InitializeOptions
   const typename UpdateSketch<S>::Factors f = sketch.factors();
   const Weight<S> M = f.M;
   linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(
-      M, {.rank = options.rank, .oversampling = options.oversampling, .steps = options.krylov_steps, .seed = options.seed});
+      M, {.rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed});
   svd.U = linalg::product(f.Q, svd.U);
 
   Vector<double> energy;

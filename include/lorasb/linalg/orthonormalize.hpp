@@ -8,10 +8,14 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/view.hpp"
-#include "lorasb/linalg/product.hpp"
+#include "lorasb/linalg/cholesky_qr.hpp"
 
 namespace lorasb::linalg {
 namespace detail {
+
+/// A column with less of its length left than this, outside the span of those before it, depends on them.
+template <Real S>
+inline constexpr double negligible_share = 100.0 * std::numeric_limits<S>::epsilon();
 
 /// v / ‖v‖ in place, v: m x 1; returns ‖v‖. A zero vector stays as it is.
 template <Real S>
@@ -71,7 +75,7 @@ void replace_column(MatrixView<S> Y, Index j, std::uint64_t seed, double negligi
 /// projected out of it, become orthonormal to all before them. Returns how many were independent.
 template <Real S>
 Index orthonormalize_columns(MatrixView<S> Y, Index begin, Index end, const double* kept, std::uint64_t seed) {
-  constexpr double negligible = 100.0 * std::numeric_limits<S>::epsilon();
+  constexpr double negligible = negligible_share<S>;
   Index independent = 0;
   for (Index j = begin; j < end; ++j) {
     double left = kept[j - begin];
@@ -82,6 +86,37 @@ Index orthonormalize_columns(MatrixView<S> Y, Index begin, Index end, const doub
       replace_column(Y, j, seed, negligible);
   }
   return independent;
+}
+
+/// P -= Q Qᵀ P, and each column a unit vector again: kept(j) shrinks to what column j has left. Returns the smallest share that
+/// one of the columns has left of this pass. Q: m x begin, P: the `width` columns of Y after them.
+template <Real S>
+double project_panel(MatrixView<S> Y, Index begin, Index width, Vector<double>& kept) {
+  if (begin == 0) return 1;
+  project_out<S>(Y.leftCols(begin), Y.middleCols(begin, width));
+  double smallest = 1;
+  for (Index j = begin; j < begin + width; ++j) {
+    const double left = normalize<S>(Y.middleCols(j, 1));
+    kept(j) *= left;
+    smallest = std::min(smallest, left);
+  }
+  return smallest;
+}
+
+/// Makes columns begin to begin + width - 1 of Y (unit vectors) orthonormal among themselves, then against the columns before
+/// and again among themselves, until a round leaves most of every column: then what it left is orthogonal to rounding
+/// (Daniel et al., above). True when all of them were safely independent. If not, the columns span what they did together with
+/// those before, and `kept` says how much of each is new so far.
+template <Real S>
+bool orthonormalize_panel(MatrixView<S> Y, Index begin, Index width, Vector<double>& kept, double negligible) {
+  Vector<double> left;
+  for (int round = 0; round < 4; ++round) {
+    const double projected = round > 0 || begin == 0 ? project_panel<S>(Y, begin, width, kept) : 0;
+    if (kept.segment(begin, width).minCoeff() <= negligible || !cholesky_qr<S>(Y.middleCols(begin, width), left)) return false;
+    kept.segment(begin, width).array() *= left.array();
+    if (projected >= 0.5 && left.minCoeff() >= 0.9) return kept.segment(begin, width).minCoeff() > negligible;
+  }
+  return false;
 }
 
 }  // namespace detail
@@ -96,8 +131,9 @@ Index orthonormalize_columns(MatrixView<S> Y, Index begin, Index end, const doub
 /// Returns how many of the columns from `first` on were independent, that is, not replaced.
 /// Throws ErrorId::shape when k > m, ErrorId::value for `first` outside 0..k, ErrorId::not_finite for NaN or infinity.
 ///
-/// Block Gram-Schmidt: a panel is projected against all earlier columns by two matrix products, twice, and inside the
-/// panel column by column, twice or more (Björck, Linear Algebra Appl. 197-198 (1994) 297-316).
+/// Block Gram-Schmidt in panels: each is projected against all earlier columns by two matrix products, and made orthonormal in
+/// itself by Cholesky factors, until both leave it as it is (Björck, Linear Algebra Appl. 197-198 (1994) 297-316). Where a
+/// panel holds columns that are nearly dependent, its first columns go one by one.
 template <Real S>
 Index orthonormalize(MatrixView<S> Y, std::uint64_t seed, Index first = 0) {
   const Index k = Y.cols();
@@ -106,17 +142,19 @@ Index orthonormalize(MatrixView<S> Y, std::uint64_t seed, Index first = 0) {
   require(first >= 0 && first <= k, ErrorId::value, "linalg::orthonormalize: first is ", first, ", expected 0 to ", k);
   require_finite(Y.rightCols(k - first), "linalg::orthonormalize", "Y");
 
-  constexpr Index panel_width = 32;  // wide enough for matrix products to pay
+  Vector<double> kept(k);  // of each column, relative to its length in Y
+  for (Index j = first; j < k; ++j) kept(j) = detail::normalize<S>(Y.middleCols(j, 1)) > 0 ? 1 : 0;
   Index independent = 0;
-  for (Index begin = first; begin < k; begin += panel_width) {
-    const Index end = std::min(begin + panel_width, k);
-    double kept[panel_width];  // of each column of the panel, relative to its length in Y
-    for (Index j = begin; j < end; ++j) kept[j - begin] = detail::normalize<S>(Y.middleCols(j, 1)) > 0 ? 1 : 0;
-    for (int pass = 0; pass < 2 && begin > 0; ++pass) {
-      detail::project_out<S>(Y.leftCols(begin), Y.middleCols(begin, end - begin));
-      for (Index j = begin; j < end; ++j) kept[j - begin] *= detail::normalize<S>(Y.middleCols(j, 1));
+  for (Index begin = first; begin < k;) {
+    Index width = std::min<Index>(128, k - begin);
+    if (detail::orthonormalize_panel<S>(Y, begin, width, kept, detail::negligible_share<S>)) {
+      independent += width;
+    } else {
+      width = std::min<Index>(32, width);  // wide enough for the products of the projection to pay
+      for (int pass = 0; pass < 2; ++pass) detail::project_panel<S>(Y, begin, width, kept);
+      independent += detail::orthonormalize_columns(Y, begin, begin + width, kept.data() + begin, seed);
     }
-    independent += detail::orthonormalize_columns(Y, begin, end, kept, seed);
+    begin += width;
   }
   return independent;
 }
