@@ -1,12 +1,14 @@
-// What the tests share: one table of tolerances, random matrices, and the id of an expected error.
+// What the tests share: one table of tolerances, random matrices, a reference in double, and the id of an expected error.
 #pragma once
 
 #include <limits>
 
 #include "catch.hpp"
+#include "eigen_kernels.hpp"
 #include "lorasb/core/error.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/types.hpp"
+#include "reference.hpp"
 
 namespace lorasb::test {
 
@@ -32,9 +34,7 @@ M random_matrix(Index rows, Index cols, std::uint64_t seed, std::uint64_t stream
 /// ‖a − b‖ / max(‖b‖, 1e-30), in double.
 template <class A, class B>
 double relative_error(const Eigen::MatrixBase<A>& a, const Eigen::MatrixBase<B>& b) {
-  const Eigen::MatrixXd x = a.template cast<double>();
-  const Eigen::MatrixXd y = b.template cast<double>();
-  return (x - y).norm() / std::max(y.norm(), 1e-30);
+  return relative_error_of(a.template cast<double>(), b.template cast<double>());
 }
 
 }  // namespace lorasb::test

@@ -1,7 +1,5 @@
 #include "lorasb/adapter/initialize.hpp"
 
-#include <Eigen/Eigenvalues>
-
 #include "lorasb/adapter/lora_xs.hpp"
 #include "random_adapter.hpp"
 
@@ -18,11 +16,8 @@ UpdateEstimate<S> estimate_of(const Weight<S>& G, Index examples = 1) {
   return estimate;
 }
 
-/// Sum of the r largest squared singular values, by the eigenvalues of the Gram matrix in double: the best rank-r energy.
-double best_energy(const Eigen::MatrixXd& M, Index r) {
-  const Eigen::MatrixXd gram = M.rows() < M.cols() ? Eigen::MatrixXd(M * M.transpose()) : Eigen::MatrixXd(M.transpose() * M);
-  return Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(gram, Eigen::EigenvaluesOnly).eigenvalues().tail(r).sum();
-}
+/// Sum of the r largest squared singular values: the best rank-r energy.
+double best_energy(const Eigen::MatrixXd& M, Index r) { return singular_values_by_gram(M).head(r).squaredNorm(); }
 
 template <Real S>
 double orthonormality_error(const LowRankAdapter<S>& adapter) {

@@ -1,22 +1,20 @@
 // Random adapters, with orthonormal factors or without, and the reference that tests hold them to.
 #pragma once
 
-#include <Eigen/QR>
-
 #include "lorasb/adapter/low_rank_adapter.hpp"
 #include "support.hpp"
 
 namespace lorasb::test {
 
-/// rows x cols with orthonormal columns, by Eigen's Householder QR.
+/// rows x cols with orthonormal columns.
 template <Real S>
 Matrix<S> random_orthonormal(Index rows, Index cols, std::uint64_t seed) {
-  const Eigen::MatrixXd m = random_matrix<Eigen::MatrixXd>(rows, cols, seed);
-  return (Eigen::HouseholderQR<Eigen::MatrixXd>(m).householderQ() * Eigen::MatrixXd::Identity(rows, cols)).template cast<S>();
+  return orthonormal_basis(random_matrix<Matrix<double>>(rows, cols, seed)).template cast<S>();
 }
 
 template <Real S>
-LowRankAdapter<S> random_adapter(Index out, Index in, Index rank, std::uint64_t seed, double scale = 1, bool orthonormal = true) {
+LowRankAdapter<S> random_adapter(Index out, Index in, Index rank, std::uint64_t seed, double scale = 1,
+                                 bool orthonormal = true) {
   LowRankAdapter<S> adapter;
   adapter.R = random_matrix<Weight<S>>(rank, rank, seed, 1);
   adapter.scale = S(scale);
@@ -33,7 +31,7 @@ LowRankAdapter<S> random_adapter(Index out, Index in, Index rank, std::uint64_t 
 /// s B R A, in double.
 template <Real S>
 Eigen::MatrixXd delta(const LowRankAdapter<S>& a) {
-  return double(a.scale) * a.B.template cast<double>() * a.R.template cast<double>() * a.A.template cast<double>();
+  return product(a.scale, a.B.template cast<double>(), a.R.template cast<double>(), a.A.template cast<double>());
 }
 
 }  // namespace lorasb::test

@@ -1,6 +1,5 @@
 #include "lorasb/linalg/truncated_svd.hpp"
 
-#include <Eigen/Eigenvalues>
 #include <cmath>
 
 #include "support.hpp"
@@ -21,15 +20,6 @@ template <class M>
 double departure(const M& Q) {
   const Eigen::MatrixXd q = Q.template cast<double>();
   return (q.transpose() * q - Eigen::MatrixXd::Identity(q.cols(), q.cols())).cwiseAbs().maxCoeff();
-}
-
-/// Singular values of W in double, descending, from the eigenvalues of its Gram matrix on the smaller side.
-template <Real S>
-Eigen::VectorXd reference_singular_values(const Weight<S>& W) {
-  const Eigen::MatrixXd w = W.template cast<double>();
-  const Eigen::MatrixXd gram = w.rows() <= w.cols() ? Eigen::MatrixXd(w * w.transpose()) : Eigen::MatrixXd(w.transpose() * w);
-  const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(gram, Eigen::EigenvaluesOnly);
-  return solver.eigenvalues().reverse().cwiseMax(0).cwiseSqrt();
 }
 
 /// What every result promises, whatever W is.
@@ -79,7 +69,7 @@ Weight<S> with_spectrum(Index rows, Index cols, const Vector<S>& sigma, std::uin
 
 TEST_CASE("the defaults capture 99 % of the best rank-32 energy of 768 x 768 random signs, two power steps 90 %") {
   const Weight<float> W = random_signs<float>(768, 768, 1);
-  const double best = reference_singular_values(W).head(32).squaredNorm();
+  const double best = test::singular_values_by_gram(W.template cast<double>()).head(32).squaredNorm();
   for (std::uint64_t seed : {1, 2, 3}) {
     const TruncatedSvd<float> krylov = truncated_svd<float>(W, {.rank = 32, .seed = seed});
     check_promises(W, krylov, 32);
@@ -101,7 +91,7 @@ TEMPLATE_TEST_CASE("random signs of other shapes and ranks are captured to 99 % 
   using S = TestType;
   const auto [m, n] = GENERATE(table<Index, Index>({{300, 500}, {500, 300}, {256, 256}}));
   const Weight<S> W = random_signs<S>(m, n, 2);
-  const Eigen::VectorXd sigma = reference_singular_values(W);
+  const Eigen::VectorXd sigma = test::singular_values_by_gram(W.template cast<double>());
   for (Index rank : {1, 4, 24, 100}) {
     CAPTURE(m, n, rank);
     const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = rank, .steps = rank == 100 ? 10 : 6, .seed = 7});
@@ -192,7 +182,7 @@ TEMPLATE_TEST_CASE("at full rank, and where the basis fills the space, the resul
   const auto [m, n] = GENERATE(table<Index, Index>({{1, 1}, {1, 30}, {30, 1}, {40, 25}, {25, 40}, {33, 33}, {2, 100}}));
   CAPTURE(m, n);
   const Weight<S> W = test::random_matrix<Weight<S>>(m, n, 3);
-  const Eigen::VectorXd sigma = reference_singular_values(W);
+  const Eigen::VectorXd sigma = test::singular_values_by_gram(W.template cast<double>());
   const Index p = std::min(m, n);
   const TruncatedSvd<S> svd = truncated_svd<S>(W, {.rank = p});
   check_promises(W, svd, p);
