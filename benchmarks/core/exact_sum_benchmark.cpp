@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "benchmarks/interleave.hpp"
 #include "lorasb/core/random.hpp"
 
 namespace {
@@ -76,29 +77,18 @@ template <Real S>
 void exact_mean(benchmark::State& state) {
   Round<S> round(state);
   check(state, round);
-  for (auto _ : state) {
-    round.exact();
-    benchmark::DoNotOptimize(round.out.data());
-  }
-  state.counters["bytes/s"] =
-      benchmark::Counter(round.bytes(), benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+  bench::interleave(
+      state, [&] { round.exact(); }, [&] { round.plain(); }, round.bytes());
+  state.SetLabel("plain mean in double");
 }
 
-template <Real S>
-void plain_mean(benchmark::State& state) {
-  Round<S> round(state);
-  check(state, round);
-  for (auto _ : state) {
-    round.plain();
-    benchmark::DoNotOptimize(round.out.data());
-  }
-  state.counters["bytes/s"] =
-      benchmark::Counter(round.bytes(), benchmark::Counter::kIsIterationInvariantRate, benchmark::Counter::kIs1000);
+void add(const char* name, void (*run)(benchmark::State&)) {
+  benchmark::RegisterBenchmark(name, run)->Arg(1'000'000)->Unit(benchmark::kMillisecond)->UseManualTime()->Iterations(7);
 }
-
-BENCHMARK(exact_mean<float>)->Arg(1'000'000)->Unit(benchmark::kMillisecond);
-BENCHMARK(plain_mean<float>)->Arg(1'000'000)->Unit(benchmark::kMillisecond);
-BENCHMARK(exact_mean<double>)->Arg(1'000'000)->Unit(benchmark::kMillisecond);
-BENCHMARK(plain_mean<double>)->Arg(1'000'000)->Unit(benchmark::kMillisecond);
+const bool registered = [] {
+  add("exact_mean/1000_clients_1M_float/threads:1/-", exact_mean<float>);
+  add("exact_mean/1000_clients_1M_double/threads:1/-", exact_mean<double>);
+  return true;
+}();
 
 }  // namespace

@@ -106,7 +106,18 @@ void against_torch(benchmark::State& state, const Backend& backend, Index tokens
       [&] {
         for (const std::vector<Index>& batch : run) theirs.step(for_rival(texts, batch));
       });
+  std::size_t tokens_of_run = 0, padded = 0;
+  for (const std::vector<Index>& batch : run) {
+    std::size_t longest = 0;
+    for (const Index i : batch) {
+      tokens_of_run += texts.ids[std::size_t(i)].size();
+      longest = std::max(longest, texts.ids[std::size_t(i)].size());
+    }
+    padded += longest * batch.size();
+  }
   state.counters["gradients_differ_by"] = difference;
+  state.counters["tokens_per_step"] = double(tokens_of_run) / steps_per_run;
+  state.counters["padded_tokens_per_step"] = double(padded) / steps_per_run;
   state.SetLabel("LibTorch");
 }
 
