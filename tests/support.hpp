@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "catch.hpp"
-#include "eigen_kernels.hpp"
 #include "lorasb/core/error.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/types.hpp"
