@@ -4,17 +4,30 @@
 #include <string>
 #include <vector>
 
+#include "lorasb/linalg/backend.hpp"
+#ifdef LORASB_HAS_ONEDNN
+#include "lorasb/onednn/backend.hpp"
+#endif
+
 namespace bench {
 
-/// `select` makes the library multiply this way until another is selected.
+/// What multiplies, and whether frozen weights are bfloat16.
 struct Backend {
   std::string name;
-  void (*select)();
+  const lorasb::linalg::Backend* products;
+  bool narrow = false;
+
+  /// The library multiplies this way until another is selected.
+  void select() const { lorasb::linalg::use_backend(products); }
 };
 
 inline const std::vector<Backend>& backends() {
   static const std::vector<Backend> all{
-      {"Eigen", [] {}},
+      {"Eigen", nullptr},
+#ifdef LORASB_HAS_ONEDNN
+      {"oneDNN", &lorasb::onednn::backend()},
+      {"oneDNN, bfloat16 weights", &lorasb::onednn::backend(), true},
+#endif
   };
   return all;
 }

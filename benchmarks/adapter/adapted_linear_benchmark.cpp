@@ -31,13 +31,14 @@ constexpr int pairs = 15;
 struct Problem {
   Index in, out, rank;
   Weight<float> W0, X_rows, dY_rows;  // X and dY: a row for each token, the bytes of a column for each token
+  Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow;  // W0 then holds the same numbers
   LowRankAdapter<float> adapter;
   Matrix<float> Y = Matrix<float>(out, tokens), dX = Matrix<float>(in, tokens);
   Weight<float> dR = Weight<float>::Zero(rank, rank);
   LinearCache<float> cache;
   AdaptedLinear<float> layer;
 
-  explicit Problem(const Size& s)
+  Problem(const Size& s, bool narrow_weight)
       : in(s.in),
         out(s.out),
         rank(s.rank),
@@ -47,7 +48,16 @@ struct Problem {
         adapter{.B = random_matrix<Weight<float>>(out, rank, 2, 1 / std::sqrt(float(out))),
                 .R = random_matrix<Weight<float>>(rank, rank, 3),
                 .A = random_matrix<Weight<float>>(rank, in, 4, 1 / std::sqrt(float(in)))},
-        layer(W0, adapter) {}
+        layer(narrow_weight ? narrowed() : FrozenWeight<float>(W0), adapter) {}
+
+  FrozenWeight<float> narrowed() {
+    narrow = W0.cast<Bfloat16>();
+    W0 = narrow.cast<float>();
+    return narrow;
+  }
+  FrozenWeight<float> weight() const { return narrow.size() > 0 ? FrozenWeight<float>(narrow) : FrozenWeight<float>(W0); }
+  /// How far products may be off: inputs of narrow weights are rounded to 8 bits.
+  float tolerance() const { return narrow.size() > 0 ? 1e-2f : 1e-4f; }
 
   ConstMatrixView<float> X() const { return {X_rows.data(), in, tokens}; }
   ConstMatrixView<float> dY() const { return {dY_rows.data(), out, tokens}; }
@@ -66,28 +76,35 @@ struct Problem {
 };
 
 template <class D>
-bool agree(const Eigen::MatrixBase<D>& found, std::span<const float> expected) {
+bool agree(const Eigen::MatrixBase<D>& found, std::span<const float> expected, float tolerance) {
   const Eigen::Map<const typename D::PlainObject> e(expected.data(), found.rows(), found.cols());
-  return (found - e).norm() <= 1e-4f * e.norm();
+  return (found - e).norm() <= tolerance * e.norm();
 }
 
-void against_product(benchmark::State& state, const bench::Backend& backend, const Size& size, const rival::Product& product) {
+void against_product(benchmark::State& state, const bench::Backend& backend, const Size& size, const rival::Product* product) {
   backend.select();
-  Problem p(size);
+  Problem p(size, backend.narrow);
   p.run();
   const Weight<float> W = p.W0 + p.adapter.B * p.adapter.R * p.adapter.A;
   const Matrix<float> Y = W * p.X(), dX = W.transpose() * p.dY();
-  if (!agree(p.Y, flat(Y)) || !agree(p.dX, flat(dX))) return state.SkipWithError("the layer is not (W0 + s B R A) X");
+  if (!agree(p.Y, flat(Y), p.tolerance()) || !agree(p.dX, flat(dX), p.tolerance()))
+    return state.SkipWithError("the layer is not (W0 + s B R A) X");
   const auto raw = [&] {
-    product.multiply(false, p.out, tokens, p.in, p.W0.data(), p.X_rows.data(), p.Y.data());
-    product.multiply(true, p.in, tokens, p.out, p.W0.data(), p.dY_rows.data(), p.dX.data());
+    if (product == nullptr) {  // the backend's own
+      linalg::multiply(p.weight(), p.X(), p.Y);
+      linalg::multiply_transposed(p.weight(), p.dY(), p.dX);
+    } else {
+      product->multiply(false, p.out, tokens, p.in, p.W0.data(), p.X_rows.data(), p.Y.data());
+      product->multiply(true, p.in, tokens, p.out, p.W0.data(), p.dY_rows.data(), p.dX.data());
+    }
   };
   raw();
   const Matrix<float> W0X = p.W0 * p.X(), W0tdY = p.W0.transpose() * p.dY();
-  if (!agree(p.Y, flat(W0X)) || !agree(p.dX, flat(W0tdY))) return state.SkipWithError("the raw products are wrong");
+  if (!agree(p.Y, flat(W0X), p.tolerance()) || !agree(p.dX, flat(W0tdY), p.tolerance()))
+    return state.SkipWithError("the raw products are wrong");
   bench::interleave(
       state, [&] { p.run(); }, raw, p.operations(), p.operations() / p.frozen_operations());
-  state.SetLabel(product.name + ", as many operations");
+  state.SetLabel((product == nullptr ? backend.name + "'s product" : product->name) + ", as many operations");
 }
 
 #ifdef LORASB_HAS_TORCH
@@ -97,12 +114,13 @@ rival::MatrixOf matrix_of(const Weight<float>& W) { return {W.data(), W.rows(), 
 void against_torch(benchmark::State& state, const bench::Backend& backend, const Size& size) {
   backend.select();
   rival::set_threads(1);
-  Problem p(size);
+  Problem p(size, backend.narrow);
   rival::TorchLayer theirs(matrix_of(p.W0), matrix_of(p.adapter.B), matrix_of(p.adapter.R), matrix_of(p.adapter.A), 1);
   const auto run_theirs = [&] { theirs.run(matrix_of(p.X_rows), matrix_of(p.dY_rows)); };
   p.run();
   run_theirs();
-  if (!agree(p.Y, theirs.Y()) || !agree(p.dX, theirs.dX()) || !agree(p.dR, theirs.dR()))
+  if (!agree(p.Y, theirs.Y(), p.tolerance()) || !agree(p.dX, theirs.dX(), p.tolerance()) ||
+      !agree(p.dR, theirs.dR(), p.tolerance()))
     return state.SkipWithError("layer and LibTorch differ");
   bench::interleave(
       state, [&] { p.run(); }, run_theirs, p.operations());
@@ -110,19 +128,6 @@ void against_torch(benchmark::State& state, const bench::Backend& backend, const
 }
 
 #endif
-
-/// The library's own product with this backend.
-rival::Product own_product(const bench::Backend& backend) {
-  return {backend.name + "'s product",
-          [](bool transposed, long rows, long cols, long depth, const float* L, const float* M, float* C) {
-            const ConstMatrixView<float> right(M, depth, cols);
-            MatrixView<float> result(C, rows, cols);
-            if (transposed)
-              linalg::multiply(linalg::transposed(ConstWeightView<float>(L, depth, rows)), right, result);
-            else
-              linalg::multiply(ConstWeightView<float>(L, rows, depth), right, result);
-          }};
-}
 
 const bool registered = [] {
   bench::for_each_backend([](const bench::Backend& backend) {
@@ -138,8 +143,10 @@ const bool registered = [] {
 #ifdef LORASB_HAS_TORCH
       add(against_torch, backend, size);
 #endif
-      add(against_product, backend, size, own_product(backend));
-      for (const rival::Product& product : rival::products()) add(against_product, backend, size, product);
+      add(against_product, backend, size, static_cast<const rival::Product*>(nullptr));
+      if (backend.narrow) continue;  // the other products know float32 alone
+      static const std::vector<rival::Product> products = rival::products();
+      for (const rival::Product& product : products) add(against_product, backend, size, &product);
     }
   });
   return true;

@@ -92,10 +92,30 @@ class Trainer {
         .mean_loss;
   }
 
+  /// The same with the gradient of each text clipped to `norm` first.
+  double clipped_step(std::span<const Index> batch, double norm) {
+    return step_
+        .run(
+            std::ssize(batch),
+            [&](Index part, Index first, Index count, std::span<float> gradient) {
+              return classifier_.pass_clipped(texts_, batch.subspan(std::size_t(first), std::size_t(count)), part, norm,
+                                              gradient);
+            },
+            model_.values->flat(), optimizer_, learning_rate, max_norm)
+        .mean_loss;
+  }
+
   /// The gradient of the mean loss: of every R in the order of the modules, then of the head.
   std::vector<float> gradient(std::span<const Index> batch) {
     std::vector<float> all(std::size_t(model_.values->layout().size()));
     classifier_.pass(texts_, batch, 0, all);
+    for (float& g : all) g /= float(batch.size());
+    return all;
+  }
+
+  std::vector<float> clipped_gradient(std::span<const Index> batch, double norm) {
+    std::vector<float> all(std::size_t(model_.values->layout().size()));
+    classifier_.pass_clipped(texts_, batch, 0, norm, all);
     for (float& g : all) g /= float(batch.size());
     return all;
   }

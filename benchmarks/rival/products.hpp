@@ -4,8 +4,8 @@
 #ifdef LORASB_HAS_CBLAS
 #include <cblas.h>
 #endif
-#ifdef LORASB_HAS_DNNL
-#include <oneapi/dnnl/dnnl.h>
+#ifdef LORASB_HAS_ONEDNN
+#include <dnnl.h>
 #endif
 
 #include <string>
@@ -30,7 +30,7 @@ inline std::vector<Product> products() {
                      L, int(transposed ? rows : depth), M, int(depth), 0, C, int(rows));
        }},
 #endif
-#ifdef LORASB_HAS_DNNL
+#ifdef LORASB_HAS_ONEDNN
       {"oneDNN sgemm",
        [](bool transposed, long rows, long cols, long depth, const float* L, const float* M, float* C) {
          // oneDNN's sgemm is row-major: Cᵀ = Mᵀ Lᵀ
