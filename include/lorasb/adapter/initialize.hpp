@@ -22,8 +22,8 @@ struct InitializeOptions {
   FirstStep rule = FirstStep::adamw;
   double learning_rate = 1e-3;  // η, the rate of the first optimizer step that is not zero: with a warm-up, lr / warmup_steps
   double scale = 1;             // s
-  int krylov_steps = 16;        // of the SVD, at most
-  double svd_tolerance = 1e-2;  // the SVD stops when a step adds less than this share of the captured energy
+  int krylov_steps = 8;         // of the SVD, at most
+  double svd_tolerance = 1e-4;  // the SVD stops when a step adds less than this share of the captured energy
   std::uint64_t seed = 0;       // of the SVD's random start
 
   /// Throws ErrorId::value. The rank is checked against the weight by initialize().
@@ -67,10 +67,10 @@ LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double ra
 }  // namespace detail
 
 /// ΔW = the first step of the rule on the full weight, ΔW ≈ U Σ Vᵀ truncated at r; B = U, R = Σ / s, A = Vᵀ (arXiv 2411.19557,
-/// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses: with
-/// the defaults less than 1 % of the best energy, also where the spectrum is flat as that of signs is. B and A are orthonormal
-/// to rounding. Memory: one more out x in matrix while it runs (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank,
-/// value, not_finite.
+/// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses. With
+/// the defaults that is, of the best energy and where the spectrum is as flat as that of signs, 0.1 % at r = 16 and 1.4 % at r
+/// = 64 of 2048 x 2048; more `krylov_steps` find the rest. B and A are orthonormal to rounding. Memory: one more out x in
+/// matrix while it runs (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank, value, not_finite.
 template <Real S>
 Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions options) {
   options.validate();
