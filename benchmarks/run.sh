@@ -38,7 +38,7 @@ for program in $build/benchmarks/*_benchmark; do
 done
 if [ -z "$only" ]; then
   python3 benchmarks/compile_cost.py . $results/compile_cost.json ${quick:+--quick}
-  [ -n "$quick" ] || benchmarks/finetune.sh $build $results/finetune.json
+  [ -n "$quick" ] || python3 benchmarks/end_to_end.py $build $results/finetune.json
 fi
 
 {
