@@ -12,6 +12,7 @@ import tempfile
 import time
 
 THREADS = 1
+BACKENDS = {"Eigen": ["eigen", "f32"], "oneDNN": ["onednn", "f32"], "oneDNN, bfloat16 weights": ["onednn", "bf16"]}
 
 
 def run(command):
@@ -44,15 +45,20 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         subprocess.run([build / "benchmarks" / "dump_finetune", "--out", folder, *options], check=True)
-        ours, _ = run([finetune, "--out", str(folder / "run"), "--threads", str(THREADS), "--checkpoint-every", "0", *options])
+        idle = run([finetune, "--help"])[0]["peak_bytes"]
+        ours = {}
+        for backend, (products, weights) in BACKENDS.items():
+            command = [finetune, "--out", str(folder / products / weights), "--threads", str(THREADS), "--checkpoint-every", "0",
+                       "--backend", products, "--weights", weights, *options]
+            ours[backend], _ = run(command)
+            metrics = json.loads(next((folder / products / weights).rglob("metrics.json")).read_text())
+            ours[backend]["accuracy"] = metrics["test_accuracy"]
+            ours[backend]["idle_bytes"] = idle
         rival, printed = run([python, str(source / "rival" / "finetune.py"), str(folder), "--threads", str(THREADS)])
-        metrics = json.loads(next((folder / "run").rglob("metrics.json")).read_text())
-        ours["accuracy"] = metrics["test_accuracy"]
         rival["accuracy"] = json.loads(printed.splitlines()[-1])["accuracy"]
-        ours["idle_bytes"] = run([finetune, "--help"])[0]["peak_bytes"]
         rival["idle_bytes"] = run([python, "-c", "import numpy, torch"])[0]["peak_bytes"]
     with open(out, "w") as file:
-        json.dump({"threads": THREADS, "backend": "default", "options": options, "ours": ours, "rival": rival}, file, indent=1)
+        json.dump({"threads": THREADS, "options": options, "ours": ours, "rival": rival}, file, indent=1)
 
 
 main()

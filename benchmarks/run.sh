@@ -23,7 +23,7 @@ flags=${CXXFLAGS:--march=native}
 cmake -S . -B $build -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS="$flags" -DLORASB_BUILD_TESTS=OFF \
   -DLORASB_BUILD_EXAMPLES=ON -DLORASB_BUILD_BENCHMARKS=ON > $root/configure.log 2>&1 || { cat configure.log; exit 1; }
 mkdir -p $results && mv configure.log $results/
-cmake --build $build --parallel "${LORASB_JOBS:-2}"
+cmake --build $build --parallel "${LORASB_JOBS:-2}" --target lorasb_benchmarks
 
 # The threads of OpenMP and of OpenBLAS start at one; a benchmark of more sets both. Waiting threads sleep: on a machine that
 # does anything else, those that spin slow the rival down several times.
@@ -38,7 +38,7 @@ for program in $build/benchmarks/*_benchmark; do
 done
 if [ -z "$only" ]; then
   python3 benchmarks/compile_cost.py . $results/compile_cost.json ${quick:+--quick}
-  [ -n "$quick" ] || python3 benchmarks/end_to_end.py $build $results/finetune.json
+  [ -n "$quick" ] || python3 benchmarks/end_to_end.py $build $results/finetune.json --train-size 3000 --epochs 2 --test-size 2000
 fi
 
 {

@@ -42,13 +42,15 @@ def finetune_rows(folder):
     if not path.exists():
         return
     f = json.loads(path.read_text())
-    yield ["lorasb-finetune, wordnet, end to end", str(f["threads"]), f["backend"],
-           f"PyTorch; accuracy {f['ours']['accuracy']:.4f} : {f['rival']['accuracy']:.4f}",
-           f"{number(f['ours']['wall_s'])} : {number(f['rival']['wall_s'])}",
-           f"**{f['rival']['wall_s'] / f['ours']['wall_s']:.2f}**", f"{f['rival']['cpu_s'] / f['ours']['cpu_s']:.2f}"]
-    memory = [(f[side]["peak_bytes"] - f[side]["idle_bytes"]) / 2**20 for side in ("ours", "rival")]
-    yield ["the same, peak memory above the idle process", str(f["threads"]), f["backend"], "PyTorch",
-           f"{memory[0]:.0f} MiB : {memory[1]:.0f} MiB", f"**{memory[1] / memory[0]:.2f}**", ""]
+    rival, threads, options = f["rival"], str(f["threads"]), " ".join(f["options"])
+    for backend, ours in f["ours"].items():
+        yield [f"lorasb-finetune {options}, end to end", threads, backend,
+               f"PyTorch; accuracy {ours['accuracy']:.4f} : {rival['accuracy']:.4f}",
+               f"{number(ours['wall_s'])} : {number(rival['wall_s'])}", f"**{rival['wall_s'] / ours['wall_s']:.2f}**",
+               f"{rival['cpu_s'] / ours['cpu_s']:.2f}"]
+        memory = [(side["peak_bytes"] - side["idle_bytes"]) / 2**20 for side in (ours, rival)]
+        yield ["the same, peak memory above the idle process", threads, backend, "PyTorch",
+               f"{memory[0]:.0f} MiB : {memory[1]:.0f} MiB", f"**{memory[1] / memory[0]:.2f}**", ""]
 
 
 def markdown(head, rows):
