@@ -77,8 +77,8 @@ class LinearLayer {
   }
 
   /// Adds to `gradient` in either form. Overwrites dX, unless it has no columns because nobody below wants it.
-  void backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>& gradient,
-                MatrixView<S> dX) const {
+  void backward_to(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>& gradient,
+                   MatrixView<S> dX) const {
     const bool further = dX.cols() > 0;
     if (gradient.per_example()) {
       backward_parameters_per_example(X, dY, cache, gradient.offsets(), gradient.each());

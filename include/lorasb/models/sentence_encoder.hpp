@@ -237,7 +237,7 @@ class SentenceEncoder {
   void backward_linear(std::size_t m, ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache,
                        const Gradients& gradients, bool further, MatrixView<S> dX) const {
     if (!gradients.others.empty()) nn::add_bias_backward_parameters<S>(dY, places_.bias(gradients.others, m));
-    layer(m).backward(X, dY, cache, module_gradient(gradients, m), further ? dX : MatrixView<S>(nullptr, dX.rows(), 0));
+    layer(m).backward_to(X, dY, cache, module_gradient(gradients, m), further ? dX : MatrixView<S>(nullptr, dX.rows(), 0));
   }
 
   /// cache.d_x holds dx' before and dx after. Returns whether anybody below wants dx.
