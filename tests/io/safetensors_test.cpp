@@ -132,3 +132,24 @@ TEMPLATE_TEST_CASE("every half and every bfloat16 reads as the number that it is
   }
   CHECK(wrong == 0);
 }
+
+TEMPLATE_TEST_CASE("a frozen weight lies in the file, wide or bfloat16", "", float, double) {
+  using S = TestType;
+  const test::TemporaryFolder folder;
+  const Weight<S> wide = test::random_matrix<Weight<S>>(3, 4, 1);
+  const Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow = wide.template cast<Bfloat16>();
+  const auto bytes = [](const auto& m) { return std::as_bytes(std::span(m.data(), static_cast<std::size_t>(m.size()))); };
+  write_safetensors(folder / "model", {{"wide", dtype_of<S>, {3, 4}, bytes(wide)},
+                                       {"narrow", Dtype::bf16, {3, 4}, bytes(narrow)},
+                                       {"flat", Dtype::bf16, {12}, bytes(narrow)},
+                                       {"half", Dtype::f16, {3, 4}, bytes(narrow)}});
+  const SafetensorsFile file(folder / "model");
+  const FrozenWeight<S> W = file.view_frozen<S>("wide"), N = file.view_frozen<S>("narrow");
+  CHECK_FALSE(W.is_bfloat16());
+  CHECK(W.widened() == wide);
+  CHECK(N.is_bfloat16());
+  CHECK(N.widened() == narrow.template cast<S>());
+  CHECK(reinterpret_cast<const std::byte*>(N.narrow()) == file.bytes("narrow").data());
+  CHECK_ERROR(file.view_frozen<S>("flat"), ErrorId::tensor_mismatch, "expected 2 dimensions");
+  CHECK_ERROR(file.view_frozen<S>("half"), ErrorId::tensor_mismatch, "is F16");
+}

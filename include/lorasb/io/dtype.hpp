@@ -55,7 +55,7 @@ constexpr std::optional<Dtype> dtype_named(std::string_view name) {
   return std::nullopt;
 }
 
-/// The type in a file that is bit for bit the C++ type T. Narrow floating-point types have none: they are converted on reading.
+/// The type in a file that is bit for bit the C++ type T. Half precision has none: it is converted on reading.
 template <class T>
 inline constexpr Dtype dtype_of = [] {
   static_assert(std::same_as<T, void>, "no element type of a file has the memory layout of T");
@@ -65,6 +65,8 @@ template <>
 inline constexpr Dtype dtype_of<float> = Dtype::f32;
 template <>
 inline constexpr Dtype dtype_of<double> = Dtype::f64;
+template <>
+inline constexpr Dtype dtype_of<Eigen::bfloat16> = Dtype::bf16;
 template <>
 inline constexpr Dtype dtype_of<std::uint8_t> = Dtype::u8;
 template <>

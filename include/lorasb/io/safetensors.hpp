@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/frozen_weight.hpp"
 #include "lorasb/core/view.hpp"
 #include "lorasb/io/dtype.hpp"
 #include "lorasb/io/mapped_file.hpp"
@@ -26,6 +27,7 @@ namespace lorasb::io {
 ///
 ///     SafetensorsFile file("model.safetensors");
 ///     ConstWeightView<float> W = file.view_weight<float>("encoder.query.weight");  // F32 only, no copy
+///     FrozenWeight<float> W0 = file.view_frozen<float>("encoder.key.weight");      // F32 or BF16, no copy
 ///     Weight<double> V = file.read_weight<double>("encoder.value.weight");         // converted from F64, F32, F16 or BF16
 ///
 /// Throws ErrorId::file_open, ErrorId::safetensors (not a valid file), ErrorId::tensor_missing (no tensor of that name) and
@@ -75,6 +77,14 @@ class SafetensorsFile {
   ConstWeightView<S> view_weight(std::string_view name) const {
     const std::vector<Index>& shape = require_dimensions(name, 2).shape;
     return {view<S>(name).data(), shape[0], shape[1]};
+  }
+
+  /// The same for a layer's frozen weight, of S or BF16: it stays in the file, and as narrow as it is there.
+  template <Real S>
+  FrozenWeight<S> view_frozen(std::string_view name) const {
+    if (at(name).dtype != Dtype::bf16) return view_weight<S>(name);
+    const std::vector<Index>& shape = require_dimensions(name, 2).shape;
+    return {view<Bfloat16>(name).data(), shape[0], shape[1]};
   }
 
   /// Overwrites `out`, which has as many numbers as the tensor, with F64, F32, F16 or BF16 converted to S. F64 is rounded to
