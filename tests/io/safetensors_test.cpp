@@ -10,8 +10,10 @@
 #include "lorasb/io/safetensors_writer.hpp"
 #include "support.hpp"
 
+using lorasb::Bfloat16;
 using lorasb::ConstWeightView;
 using lorasb::ErrorId;
+using lorasb::FrozenWeight;
 using lorasb::Index;
 using lorasb::Vector;
 using lorasb::Weight;
@@ -139,10 +141,10 @@ TEMPLATE_TEST_CASE("a frozen weight lies in the file, wide or bfloat16", "", flo
   const Weight<S> wide = test::random_matrix<Weight<S>>(3, 4, 1);
   const Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow = wide.template cast<Bfloat16>();
   const auto bytes = [](const auto& m) { return std::as_bytes(std::span(m.data(), static_cast<std::size_t>(m.size()))); };
-  write_safetensors(folder / "model", {{"wide", dtype_of<S>, {3, 4}, bytes(wide)},
-                                       {"narrow", Dtype::bf16, {3, 4}, bytes(narrow)},
-                                       {"flat", Dtype::bf16, {12}, bytes(narrow)},
-                                       {"half", Dtype::f16, {3, 4}, bytes(narrow)}});
+  io::write_safetensors(folder / "model", {{"wide", io::dtype_of<S>, {3, 4}, bytes(wide)},
+                                           {"narrow", Dtype::bf16, {3, 4}, bytes(narrow)},
+                                           {"flat", Dtype::bf16, {12}, bytes(narrow)},
+                                           {"half", Dtype::f16, {3, 4}, bytes(narrow)}});
   const SafetensorsFile file(folder / "model");
   const FrozenWeight<S> W = file.view_frozen<S>("wide"), N = file.view_frozen<S>("narrow");
   CHECK_FALSE(W.is_bfloat16());
