@@ -107,11 +107,15 @@ TEST_CASE("frozen weights in bfloat16, and another library of products, change t
   CHECK(wide["backend"] == "eigen");
   CHECK(wide["weights"] == "f32");
   CHECK(narrow["weights"] == "bf16");
-  for (const nlohmann::json* other : {&narrow, &fastest}) {
-    const double before = wide["history"].front()["loss"], after = (*other)["history"].front()["loss"];
-    CHECK(after == Approx(before).epsilon(0.01));
+  const auto first_epoch = [](const nlohmann::json& m) {
+    double sum = 0;
+    for (std::size_t i = 0; i < 10; ++i) sum += m["history"][i]["loss"].get<double>();
+    return sum;
+  };
+  CHECK(first_epoch(fastest) == Approx(first_epoch(wide)).epsilon(0.01));
+  CHECK(first_epoch(narrow) == Approx(first_epoch(wide)).epsilon(0.2));  // weights to 8 bits, and a few texts that are close
+  for (const nlohmann::json* other : {&narrow, &fastest})
     CHECK((*other)["test_accuracy"].get<double>() == Approx(wide["test_accuracy"].get<double>()).margin(0.15));
-  }
   CHECK(narrow["history"].front()["loss"] != wide["history"].front()["loss"]);
 }
 
