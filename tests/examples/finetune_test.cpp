@@ -113,7 +113,7 @@ TEST_CASE("frozen weights in bfloat16, and another library of products, change t
     return sum;
   };
   CHECK(first_epoch(fastest) == Approx(first_epoch(wide)).epsilon(0.01));
-  CHECK(first_epoch(narrow) == Approx(first_epoch(wide)).epsilon(0.2));  // weights to 8 bits, and a few texts that are close
+  CHECK(first_epoch(narrow) == Approx(first_epoch(wide)).epsilon(0.5));  // 8 bits, and few texts, some of them close
   for (const nlohmann::json* other : {&narrow, &fastest})
     CHECK((*other)["test_accuracy"].get<double>() == Approx(wide["test_accuracy"].get<double>()).margin(0.15));
   CHECK(narrow["history"].front()["loss"] != wide["history"].front()["loss"]);
