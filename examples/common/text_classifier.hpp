@@ -70,7 +70,7 @@ class TextClassifier {
   /// Trained numbers outside the head.
   Index adapter_size() const { return values_->layout().size() - head_size(); }
 
-  /// Unit vectors of `texts` numbers first, ..., first + count - 1 of `order`: features x count, in the scratch of `part`.
+  /// Unit vectors of the texts named in `order`: features x texts, in the scratch of `part`.
   ConstMatrixView<float> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     s.batch.clear();

@@ -111,7 +111,7 @@ inline void narrow_modules(UseLite& model) {
   for (const models::LinearShape& shape : models::sentence_encoder_modules(model.config)) {
     const Index size = shape.out_features * shape.in_features;
     model.narrow.resize(model.narrow.size() + static_cast<std::size_t>(size));
-    to_bfloat16(model.weights.flat(shape.name + ".weight").data(), &*model.narrow.end() - size, size);
+    to_bfloat16(model.weights.flat(shape.name + ".weight").data(), model.narrow.data() + model.narrow.size() - size, size);
     wide = wide.subspan(static_cast<std::size_t>(size));
   }
   for (const ParameterLayout::Tensor& t : model.weights.layout().tensors())

@@ -148,3 +148,21 @@ TEMPLATE_TEST_CASE("an empty basis is orthonormal, a wide or broken one is refus
   bad(2, 1) = -std::numeric_limits<S>::infinity();
   CHECK_ERROR(linalg::orthonormalize<S>(bad, 1), ErrorId::not_finite, "Y holds -inf at row 2, column 1");
 }
+
+TEMPLATE_TEST_CASE("columns that lean on all before them a little each come out orthonormal", "", float, double) {
+  // Y = Q Lᵀ with 0.905 on the diagonal of L and unit rows: no pivot is small, and yet L is far from orthogonal
+  using S = TestType;
+  const Index m = 400, n = 128;
+  Matrix<double> Lt = Matrix<double>::Zero(n, n);
+  Lt(0, 0) = 1;
+  for (Index k = 1; k < n; ++k) {
+    Lt(k, k) = 0.905;
+    for (Index i = 0; i < k; ++i) Lt(i, k) = -std::sqrt((1 - 0.905 * 0.905) / double(k));
+  }
+  Matrix<S> Q = test::random_matrix<Matrix<S>>(m, n, 3);
+  linalg::orthonormalize<S>(Q, 0);
+  Matrix<S> Y = (Q.template cast<double>() * Lt).template cast<S>();
+  CHECK(linalg::orthonormalize<S>(Y, 0) == n);
+  const Matrix<double> gram = Y.template cast<double>().transpose() * Y.template cast<double>();
+  CHECK((gram - Matrix<double>::Identity(n, n)).cwiseAbs().maxCoeff() < (sizeof(S) == 4 ? 5e-7 : 1e-14));
+}

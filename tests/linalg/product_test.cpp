@@ -42,8 +42,16 @@ TEMPLATE_TEST_CASE("a product equals the sums that define it, in every storage o
   using S = TestType;
   using Col = Matrix<S>;
   using Row = Weight<S>;
-  for (const auto& [m, n, k] :
-       {std::array<Index, 3>{1, 1, 1}, {1, 9, 30}, {7, 1, 30}, {3, 4, 5}, {6, 6, 8}, {33, 17, 40}, {65, 130, 7}, {20, 9, 700}, {1, 3, 700}, {40, 1, 700}}) {
+  for (const auto& [m, n, k] : {std::array<Index, 3>{1, 1, 1},
+                                {1, 9, 30},
+                                {7, 1, 30},
+                                {3, 4, 5},
+                                {6, 6, 8},
+                                {33, 17, 40},
+                                {65, 130, 7},
+                                {20, 9, 700},
+                                {1, 3, 700},
+                                {40, 1, 700}}) {
     check_against_the_sum<Col, Col, Col>(m, n, k, 1, 0);
     check_against_the_sum<Col, Col, Row>(m, n, k, 2, 1);
     check_against_the_sum<Col, Row, Col>(m, n, k, -1, 1);

@@ -315,3 +315,21 @@ TEMPLATE_TEST_CASE("a rank that cannot be, bad options and broken entries are re
               "a product of the operator holds nan at row 7");
   CHECK_ERROR(truncated_svd<S>(op, {.rank = 200}), ErrorId::not_finite, "a product of the transposed operator holds nan");
 }
+
+TEST_CASE("what the eigenvectors of squares cannot tell apart is not called exact") {
+  Weight<double> deep = Weight<double>::Zero(20, 20);
+  for (Index k = 0; k < 20; ++k) deep(k, k) = std::pow(10.0, -double(k));
+  CHECK(truncated_svd<double>(deep, {.rank = 5}).status == SvdStatus::exact);
+  CHECK(truncated_svd<double>(deep, {.rank = 11}).status == SvdStatus::approximate);
+  CHECK(truncated_svd<double>(deep, {.rank = 20}).status == SvdStatus::exact);
+}
+
+TEST_CASE("a zero matrix of any size has orthonormal vectors, and values beyond the scalar are refused") {
+  for (const auto& [m, n] : {std::array<Index, 2>{176, 177}, {203, 204}}) {
+    const TruncatedSvd<float> svd = truncated_svd<float>(Weight<float>::Zero(m, n).eval(), {.rank = 34});
+    CHECK(svd.singular_values.isZero(0));
+    CHECK((svd.U.transpose() * svd.U - Matrix<float>::Identity(34, 34)).cwiseAbs().maxCoeff() < 5e-7f);
+  }
+  CHECK_ERROR(truncated_svd<float>(Weight<float>::Constant(2, 2, 3e38f).eval(), {.rank = 1}), ErrorId::not_finite,
+              "singular values");
+}

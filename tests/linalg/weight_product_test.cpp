@@ -37,7 +37,7 @@ TEMPLATE_TEST_CASE("a product with a weight in bfloat16 is that with its numbers
     Matrix<S> Y = Matrix<S>::Constant(out + 1, tokens, std::numeric_limits<S>::quiet_NaN());
     linalg::multiply(frozen, X, Y.topRows(out));
     CHECK(test::relative_error(Y.topRows(out), exact * as_read<S>(X).template cast<double>()) < test::Tolerance<S>::sum);
-    CHECK(Y.bottomRows(1).array().isNaN().all());  // the gap below a column is left alone
+    if (tokens > 0) CHECK(Y.bottomRows(1).array().isNaN().all());  // the gap below a column is left alone
     Matrix<S> dX = Matrix<S>::Constant(in, tokens, std::numeric_limits<S>::quiet_NaN());
     linalg::multiply_transposed(frozen, dY, dX);
     CHECK(test::relative_error(dX, exact.transpose() * as_read<S>(dY).template cast<double>()) < test::Tolerance<S>::sum);

@@ -44,6 +44,9 @@ class FrozenWeight {
       FrozenWeight(const Eigen::DenseBase<D>& W)
       : FrozenWeight(W.derived().data(), W.rows(), W.cols(), W.derived().outerStride()) {}
   template <class D>
+  FrozenWeight(Eigen::PlainObjectBase<D>&&) = delete;  // the view would outlive the matrix
+
+  template <class D>
   requires(!detail::ViewableAs<D, S, Eigen::RowMajor> && !detail::ViewableAs<D, Bfloat16, Eigen::RowMajor>)
       FrozenWeight(const Eigen::DenseBase<D>&)
   = delete;  // another scalar, storage order or stride: needs a copy, write .eval()

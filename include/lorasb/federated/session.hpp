@@ -39,14 +39,13 @@ class DigestWriter {
   void bytes(std::span<const std::byte> bytes) { sha_.update(bytes); }
   template <Real S>
   void matrix(const FrozenWeight<S>& m) {
-    number(static_cast<std::uint64_t>(m.rows()));
+    constexpr std::uint64_t narrow = std::uint64_t{1} << 63;
+    number(static_cast<std::uint64_t>(m.rows()) | (m.is_bfloat16() ? narrow : 0));
     number(static_cast<std::uint64_t>(m.cols()));
-    if (m.is_bfloat16()) {
-      text("BF16");
+    if (m.is_bfloat16())
       rows(m.narrow(), m);
-    } else {
+    else
       rows(m.wide().data(), m);
-    }
   }
   Digest digest() { return sha_.digest(); }
 

@@ -114,7 +114,8 @@ bool orthonormalize_panel(MatrixView<S> Y, Index begin, Index width, Vector<doub
     const double projected = round > 0 || begin == 0 ? project_panel<S>(Y, begin, width, kept) : 0;
     if (kept.segment(begin, width).minCoeff() <= negligible || !cholesky_qr<S>(Y.middleCols(begin, width), left)) return false;
     kept.segment(begin, width).array() *= left.array();
-    if (projected >= 0.5 && left.minCoeff() >= 0.9) return kept.segment(begin, width).minCoeff() > negligible;
+    // so near one the diagonal of L leaves the rows beside it below 0.05 in length: Q is then orthonormal to rounding
+    if (projected >= 0.5 && left.minCoeff() >= 0.999) return kept.segment(begin, width).minCoeff() > negligible;
   }
   return false;
 }

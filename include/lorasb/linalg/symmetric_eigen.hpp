@@ -170,7 +170,7 @@ inline Matrix<double> tridiagonal_eigenvectors(const Tridiagonal& t, const Vecto
   const Index n = t.diagonal.size();
   Matrix<double> X(n, count), upper;
   Vector<double> x(n);
-  const double tiny = std::max(std::numeric_limits<double>::epsilon() * size_of(t), std::numeric_limits<double>::min());
+  const double tiny = std::max(std::numeric_limits<double>::epsilon() * size_of(t), 1e-200);
   for (Index j = 0; j < count; ++j) {
     Random random(0, static_cast<std::uint64_t>(j));
     for (double& entry : x) entry = random.normal();
@@ -193,8 +193,8 @@ inline Matrix<double> tridiagonal_eigenvectors(const Tridiagonal& t, const Vecto
 
 /// The eigenvalues of A (n x n, symmetric; its lower triangle is read), and eigenvectors of the largest when asked for. Values
 /// are accurate to a few epsilon of the largest one in size. Where eigenvalues lie as close as that, vectors of one may stand
-/// for the other; together they span the space of both. A must be finite.
-/// Time: 4/3 n³ operations for the values, 2 n² count + 8 n count² for the vectors.
+/// for the other; together they span the space of both. A must be finite, and its largest entry zero or between 1e-140 and
+/// 1e140. Time: 4/3 n³ operations for the values, 2 n² count + 8 n count² for the vectors.
 class SymmetricEigen {
  public:
   explicit SymmetricEigen(Matrix<double> A) {

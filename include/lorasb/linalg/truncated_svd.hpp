@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -63,7 +64,8 @@ inline KrylovOptions krylov_options(const TruncatedSvdOptions& o, Index d) {
 
 /// The best rank-r part of K Zᵀ = K Kᵀ W, for W: d x D with d <= D. With X the leading eigenvectors of ZᵀZ it is K X (Z X)ᵀ;
 /// and from Z X = Q T, T = A Σ Cᵀ (r x r), it is (K X C) Σ (Q A)ᵀ. The second step gives singular values and vectors to the
-/// rounding of the scalar, where squares lose half the digits of the small ones.
+/// rounding of the scalar within the space of X, where squares lose half the digits of the small ones. X itself is found from
+/// squares in double: directions below 1e-8 of the largest singular value are not told from each other.
 template <Real S>
 TruncatedSvd<S> project_and_truncate(const LinearOperator<S>& W, const TruncatedSvdOptions& options) {
   const Index r = options.rank;
@@ -86,13 +88,17 @@ TruncatedSvd<S> project_and_truncate(const LinearOperator<S>& W, const Truncated
   TruncatedSvd<S> svd{.U = product(KX, C), .singular_values = Vector<S>(r), .V = product(Q, A)};
   svd.products = basis.products;
   svd.steps = basis.steps;
-  svd.status = whole ? small.status : SvdStatus::approximate;
+  // the eigenvectors, in double, tell no directions apart below 1e-8 of the largest singular value
+  const double least = small.singular_values(r - 1) / std::max(small.singular_values(0), std::numeric_limits<double>::min());
+  const bool resolved = r == W.rows() || sizeof(S) == sizeof(float) || least > 1e-7 || least < 1e-15;
+  svd.status = whole && resolved ? small.status : SvdStatus::approximate;
   if (!basis.eigen.converged() || small.status != SvdStatus::exact) svd.status = SvdStatus::not_converged;
   orthonormalize<S>(svd.U, options.seed);  // to rounding of the scalar: the products above added theirs
   orthonormalize<S>(svd.V, options.seed + 1);
   const Matrix<S> WtU = product(ZX, C);  // times the scale
+  for (Index i = 0; i < r; ++i) svd.singular_values(i) = static_cast<S>(small.singular_values(i) / basis.scale);
+  require_finite(svd.singular_values, "linalg::truncated_svd", "the singular values, beyond the scalar's range,");
   for (Index i = 0; i < r; ++i) {
-    svd.singular_values(i) = static_cast<S>(small.singular_values(i) / basis.scale);
     const double sigma = static_cast<double>(svd.singular_values(i));
     const double along = dot(&WtU(0, i), &svd.V(0, i), WtU.rows()) / basis.scale;  // uᵀ W v
     svd.captured_energy += sigma * (2 * along - sigma);
@@ -115,9 +121,10 @@ TruncatedSvd<S> project_and_truncate(const LinearOperator<S>& W, const Truncated
 /// Time: 2 (steps + 1) products of W with b columns, and about 4 m w² + n w² + 3 w³ operations (m <= n).
 /// Memory: (m + n) w numbers and 3 w² doubles, for the most steps.
 ///
+/// In double, singular values below 1e-8 of the largest are found in part (`approximate`); `small_svd` resolves them.
 /// The same seed gives the same result. U and V are orthonormal whatever W is; where singular values are zero, their columns
 /// are arbitrary. For m <= n, Wᵀ U = V diag(singular_values) to rounding, otherwise W V = U diag(singular_values).
-/// Throws ErrorId::rank for a rank outside 1..min(m, n), ErrorId::not_finite when a product is not finite.
+/// Throws ErrorId::rank for a rank outside 1..min(m, n), ErrorId::not_finite when a product or a singular value is not finite.
 template <Real S>
 TruncatedSvd<S> truncated_svd(const LinearOperator<S>& W, TruncatedSvdOptions options) {
   options.validate(W.rows(), W.cols());

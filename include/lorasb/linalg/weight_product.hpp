@@ -18,6 +18,7 @@ void multiply_in_tiles(const FrozenWeight<S>& W, bool turned, ConstMatrixView<S>
   thread_local std::vector<S> tile;
   tile.resize(static_cast<std::size_t>(std::min(rows, W.rows()) * W.cols()));
   if (W.rows() == 0) result.setZero();
+  if (X.cols() == 0) return;
   for (Index first = 0; first < W.rows(); first += rows) {
     const Index count = std::min(rows, W.rows() - first);
     W.widen(first, count, tile.data());

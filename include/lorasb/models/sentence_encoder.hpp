@@ -35,8 +35,8 @@ namespace lorasb::models {
 template <Real S>
 class SentenceEncoder {
  public:
-  /// `weights` has (at least) the tensors of sentence_encoder_layout(config); `layers` one layer for each of
-  /// sentence_encoder_modules(config). Throws ErrorId::unknown_name, shape, model.
+  /// `weights` has the embedding, biases and norms of sentence_encoder_layout(config), perhaps more; `layers` one layer for
+  /// each of sentence_encoder_modules(config). Throws ErrorId::unknown_name, shape, model.
   SentenceEncoder(SentenceEncoderConfig config, const Parameters<S>& weights, std::span<const S> inverse_timescales,
                   const Layers<S>& layers)
       : config_(checked(config, layers.size())),
@@ -101,6 +101,7 @@ class SentenceEncoder {
   }
 
   /// The same with the gradient of each text in its column of `module_gradients`, trainable() x texts, to which it is added.
+  /// Throws ErrorId::value when a layer has a gradient, but none per example.
   void backward_per_example(const nn::PackedBatch& batch, ConstMatrixView<S> dY, SentenceEncoderCache<S>& cache,
                             MatrixView<S> module_gradients) const {
     require_shape(dY, config_.hidden, batch.sequences(), "SentenceEncoder::backward_per_example", "dY", "hidden x texts");

@@ -58,7 +58,9 @@ struct FeedForward {
     const MatrixView<S> H = cache.H.view(), dH = cache.dH.reshape(up.out_features(), X.cols());
     require_shape(H, up.out_features(), X.cols(), "FeedForward::backward", "cache", "the forward pass of X");
     if (!gradient.down_bias.empty()) add_bias_backward_parameters<S>(dY, gradient.down_bias);
-    down.backward_to(H, dY, cache.down, gradient.down, dH);
+    const bool further = dX.cols() > 0 || up.wants_gradient() || !gradient.up_bias.empty();
+    down.backward_to(H, dY, cache.down, gradient.down, further ? dH : MatrixView<S>(nullptr, dH.rows(), 0));
+    if (!further) return;
     relu_backward<S>(dH, H, dH);
     if (!gradient.up_bias.empty()) add_bias_backward_parameters<S>(dH, gradient.up_bias);
     up.backward_to(X, dH, cache.up, gradient.up, dX);

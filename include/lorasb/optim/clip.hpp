@@ -50,8 +50,11 @@ void add_clipped_columns(ConstMatrixView<S> G, double max_norm, std::span<S> sum
     const double norm = lorasb::norm<S>(std::span<const S>(g, sum.size()));
     norms[static_cast<std::size_t>(i)] = norm;
     if (!std::isfinite(norm)) continue;
-    const S factor = norm <= max_norm ? S(1) : static_cast<S>(max_norm / norm);
-    for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += factor * g[k];
+    if (norm <= max_norm) {
+      for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += g[k];
+    } else {
+      for (std::size_t k = 0; k < sum.size(); ++k) sum[k] += static_cast<S>(static_cast<double>(g[k]) / norm * max_norm);
+    }
   }
 }
 
