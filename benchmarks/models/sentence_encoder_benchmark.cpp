@@ -142,13 +142,13 @@ void clipped(benchmark::State& state, const Backend& backend, Index tokens, int 
   train::ShuffledBatches batches(texts.size(), batch_size, 0);
   const std::span<const Index> next = batches.next();
   const std::vector<Index> batch(next.begin(), next.end());
-  const std::vector<float> of_all = plain.gradient(batch), of_each = ours.clipped_gradient(batch, 1e9);
+  const std::vector<float> of_all = plain.gradient(batch), of_each = ours.gradient(batch, 1e9);
   const double difference = worst_difference(ours.layout(), of_each, of_all);
   if (!(difference < (backend.narrow ? 0.2 : 1e-3))) return state.SkipWithError("the gradients per text do not add up");
   interleave(
       state,
       [&] {
-        for (int i = 0; i < steps_per_run; ++i) ours.clipped_step(batch, 1);
+        for (int i = 0; i < steps_per_run; ++i) ours.step(batch, 1);
       },
       [&] {
         for (int i = 0; i < steps_per_run; ++i) plain.step(batch);

@@ -80,42 +80,23 @@ class Trainer {
     optimizer_.set_rate_factor(classifier_.adapter_size(), classifier_.head_size(), head_learning_rate / learning_rate);
   }
 
-  /// Forward, backward and AdamW's step on the texts named in `batch`. Returns their mean loss.
-  double step(std::span<const Index> batch) {
+  /// Forward, backward and AdamW's step on the texts named in `batch`, with the gradient of each text clipped to `clip` first,
+  /// unless that is 0. Returns their mean loss.
+  double step(std::span<const Index> batch, double clip = 0) {
     return step_
         .run(
             std::ssize(batch),
             [&](Index part, Index first, Index count, std::span<float> gradient) {
-              return classifier_.pass(texts_, batch.subspan(std::size_t(first), std::size_t(count)), part, gradient);
-            },
-            model_.values->flat(), optimizer_, learning_rate, max_norm)
-        .mean_loss;
-  }
-
-  /// The same with the gradient of each text clipped to `norm` first.
-  double clipped_step(std::span<const Index> batch, double norm) {
-    return step_
-        .run(
-            std::ssize(batch),
-            [&](Index part, Index first, Index count, std::span<float> gradient) {
-              return classifier_.pass_clipped(texts_, batch.subspan(std::size_t(first), std::size_t(count)), part, norm,
-                                              gradient);
+              return pass(batch.subspan(std::size_t(first), std::size_t(count)), part, clip, gradient);
             },
             model_.values->flat(), optimizer_, learning_rate, max_norm)
         .mean_loss;
   }
 
   /// The gradient of the mean loss: of every R in the order of the modules, then of the head.
-  std::vector<float> gradient(std::span<const Index> batch) {
+  std::vector<float> gradient(std::span<const Index> batch, double clip = 0) {
     std::vector<float> all(std::size_t(model_.values->layout().size()));
-    classifier_.pass(texts_, batch, 0, all);
-    for (float& g : all) g /= float(batch.size());
-    return all;
-  }
-
-  std::vector<float> clipped_gradient(std::span<const Index> batch, double norm) {
-    std::vector<float> all(std::size_t(model_.values->layout().size()));
-    classifier_.pass_clipped(texts_, batch, 0, norm, all);
+    pass(batch, 0, clip, all);
     for (float& g : all) g /= float(batch.size());
     return all;
   }
@@ -123,6 +104,11 @@ class Trainer {
   const ParameterLayout& layout() const { return model_.values->layout(); }
 
  private:
+  train::PassResult pass(std::span<const Index> batch, Index part, double clip, std::span<float> gradient) {
+    if (clip > 0) return classifier_.pass_clipped(texts_, batch, part, clip, gradient);
+    return classifier_.pass(texts_, batch, part, gradient);
+  }
+
   const TokenizedTexts& texts_;
   TunedModel model_;
   TextClassifier classifier_;

@@ -238,7 +238,7 @@ class SharedModel {
     }
     added_.swap(added);
     for (std::size_t m = 0; m < added_.size(); ++m)  // in place: layers look at these numbers
-      tuned_[m] = (modules_[m].W0.widened().cast<double>() + added_[m]).cast<float>();
+      tuned_[m] = (modules_[m].W0.wide().cast<double>() + added_[m]).cast<float>();
     for (const ParameterLayout::Tensor& t : layout.tensors())
       if (values_.layout().find(t.name) != nullptr) std::ranges::copy(part(t), values_.flat(t.name).begin());
   }

@@ -62,7 +62,6 @@ class Bfloat16Matmul {
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(input, weight, result), attributes, engine_);
-    scratch_size_ = description.scratchpad_desc().get_size();
     scratch_ = description.scratchpad_desc();
     matmul_ = dnnl::matmul(description);
   }
@@ -74,7 +73,7 @@ class Bfloat16Matmul {
     thread_local std::vector<Bfloat16> narrow;
     thread_local std::vector<std::byte> scratch;
     narrow.resize(static_cast<std::size_t>(k * p.columns));
-    scratch.resize(scratch_size_);
+    scratch.resize(scratch_.get_size());
     for (Index t = 0; t < p.columns; ++t) to_bfloat16(p.input + t * p.input_stride, narrow.data() + t * k, k);
     const dnnl::memory::dims strides =
         p.turned ? dnnl::memory::dims{p.weight_stride, 1} : dnnl::memory::dims{1, p.weight_stride};
@@ -92,7 +91,6 @@ class Bfloat16Matmul {
  private:
   dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
   dnnl::memory::desc scratch_;
-  std::size_t scratch_size_ = 0;
   dnnl::matmul matmul_;
 };
 
