@@ -22,8 +22,11 @@ int main() {
   linalg::multiply(left, right, W1, 0.1f, 1);
   const Matrix<float> target = linalg::product(W1, X);
 
+  const auto loss = [](const Matrix<float>& dY) { return dY.squaredNorm() / 4096; };  // the mean of ‖y - target‖² / 2
+
   UpdateEstimate<float> estimate(64, 48);
-  Matrix<float> dY = linalg::product(W0, X) - target;  // dL/dY of the summed loss ‖Y - target‖² / 2
+  Matrix<float> Y = linalg::product(W0, X);
+  Matrix<float> dY = Y - target;  // dL/dY of the summed loss ‖Y - target‖² / 2
   estimate.add(dY, X, 2048);
   auto [adapter, report] = initialize(estimate, {.rank = 4, .rule = FirstStep::sgd, .learning_rate = 0.1});
   std::printf("trained numbers      %td instead of %td\n", adapter.trainable(), W0.size());
@@ -32,15 +35,16 @@ int main() {
   AdaptedLinear<float> layer(W0, adapter);
   optim::AdamW<float> optimizer(adapter.trainable());
   LinearCache<float> cache;
-  Matrix<float> Y(64, 2048);
   for (int step = 0; step <= 200; ++step) {
     layer.forward(X, Y, cache);
-    dY = (Y - target) / 2048;
-    if (step % 100 == 0) std::printf("loss at step %-8d%.2f\n", step, 1024 * dY.squaredNorm());
+    dY = Y - target;
+    if (step % 100 == 0) std::printf("loss at step %-8d%.2f\n", step, loss(dY));
     Weight<float> dR = Weight<float>::Zero(4, 4);
     layer.backward_parameters(dY, cache, dR);
     optimizer.step(flat(adapter.R), flat(dR), 0.1);
   }
   merge(adapter, W0);
-  std::printf("after merging        %.2f\n", (linalg::product(W0, X) - target).squaredNorm() / 4096);
+  linalg::multiply(W0, X, Y);
+  dY = Y - target;
+  std::printf("after merging        %.2f\n", loss(dY));
 }

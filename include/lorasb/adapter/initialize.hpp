@@ -57,9 +57,14 @@ namespace detail {
 /// ΔW ≈ U Σ Vᵀ, scaled by the positive rate η and turned round: B = -U, R = η Σ / s, A = Vᵀ for a step along -G.
 template <Real S>
 LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double rate, double scale) {
+  const Index r = svd.U.cols();
   LowRankAdapter<S> adapter{
-      .B = -svd.U, .R = Weight<S>::Zero(svd.U.cols(), svd.U.cols()), .A = svd.V.transpose(), .scale = S(scale)};
-  for (Index i = 0; i < adapter.rank(); ++i) adapter.R(i, i) = static_cast<S>(double(svd.singular_values(i)) * (rate / scale));
+      .B = Weight<S>(svd.U.rows(), r), .R = Weight<S>::Zero(r, r), .A = Weight<S>(r, svd.V.rows()), .scale = S(scale)};
+  for (Index k = 0; k < r; ++k) {
+    for (Index i = 0; i < svd.U.rows(); ++i) adapter.B(i, k) = -svd.U(i, k);
+    adapter.R(k, k) = static_cast<S>(double(svd.singular_values(k)) * (rate / scale));
+    std::copy_n(&svd.V(0, k), svd.V.rows(), &adapter.A(k, 0));
+  }
   adapter.validate("initialize");  // a scale or rate beyond the scalar's range
   return adapter;
 }
@@ -72,7 +77,7 @@ LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double ra
 /// = 64 of 2048 x 2048; more `krylov_steps` find the rest. B and A are orthonormal to rounding. Memory: one more out x in
 /// matrix while it runs (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank, value, not_finite.
 template <Real S>
-Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions options) {
+[[gnu::cold]] Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions options) {
   options.validate();
   require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(),
           "\" saw no example");

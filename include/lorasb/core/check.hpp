@@ -37,6 +37,20 @@ bool all_finite(const S* x, Index n) {
   return bad == 0;
 }
 
+/// Throws unless all numbers of `lines` lines are finite, `length` of them each, from one line to the next `stride`.
+template <Real S>
+void require_finite_lines(const S* data, Index lines, Index length, Index stride, bool row_major, std::string_view where,
+                          std::initializer_list<MessagePart> what) {
+  for (Index line = 0; line < lines; ++line, data += stride) {
+    if (all_finite(data, length)) [[likely]]
+      continue;
+    Index k = 0;
+    while (all_finite(data + k, 1)) ++k;
+    fail(ErrorId::not_finite,
+         {where, ": ", join(what), " holds ", data[k], " at row ", row_major ? line : k, ", column ", row_major ? k : line});
+  }
+}
+
 }  // namespace detail
 
 /// Throws Error(id) with the parts as its message when `condition` is false.
@@ -73,17 +87,8 @@ void require_rows(const M& m, Index rows, std::string_view where, std::string_vi
 template <class D, class... What>
 requires(int(D::InnerStrideAtCompileTime) == 1) void require_finite(const Eigen::DenseBase<D>& m, std::string_view where,
                                                                     const What&... what) {
-  const auto* data = m.derived().data();
-  const Index stride = m.derived().outerStride(), lines = m.outerSize(), length = m.innerSize();
-  for (Index line = 0; line < lines; ++line) {
-    if (detail::all_finite(data + line * stride, length)) [[likely]]
-      continue;
-    for (Index k = 0; k < length; ++k) {
-      const auto entry = data[line * stride + k];
-      require(detail::all_finite(&entry, 1), ErrorId::not_finite, where, ": ", detail::join({detail::MessagePart(what)...}),
-              " holds ", entry, " at row ", D::IsRowMajor ? line : k, ", column ", D::IsRowMajor ? k : line);
-    }
-  }
+  detail::require_finite_lines(m.derived().data(), m.outerSize(), m.innerSize(), m.derived().outerStride(), D::IsRowMajor,
+                               where, {detail::MessagePart(what)...});
 }
 
 }  // namespace lorasb

@@ -35,6 +35,11 @@ double dot(const S* x, const S* y, Index n) {
   return detail::interleaved_sum(static_cast<std::size_t>(n), [&](std::size_t i) { return double(x[i]) * double(y[i]); });
 }
 
+/// y += factor x, n numbers each.
+inline void add_multiple(double factor, const double* x, double* y, Index n) {
+  for (Index i = 0; i < n; ++i) y[i] += factor * x[i];
+}
+
 /// The Euclidean norm of all parts together, for entries of any size (1e38 in float, 1e300 in double, denormals). NaN if an
 /// entry is NaN, infinity if one is infinite or the norm is beyond double.
 template <Real S>

@@ -1,6 +1,7 @@
 // Orthonormal columns by matrix products alone, for columns that are safely independent.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "lorasb/linalg/inner_products.hpp"
@@ -28,17 +29,17 @@ inline bool cholesky(Matrix<double>& G, double smallest) {
 template <Real S>
 Matrix<S> inverse_transposed(const Matrix<double>& L) {
   const Index b = L.rows();
-  Matrix<S> result = Matrix<S>::Zero(b, b);
+  Matrix<S> result(b, b);
   Vector<double> x(b);  // column j of L⁻¹, by L x = e_j
   for (Index j = 0; j < b; ++j) {
-    x.setZero();
+    std::fill_n(x.data(), b, 0.0);
     x(j) = 1;
     for (Index k = j; k < b; ++k) {
       x(k) /= L(k, k);
       const double factor = x(k);
       for (Index i = k + 1; i < b; ++i) x(i) -= factor * L(i, k);
     }
-    for (Index i = j; i < b; ++i) result(j, i) = static_cast<S>(x(i));
+    for (Index i = 0; i < b; ++i) result(j, i) = static_cast<S>(x(i));
   }
   return result;
 }
@@ -50,10 +51,15 @@ Matrix<S> inverse_transposed(const Matrix<double>& L) {
 /// Tomov, Dongarra, SIAM J. Sci. Comput. 37 (2015) C307-C330).
 template <Real S>
 bool cholesky_qr(MatrixView<S> Y, Vector<double>& left) {
-  Matrix<double> L = inner_products<S>(Y, Y, true);
+  Matrix<double> L(Y.cols(), Y.cols());
+  inner_products<S>(Y, Y, L, true);
   if (!cholesky(L, 0x1p-32)) return false;
-  left = L.diagonal();
-  const Matrix<S> before = Y;
+  left.resize(Y.cols());
+  Matrix<S> before(Y.rows(), Y.cols());
+  for (Index j = 0; j < Y.cols(); ++j) {
+    left(j) = L(j, j);
+    std::copy_n(&Y(0, j), Y.rows(), &before(0, j));
+  }
   multiply(before, inverse_transposed<S>(L), Y);
   return true;
 }

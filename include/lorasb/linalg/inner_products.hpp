@@ -11,10 +11,10 @@
 namespace lorasb::linalg {
 namespace detail {
 
-/// c(i, j) += Σ_k l(k, i) m(k, j) for a tile of 4 x 4 columns, each `rows` numbers apart; `rows` is a multiple of 16.
-/// The index sequence spells the tile out, so that its sums stay in registers.
+/// tile(i, j) = Σ_k l(k, i) m(k, j) for 4 x 4 columns, each `rows` numbers apart; `rows` is a multiple of 16. The index
+/// sequence spells the tile out, so that its sums stay in registers.
 template <int... T>
-void add_tile(std::integer_sequence<int, T...>, const double* l, const double* m, Index rows, double* c, Index c_stride) {
+void multiply_tile(std::integer_sequence<int, T...>, const double* l, const double* m, Index rows, double (&tile)[16]) {
   using Packet = Eigen::internal::packet_traits<double>::type;
   constexpr Index width = Eigen::internal::packet_traits<double>::size;
   Packet sums[] = {(void(T), Eigen::internal::pset1<Packet>(0))...};
@@ -25,7 +25,7 @@ void add_tile(std::integer_sequence<int, T...>, const double* l, const double* m
                             Eigen::internal::pload<Packet>(m + 2 * rows + k), Eigen::internal::pload<Packet>(m + 3 * rows + k)};
     ((sums[T] = Eigen::internal::pmadd(left[T % 4], right[T / 4], sums[T])), ...);
   }
-  ((c[T % 4 + T / 4 * c_stride] += Eigen::internal::predux(sums[T])), ...);
+  ((tile[T] = Eigen::internal::predux(sums[T])), ...);
 }
 
 /// Rows begin to begin + count - 1 of M in double, in columns of `rows` numbers, up to a multiple of four columns; zero beyond.
@@ -42,28 +42,30 @@ void widen(ConstMatrixView<S> M, Index begin, Index count, Index rows, Vector<do
 
 }  // namespace detail
 
-/// C = Lᵀ M in double. L: m x p, M: m x q, C: p x q. The products of floats are exact, and their sums are rounded as doubles:
-/// for float a squared length is as good as the length itself.
+/// C = Lᵀ M in double, overwritten. L: m x p, M: m x q, C: p x q. The products of floats are exact, and their sums are rounded
+/// as doubles: for float a squared length is as good as the length itself.
 /// For L = M the lower triangle will do: `lower_only` leaves the rest of C undefined.
 template <Real S>
-Matrix<double> inner_products(ConstMatrixView<S> L, ConstMatrixView<S> M, bool lower_only = false) {
+void inner_products(ConstMatrixView<S> L, ConstMatrixView<S> M, MatrixView<double> C, bool lower_only = false) {
   require_rows(M, L.rows(), "linalg::inner_products", "M", "rows of L");
+  require_shape(C, L.cols(), M.cols(), "linalg::inner_products", "C", "columns of L x columns of M");
   constexpr Index block = 128;  // rows at a time: 400 columns of them stay in a second-level cache
   const Index rows = std::min(block, (L.rows() + 15) / 16 * 16);
-  const Index p = (L.cols() + 3) / 4 * 4, q = (M.cols() + 3) / 4 * 4;
-  Matrix<double> C = Matrix<double>::Zero(p, q);
+  for (Index j = 0; j < C.cols(); ++j) std::fill_n(C.data() + j * C.outerStride(), C.rows(), 0.0);
   Vector<double> left, right;
+  double tile[16];
   for (Index begin = 0; begin < L.rows(); begin += block) {
     const Index count = std::min(block, L.rows() - begin);
     detail::widen<S>(L, begin, count, rows, left);
     detail::widen<S>(M, begin, count, rows, right);
-    for (Index i = 0; i < p; i += 4)
-      for (Index j = 0; j < (lower_only ? i + 4 : q); j += 4)
-        detail::add_tile(std::make_integer_sequence<int, 16>(), left.data() + i * rows, right.data() + j * rows, rows, &C(i, j),
-                         p);
+    for (Index i = 0; i < C.rows(); i += 4)
+      for (Index j = 0; j < (lower_only ? std::min(i + 4, C.cols()) : C.cols()); j += 4) {
+        detail::multiply_tile(std::make_integer_sequence<int, 16>(), left.data() + i * rows, right.data() + j * rows, rows,
+                              tile);
+        for (Index t = 0; t < 16; ++t)
+          if (i + t % 4 < C.rows() && j + t / 4 < C.cols()) C(i + t % 4, j + t / 4) += tile[t];
+      }
   }
-  C.conservativeResize(L.cols(), M.cols());
-  return C;
 }
 
 }  // namespace lorasb::linalg

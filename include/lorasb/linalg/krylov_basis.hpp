@@ -20,10 +20,11 @@ struct KrylovOptions {
   std::uint64_t seed = 0;
 };
 
-/// Orthonormal K (d x w) and Z = scale Wᵀ K (D x w). The eigenvalues of ZᵀZ are the squares of the singular values of scale
-/// KᵀW.
+/// In their first w columns, orthonormal K (d x w) and Z = scale Wᵀ K (D x w). The eigenvalues of ZᵀZ are the squares of the
+/// singular values of scale KᵀW.
 template <Real S>
 struct KrylovBasis {
+  Index width = 0;  // w
   Matrix<S> K, Z;
   Matrix<double> gram;  // ZᵀZ, its lower triangle
   SymmetricEigen eigen{Matrix<double>()};
@@ -31,7 +32,7 @@ struct KrylovBasis {
   int steps = 0, products = 0;
 };
 
-/// Columns begin to begin + b - 1 of Z = scale Wᵀ K, and their rows of ZᵀZ. The first ones set the scale.
+/// Columns begin to begin + b - 1 of Z = scale Wᵀ K, the last ones so far, and their rows of ZᵀZ. The first ones set the scale.
 template <Real S>
 void multiply_transposed(const LinearOperator<S>& W, KrylovBasis<S>& basis, Index begin, Index b) {
   MatrixView<S> Z = basis.Z.middleCols(begin, b);
@@ -45,7 +46,8 @@ void multiply_transposed(const LinearOperator<S>& W, KrylovBasis<S>& basis, Inde
   }
   for (Index j = 0; j < b; ++j)
     for (Index i = 0; i < Z.rows(); ++i) Z(i, j) = static_cast<S>(double(Z(i, j)) * basis.scale);
-  basis.gram.middleRows(begin, b).leftCols(begin + b) = inner_products<S>(Z, basis.Z.leftCols(begin + b));
+  inner_products<S>(Z, basis.Z.leftCols(begin + b), basis.gram.block(begin, 0, b, begin + b));
+  basis.width = begin + b;
 }
 
 /// Y minus its part in the columns of `recent`: those with which W Wᵀ links it in exact arithmetic, so that its part in
@@ -55,7 +57,7 @@ void project_out_recent(ConstMatrixView<S> recent, MatrixView<S> Y) {
   for (Index j = 0; j < Y.cols(); ++j) normalize<S>(Y.middleCols(j, 1));
   project_out<S>(recent, Y);
   for (Index j = 0; j < Y.cols(); ++j)
-    if (normalize<S>(Y.middleCols(j, 1)) <= negligible_share<S>) Y.col(j).setZero();
+    if (normalize<S>(Y.middleCols(j, 1)) <= negligible_share<S>) std::fill_n(&Y(0, j), Y.rows(), S(0));
 }
 
 /// K = orth[W Ω, (W Wᵀ) W Ω, ..., (W Wᵀ)^steps W Ω] for W: d x D and Ω: D x b random, each block made orthonormal before it is
@@ -65,7 +67,7 @@ void project_out_recent(ConstMatrixView<S> recent, MatrixView<S> Y) {
 /// The energy that the basis captures is the sum of the `rank` largest eigenvalues of ZᵀZ. It is looked at when w has grown by
 /// a sixth, so that all looks together cost about twice the last one.
 template <Real S>
-KrylovBasis<S> krylov_basis(const LinearOperator<S>& W, const KrylovOptions& options) {
+[[gnu::cold]] KrylovBasis<S> krylov_basis(const LinearOperator<S>& W, const KrylovOptions& options) {
   const Index d = W.rows(), D = W.cols(), b = options.block;
   const Index blocks = options.last_only ? 1 : Index{options.steps} + 1;
   const bool whole = b >= (d + blocks - 1) / blocks;
@@ -75,7 +77,8 @@ KrylovBasis<S> krylov_basis(const LinearOperator<S>& W, const KrylovOptions& opt
   basis.Z.resize(D, most);
   basis.gram.resize(most, most);
   if (whole) {
-    basis.K.setIdentity();
+    std::fill_n(basis.K.data(), basis.K.size(), S(0));
+    for (Index j = 0; j < d; ++j) basis.K(j, j) = 1;
     multiply_transposed<S>(W, basis, 0, d);
     basis.eigen = SymmetricEigen(basis.gram);
     return basis;
@@ -102,18 +105,15 @@ KrylovBasis<S> krylov_basis(const LinearOperator<S>& W, const KrylovOptions& opt
     const bool last = basis.steps == options.steps;
     if (last || options.last_only || (width >= options.rank && 6 * width >= 7 * looked_at)) {
       basis.eigen = SymmetricEigen(basis.gram.topLeftCorner(width, width));
-      const double now = basis.eigen.values().head(std::min(options.rank, width)).sum();
+      double now = 0;
+      for (Index j = 0; j < std::min(options.rank, width); ++j) now += basis.eigen.values()(j);
       const double gain = (now - energy) / double(basis.steps - looked_after);
-      if (last || (looked_at > 0 && gain <= options.tolerance * now)) {
-        basis.K.conservativeResize(d, width);
-        basis.Z.conservativeResize(D, width);
-        return basis;
-      }
+      if (last || (looked_at > 0 && gain <= options.tolerance * now)) return basis;
       energy = now;
       looked_at = width;
       looked_after = basis.steps;
     }
-    right = basis.Z.middleCols(begin, b);
+    std::copy_n(&basis.Z(0, begin), right.size(), right.data());
     for (Index j = 0; j < b; ++j) normalize<S>(right.middleCols(j, 1));
     Vector<double> left;  // one pass will do: what follows only needs independent columns, not orthonormal ones
     if (!cholesky_qr<S>(right, left)) orthonormalize<S>(right, options.seed + 1);

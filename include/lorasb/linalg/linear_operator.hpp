@@ -30,10 +30,10 @@ class DenseOperator final : public LinearOperator<S> {
   Index cols() const override { return W_.cols(); }
   /// As Yᵀ = Xᵀ Wᵀ: for a few columns X, Eigen's kernel is up to twice as fast with the large matrix on the right.
   void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const override {
-    const Weight<S> rows_of_X = X;
     Weight<S> rows_of_Y(Y.rows(), Y.cols());
-    linalg::multiply(W_, rows_of_X, rows_of_Y);
-    Y = rows_of_Y;
+    linalg::multiply(W_, X, rows_of_Y);
+    for (Index j = 0; j < Y.cols(); ++j)
+      for (Index i = 0; i < Y.rows(); ++i) Y(i, j) = rows_of_Y(i, j);
   }
   void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const override { linalg::multiply(transposed(W_), X, Y); }
 

@@ -110,12 +110,14 @@ double project_panel(MatrixView<S> Y, Index begin, Index width, Vector<double>& 
 template <Real S>
 bool orthonormalize_panel(MatrixView<S> Y, Index begin, Index width, Vector<double>& kept, double negligible) {
   Vector<double> left;
+  const auto smallest = [width](const double* first) { return *std::min_element(first, first + width); };
+  double* const ours = kept.data() + begin;
   for (int round = 0; round < 4; ++round) {
     const double projected = round > 0 || begin == 0 ? project_panel<S>(Y, begin, width, kept) : 0;
-    if (kept.segment(begin, width).minCoeff() <= negligible || !cholesky_qr<S>(Y.middleCols(begin, width), left)) return false;
-    kept.segment(begin, width).array() *= left.array();
+    if (smallest(ours) <= negligible || !cholesky_qr<S>(Y.middleCols(begin, width), left)) return false;
+    for (Index j = 0; j < width; ++j) ours[j] *= left(j);
     // so near one the diagonal of L leaves the rows beside it below 0.05 in length: Q is then orthonormal to rounding
-    if (projected >= 0.5 && left.minCoeff() >= 0.999) return kept.segment(begin, width).minCoeff() > negligible;
+    if (projected >= 0.5 && smallest(left.data()) >= 0.999) return smallest(ours) > negligible;
   }
   return false;
 }

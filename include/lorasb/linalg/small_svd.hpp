@@ -104,7 +104,7 @@ inline bool orthogonalize_by_rotations(Matrix<double>& W, int max_sweeps) {
 /// Rotating the columns of Rᵀ takes fewer sweeps than those of A (Drmač, Veselić, SIAM J. Matrix Anal. Appl. 29 (2008)
 /// 1322-1342).
 template <Real S>
-SmallSvd<S> small_svd(ConstMatrixView<S> M, int max_sweeps = 40) {
+[[gnu::cold]] SmallSvd<S> small_svd(ConstMatrixView<S> M, int max_sweeps = 40) {
   require_finite(M, "linalg::small_svd", "M");
   SmallSvd<S> svd;
   const bool wide = M.rows() < M.cols();
@@ -137,7 +137,9 @@ SmallSvd<S> small_svd(ConstMatrixView<S> M, int max_sweeps = 40) {
     svd.singular_values(j) = static_cast<S>(scale * sigma(from));
   }
   detail::orthonormalize_small(X);
-  left = detail::dot_products(Matrix<double>(A.transpose()), X);
+  std::fill_n(left.data(), left.size(), 0.0);  // A X
+  for (Index j = 0; j < p; ++j)
+    for (Index k = 0; k < p; ++k) add_multiple(X(k, j), &A(0, k), &left(0, j), A.rows());
   detail::orthonormalize_small(left);
   const auto rounded = [](const Matrix<double>& basis) {
     Matrix<S> result(basis.rows(), basis.cols());

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/sums.hpp"
+#include "lorasb/core/view.hpp"
 
 namespace lorasb::linalg {
 namespace detail {
@@ -22,11 +22,6 @@ struct Tridiagonal {
   Matrix<double> reflectors;    // n x n: v_k in rows k + 1 to n - 1 of column k, its first entry 1
   Vector<double> factors;       // n
 };
-
-/// y += factor x, n numbers each.
-inline void add_multiple(double factor, const double* x, double* y, Index n) {
-  for (Index i = 0; i < n; ++i) y[i] += factor * x[i];
-}
 
 /// Column k of A below its diagonal becomes (off_diagonal_k, 0, ..., 0) by a reflection, whose vector takes its place.
 inline void make_reflector(Tridiagonal& t, Index k) {
@@ -43,10 +38,11 @@ inline void make_reflector(Tridiagonal& t, Index k) {
 
 /// Householder's reduction of the lower triangle of A (Golub, Van Loan, Matrix Computations, section 8.3.1). The update
 /// A -= v wᵀ + w vᵀ of one reflection and the product A v' for the next one share a pass over A.
-inline Tridiagonal tridiagonalize(Matrix<double> A) {
+inline Tridiagonal tridiagonalize(ConstMatrixView<double> A) {
   const Index n = A.rows();
-  Tridiagonal t{Vector<double>::Zero(n), Vector<double>::Zero(n), std::move(A), Vector<double>::Zero(n)};
+  Tridiagonal t{Vector<double>::Zero(n), Vector<double>::Zero(n), Matrix<double>(n, n), Vector<double>::Zero(n)};
   Matrix<double>& M = t.reflectors;
+  for (Index j = 0; j < n; ++j) std::copy_n(A.data() + j * (A.outerStride() + 1), n - j, &M(j, j));
   Vector<double> w(n), p(n);
   for (Index k = 0; k < n; ++k) {
     const double* const v = k > 0 ? &M(0, k - 1) : nullptr;  // of the reflection before; its rows from k on
@@ -61,7 +57,7 @@ inline Tridiagonal tridiagonalize(Matrix<double> A) {
     if (k + 1 == n) break;
     make_reflector(t, k);
     const double* const next = &M(0, k);
-    p.setZero();
+    std::fill_n(p.data(), n, 0.0);
     for (Index j = k + 1; j < n; ++j) {
       update(j);
       const double* const a = &M(0, j);
@@ -83,10 +79,12 @@ inline double size_of(const Tridiagonal& t) {
   return 3 * size;
 }
 
+// Functions marked cold run once for each layer: compiled for size, they take a tenth off what a user waits for the compiler.
+
 /// All eigenvalues of T, descending; false when 50 steps did not do for one of them. The QL algorithm with implicit shifts
 /// (Golub, Van Loan, Matrix Computations, section 8.3.5): a step on rows l to m turns the plane of each pair of neighbours
 /// from the bottom up, by cosine c and sine s, and pushes the bulge that the shift made out at the top.
-inline bool tridiagonal_eigenvalues(const Tridiagonal& t, Vector<double>& values) {
+[[gnu::cold]] inline bool tridiagonal_eigenvalues(const Tridiagonal& t, Vector<double>& values) {
   const Index n = t.diagonal.size();
   const double size = size_of(t);
   values = Vector<double>::Zero(n);
@@ -129,12 +127,18 @@ inline bool tridiagonal_eigenvalues(const Tridiagonal& t, Vector<double>& values
     }
   }
   for (double& value : values) value *= size;
-  std::sort(values.begin(), values.end(), std::greater<double>());
+  for (Index i = 1; i < n; ++i) {  // descending, by insertion: little beside the n² steps above
+    const double value = values(i);
+    Index place = i;
+    for (; place > 0 && values(place - 1) < value; --place) values(place) = values(place - 1);
+    values(place) = value;
+  }
   return converged;
 }
 
 /// x := (T - λ I)⁻¹ x up to scale, for x: n numbers, by elimination with row exchanges. A pivot of zero counts as `tiny`.
-inline void solve_shifted(const Tridiagonal& t, double lambda, double tiny, Vector<double>& x, Matrix<double>& upper) {
+[[gnu::cold]] inline void solve_shifted(const Tridiagonal& t, double lambda, double tiny, Vector<double>& x,
+                                        Matrix<double>& upper) {
   const Index n = t.diagonal.size();
   upper.resize(3, n);  // row i of the factor: its entries in columns i, i + 1 and i + 2
   double a = t.diagonal(0) - lambda, b = t.off_diagonal(0);
@@ -166,7 +170,7 @@ inline void solve_shifted(const Tridiagonal& t, double lambda, double tiny, Vect
 
 /// Orthonormal eigenvectors of T for the eigenvalues given, by inverse iteration from random starts, each kept orthogonal to
 /// those before it: that many vectors of one eigenvalue, or of a cluster, span its space.
-inline Matrix<double> tridiagonal_eigenvectors(const Tridiagonal& t, const Vector<double>& values, Index count) {
+[[gnu::cold]] inline Matrix<double> tridiagonal_eigenvectors(const Tridiagonal& t, const Vector<double>& values, Index count) {
   const Index n = t.diagonal.size();
   Matrix<double> X(n, count), upper;
   Vector<double> x(n);
@@ -197,10 +201,10 @@ inline Matrix<double> tridiagonal_eigenvectors(const Tridiagonal& t, const Vecto
 /// 1e140. Time: 4/3 n³ operations for the values, 2 n² count + 8 n count² for the vectors.
 class SymmetricEigen {
  public:
-  explicit SymmetricEigen(Matrix<double> A) {
+  explicit SymmetricEigen(ConstMatrixView<double> A) {
     require(A.rows() == A.cols(), ErrorId::shape, "linalg::SymmetricEigen: A is ", A.rows(), " x ", A.cols(),
             ", expected a square matrix");
-    reduced_ = detail::tridiagonalize(std::move(A));
+    reduced_ = detail::tridiagonalize(A);
     converged_ = detail::tridiagonal_eigenvalues(reduced_, values_);
   }
 
@@ -217,7 +221,7 @@ class SymmetricEigen {
       const double* const v = &reduced_.reflectors(0, k) + k + 1;
       for (Index j = 0; j < count; ++j) {
         double* const x = &X(0, j) + k + 1;
-        detail::add_multiple(-reduced_.factors(k) * dot(v, x, n - k - 1), v, x, n - k - 1);
+        add_multiple(-reduced_.factors(k) * dot(v, x, n - k - 1), v, x, n - k - 1);
       }
     }
     return X;

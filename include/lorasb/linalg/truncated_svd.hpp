@@ -67,7 +67,7 @@ inline KrylovOptions krylov_options(const TruncatedSvdOptions& o, Index d) {
 /// rounding of the scalar within the space of X, where squares lose half the digits of the small ones. X itself is found from
 /// squares in double: directions below 1e-8 of the largest singular value are not told from each other.
 template <Real S>
-TruncatedSvd<S> project_and_truncate(const LinearOperator<S>& W, const TruncatedSvdOptions& options) {
+[[gnu::cold]] TruncatedSvd<S> project_and_truncate(const LinearOperator<S>& W, const TruncatedSvdOptions& options) {
   const Index r = options.rank;
   KrylovBasis<S> basis = krylov_basis<S>(W, krylov_options(options, W.rows()));
   const auto narrowed = [](const Matrix<double>& M) {
@@ -76,13 +76,15 @@ TruncatedSvd<S> project_and_truncate(const LinearOperator<S>& W, const Truncated
     return result;
   };
   const Matrix<S> X = narrowed(basis.eigen.vectors(r));
-  const Matrix<S> KX = product(basis.K, X), ZX = product(basis.Z, X);
-  const bool whole = basis.K.cols() == W.rows();
+  const Matrix<S> KX = product(basis.K.leftCols(basis.width), X), ZX = product(basis.Z.leftCols(basis.width), X);
+  const bool whole = basis.width == W.rows();
   basis.K.resize(0, 0);
   basis.Z.resize(0, 0);
   Matrix<S> Q = ZX;
   orthonormalize<S>(Q, options.seed);
-  const SmallSvd<double> small = small_svd<double>(inner_products<S>(Q, ZX));  // of T
+  Matrix<double> T(r, r);
+  inner_products<S>(Q, ZX, T);
+  const SmallSvd<double> small = small_svd<double>(T);
   const Matrix<S> A = narrowed(small.U), C = narrowed(small.V);
 
   TruncatedSvd<S> svd{.U = product(KX, C), .singular_values = Vector<S>(r), .V = product(Q, A)};

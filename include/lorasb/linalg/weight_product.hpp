@@ -17,8 +17,9 @@ void multiply_in_tiles(const FrozenWeight<S>& W, bool turned, ConstMatrixView<S>
   const Index rows = std::clamp<Index>(tile_numbers / std::max<Index>(W.cols(), 1), 8, 256);
   thread_local std::vector<S> tile;
   tile.resize(static_cast<std::size_t>(std::min(rows, W.rows()) * W.cols()));
-  if (W.rows() == 0) result.setZero();
   if (X.cols() == 0) return;
+  if (W.rows() == 0)  // the sum of nothing, where the weight is turned
+    for (Index j = 0; j < result.cols(); ++j) std::fill_n(result.data() + j * result.outerStride(), result.rows(), S(0));
   for (Index first = 0; first < W.rows(); first += rows) {
     const Index count = std::min(rows, W.rows() - first);
     W.widen(first, count, tile.data());

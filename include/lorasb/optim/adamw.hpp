@@ -67,7 +67,7 @@ class AdamW final : public Optimizer<S> {
         m[i] = b1 * m[i] + c1 * g[i];
         v[i] = b2 * v[i] + c2 * (g[i] * g[i]);
       }
-      r.array() = v.array().sqrt();  // std::sqrt would go one by one, for the sake of errno
+      r.assign_sqrt(v);
       for (Index i = 0; i < w.size; ++i) w[i] = keep * w[i] - rate * m[i] / (r[i] / root + static_cast<S>(epsilon));
       w.store(values.data() + begin, count);
       m.store(all_m + begin, count);

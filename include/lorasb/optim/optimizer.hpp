@@ -21,7 +21,13 @@ struct alignas(64) Block {
   S values[size] = {};
 
   S& operator[](Index i) { return values[i]; }
-  auto array() { return Eigen::Map<Eigen::Array<S, size, 1>, Eigen::Aligned64>(values); }
+  /// The square roots of another block: std::sqrt would take them one by one, for the sake of errno.
+  void assign_sqrt(const Block& other) {
+    using Packet = typename Eigen::internal::packet_traits<S>::type;
+    constexpr Index width = Eigen::internal::packet_traits<S>::size;
+    for (Index i = 0; i < size; i += width)
+      Eigen::internal::pstore(values + i, Eigen::internal::psqrt(Eigen::internal::pload<Packet>(other.values + i)));
+  }
   void load(const S* from, Index count) { std::copy_n(from, count, values); }
   void store(S* to, Index count) const { std::copy_n(values, count, to); }
 };
