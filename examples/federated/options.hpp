@@ -79,6 +79,7 @@ inline double learning_rate(const FederateOptions& o) {
   if (o.learning_rate > 0) return o.learning_rate;
   if (o.optimizer == OptimizerKind::sgd) return 0.1;
   if (o.setting == Setting::central) return 3e-3;
+  if (o.setting == Setting::local) return 1e-2;
   return o.method == federated::Method::fed_sb || o.method == federated::Method::ffa_lora ? 3e-2 : 1e-2;
 }
 
