@@ -119,6 +119,17 @@ TEMPLATE_TEST_CASE("gradients per example sum to the gradient of the batch", "",
   one.layer.backward_parameters(one.dY, one.cache, last);
   CHECK(relative_error(each.col(3), Eigen::Map<const Vector<S>>(last.data(), last.size())) < Tolerance<S>::sum);
 
+  // with dX, and without where nobody wants it
+  const LinearLayer<S>& base = f.layer;
+  Matrix<S> dX(in, tokens), dX_alone(in, tokens), none(in, 0);
+  f.layer.backward_input(f.dY, f.cache, dX_alone);
+  Matrix<S> each_with_dX = Matrix<S>::Zero(rank * rank, 4), each_without = each_with_dX;
+  base.backward_per_example(f.X, f.dY, f.cache, offsets, each_with_dX, dX);
+  base.backward_per_example(f.X, f.dY, f.cache, offsets, each_without, none);
+  CHECK(each_with_dX == each);
+  CHECK(each_without == each);
+  CHECK(dX == dX_alone);
+
   const std::vector<Index> wrong{0, 4, 3, tokens};
   CHECK_ERROR(f.layer.backward_parameters_per_example(f.dY, f.cache, wrong, each), ErrorId::shape, "offsets must rise");
   const std::vector<Index> short_of_it{0, 4};

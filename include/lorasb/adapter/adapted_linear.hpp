@@ -105,9 +105,10 @@ class AdaptedLinear final : public LinearLayer<S> {
                            std::span<S> dR) const override {
     backward_parameters(dY, cache, as_core(dR));
   }
-  void backward_parameters_per_example(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache,
-                                       std::span<const Index> offsets, MatrixView<S> dR) const override {
+  void backward_per_example(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache,
+                            std::span<const Index> offsets, MatrixView<S> dR, MatrixView<S> dX) const override {
     backward_parameters_per_example(dY, cache, offsets, dR);
+    if (dX.cols() > 0) backward_input_from(dY, cache.P.view(), cache, dX);
   }
 
  private:

@@ -70,20 +70,20 @@ class LinearLayer {
   }
 
   /// Adds the gradient of each example to its column of `each`, trainable() x examples; the columns add up to what
-  /// backward_parameters adds. Example i owns columns offsets[i] to offsets[i + 1] - 1 of X and dY.
-  virtual void backward_parameters_per_example(ConstMatrixView<S> /*X*/, ConstMatrixView<S> /*dY*/, LinearCache<S>& /*cache*/,
-                                               std::span<const Index> /*offsets*/, MatrixView<S> /*each*/) const {
+  /// backward_parameters adds. Example i owns columns offsets[i] to offsets[i + 1] - 1 of X and dY. Overwrites dX, unless it
+  /// has no columns. Throws ErrorId::value for a layer that wants a gradient and has none per example.
+  virtual void backward_per_example(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache,
+                                    std::span<const Index> /*offsets*/, MatrixView<S> /*each*/, MatrixView<S> dX) const {
     require(!wants_gradient(), ErrorId::value, "LinearLayer: this kind of layer has no gradients per example");
+    if (dX.cols() > 0) backward_input(dY, cache, dX);
   }
 
   /// Adds to `gradient` in either form. Overwrites dX, unless it has no columns because nobody below wants it.
   void backward_to(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>& gradient,
                    MatrixView<S> dX) const {
-    const bool further = dX.cols() > 0;
     if (gradient.per_example()) {
-      backward_parameters_per_example(X, dY, cache, gradient.offsets(), gradient.each());
-      if (further) backward_input(dY, cache, dX);
-    } else if (further) {
+      backward_per_example(X, dY, cache, gradient.offsets(), gradient.each(), dX);
+    } else if (dX.cols() > 0) {
       backward(X, dY, cache, gradient.summed(), dX);
     } else {
       backward_parameters(X, dY, cache, gradient.summed());
