@@ -1,4 +1,5 @@
-// The product of two matrices: every large one in the library is done here, by the backend that the program has chosen.
+// The product of two matrices, by the backend that the program has chosen. Only the SVD of a large matrix has one of its own
+// (column_product.hpp).
 #pragma once
 
 #include <type_traits>
