@@ -50,7 +50,7 @@ int main() {
   loss_and_gradient(y, target, dy);
 
   // lorasb: the first step from one backward pass of the trainer, then an adapter. {pointer, rows, columns} are views.
-  lorasb::UpdateEstimate<float> estimate(out, in, "up");
+  lorasb::GradientEstimate<float> estimate(out, in, "up");
   estimate.add({dy.data(), out, tokens}, {x.data(), in, tokens}, tokens);
   const float learning_rate = 0.5f;
   lorasb::LowRankAdapter<float> adapter =

@@ -24,7 +24,7 @@ int main() {
 
   const auto loss = [](const Matrix<float>& dY) { return dY.squaredNorm() / 4096; };  // the mean of ‖y - target‖² / 2
 
-  UpdateEstimate<float> estimate(64, 48);
+  GradientEstimate<float> estimate(64, 48);
   Matrix<float> Y = linalg::product(W0, X);
   Matrix<float> dY = Y - target;  // dL/dY of the summed loss ‖Y - target‖² / 2
   estimate.add(dY, X, 2048);

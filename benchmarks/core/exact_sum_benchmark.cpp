@@ -1,5 +1,5 @@
 // The exact weighted mean of 1,000 clients, beside a plain mean in double of the same updates.
-#include "lorasb/core/exact_sum.hpp"
+#include "lorasb/exact/mean.hpp"
 
 #include <benchmark/benchmark.h>
 

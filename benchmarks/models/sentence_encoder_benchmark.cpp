@@ -1,5 +1,5 @@
 // A training step of the example's sentence encoder with LoRA-SB on all modules, beside the same model in LibTorch.
-#include "lorasb/models/sentence_encoder.hpp"
+#include "lorasb/models/sentence_encoder/model.hpp"
 
 #include <benchmark/benchmark.h>
 

@@ -44,7 +44,7 @@ struct WordnetTask {
   /// Returns a random head.
   Parameters<float> read_texts() {
     const Dataset data = split(read_dataset("wordnet", {}), {});
-    const text::UnigramTokenizer tokenizer = text::UnigramTokenizer::from_json(folder() / "dist" / "vocab.json");
+    const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(folder() / "dist" / "vocab.json");
     Index cut = 0;
     texts = tokenize(data.train, tokenizer, base.config.max_tokens, 1, cut);
     classes = std::ssize(data.label_names);

@@ -7,7 +7,7 @@
 
 #include "examples/common/use_lite.hpp"
 #include "lorasb/core/parallel.hpp"
-#include "lorasb/models/sentence_encoder.hpp"
+#include "lorasb/models/sentence_encoder/model.hpp"
 #include "lorasb/nn/cross_entropy.hpp"
 #include "lorasb/optim/clip.hpp"
 #include "lorasb/train/step.hpp"

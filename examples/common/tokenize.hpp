@@ -10,12 +10,12 @@
 #include "examples/common/text_classifier.hpp"
 #include "lorasb/core/parallel.hpp"
 #include "lorasb/io/checksum.hpp"
-#include "lorasb/text/unigram_tokenizer.hpp"
+#include "lorasb/text/use_tokenizer.hpp"
 
 namespace lorasb::examples {
 
 /// Token ids of all examples, cut to what the encoder reads; counts the texts that were cut.
-inline TokenizedTexts tokenize(const std::vector<Example>& examples, const text::UnigramTokenizer& tokenizer, Index max_tokens,
+inline TokenizedTexts tokenize(const std::vector<Example>& examples, const text::UseTokenizer& tokenizer, Index max_tokens,
                                int threads, Index& cut) {
   TokenizedTexts texts;
   texts.ids.resize(examples.size());

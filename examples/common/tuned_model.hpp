@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "examples/common/text_classifier.hpp"
-#include "lorasb/adapter/lora_xs.hpp"
+#include "lorasb/adapter/lora/lora_xs.hpp"
 #include "lorasb/train/initialize_modules.hpp"
 
 namespace lorasb::examples {

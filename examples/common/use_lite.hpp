@@ -9,7 +9,7 @@
 
 #include "examples/common/tfjs_model.hpp"
 #include "lorasb/adapter/bind.hpp"
-#include "lorasb/models/sentence_encoder_layout.hpp"
+#include "lorasb/models/sentence_encoder/config.hpp"
 
 namespace lorasb::examples {
 

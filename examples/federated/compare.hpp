@@ -34,7 +34,7 @@ inline SessionResult report(SessionResult result, const FederatedTask& task, con
 /// A session in this process.
 inline SessionResult run_and_report(const FederatedTask& task, const FederateOptions& options) {
   std::filesystem::create_directories(options.out);
-  std::optional<formats::Journal> journal = open_journal(options);  // before any work that it may forbid
+  std::optional<io::Journal> journal = open_journal(options);  // before any work that it may forbid
   const Shares shares = shares_of(task, options);
   SharedModel shared(task, options);
   SessionResult result;

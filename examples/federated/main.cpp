@@ -50,7 +50,7 @@ void run_mpi(FederateOptions& options) {
       return;
     }
     const Shares shares = shares_of(task, options);
-    std::optional<formats::Journal> journal;
+    std::optional<io::Journal> journal;
     if (job.rank == 0) {  // before any work that they may forbid
       std::filesystem::create_directories(options.out);
       journal = open_journal(options);

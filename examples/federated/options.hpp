@@ -14,7 +14,7 @@
 #include "examples/common/optimizer_kind.hpp"
 #include "examples/common/packages.hpp"
 #include "examples/federated/partition.hpp"
-#include "lorasb/federated/communication.hpp"
+#include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/federated/selection.hpp"
 
 namespace lorasb::examples {

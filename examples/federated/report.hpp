@@ -78,11 +78,11 @@ inline void write_model(const SharedModel& shared, const FederatedTask& task, co
   std::vector<io::TensorBytes> tensors;
   for (std::size_t m = 0; m < adapted.size(); ++m)
     tensors.push_back({adapters[m].first + ".weight",
-                       io::Dtype::f32,
+                       Dtype::f32,
                        {adapted[m].rows(), adapted[m].cols()},
                        std::as_bytes(std::span<const float>(flat(adapted[m])))});
   for (const formats::NamedTensor<float>& t : head)
-    tensors.push_back({t.name, io::Dtype::f32, t.shape, std::as_bytes(std::span(t.values))});
+    tensors.push_back({t.name, Dtype::f32, t.shape, std::as_bytes(std::span(t.values))});
   io::write_safetensors(options.out / "model.safetensors", std::move(tensors), {{"format", "pt"}});
 }
 

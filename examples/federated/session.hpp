@@ -13,7 +13,7 @@
 #include "examples/federated/training_host.hpp"
 #include "lorasb/core/little_endian.hpp"
 #include "lorasb/federated/transport.hpp"
-#include "lorasb/formats/journal.hpp"
+#include "lorasb/io/journal.hpp"
 
 namespace lorasb::examples {
 
@@ -112,9 +112,9 @@ inline JournalEntry read_record(std::span<const std::byte> record) {
 }  // namespace detail
 
 /// The journal that --journal names, checked or made; nothing without the option. Throws what Journal throws.
-inline std::optional<formats::Journal> open_journal(const FederateOptions& options) {
+inline std::optional<io::Journal> open_journal(const FederateOptions& options) {
   if (options.journal.empty()) return std::nullopt;
-  return std::optional<formats::Journal>(std::in_place, options.journal, run_config(options));
+  return std::optional<io::Journal>(std::in_place, options.journal, run_config(options));
 }
 
 /// The server's side of a session.
@@ -123,7 +123,7 @@ class SessionRun {
  public:
   /// Goes on from the journal, and adds to it. Everything must outlive it.
   SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport,
-             std::optional<formats::Journal>& journal)
+             std::optional<io::Journal>& journal)
       : task_(task), options_(options), shared_(shared), transport_(transport), journal_(journal), workplace_(task, shared, 4) {
     std::vector<std::string> names;
     for (Index c = 0; c < options.clients; ++c) names.push_back(client_name(c));
@@ -240,7 +240,7 @@ class SessionRun {
   const FederateOptions& options_;
   SharedModel& shared_;
   T& transport_;
-  std::optional<formats::Journal>& journal_;
+  std::optional<io::Journal>& journal_;
   Workplace workplace_;  // of the global model
   std::optional<federated::Server<float>> server_;
   std::shared_ptr<const Bytes> message_;  // that starts the next round

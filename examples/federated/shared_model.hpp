@@ -9,7 +9,7 @@
 #include "examples/common/tuned_model.hpp"
 #include "examples/federated/task.hpp"
 #include "lorasb/federated/aggregate.hpp"
-#include "lorasb/federated/model.hpp"
+#include "lorasb/federated/broadcast.hpp"
 #include "lorasb/federated/server.hpp"
 
 namespace lorasb::examples {

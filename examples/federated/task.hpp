@@ -68,7 +68,7 @@ inline FederatedTask read_task(const FederateOptions& options) {
                      .test = {},
                      .notes = std::move(data.notes),
                      .checksum = {}};
-  const text::UnigramTokenizer tokenizer = text::UnigramTokenizer::from_json(options.model / "dist" / "vocab.json");
+  const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(options.model / "dist" / "vocab.json");
   const Index max_tokens = task.base.config.max_tokens;
   Index cut = 0;
   task.train = tokenize(data.train, tokenizer, max_tokens, options.threads, cut);

@@ -92,7 +92,7 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
     case Method::head: {
       std::vector<io::TensorBytes> tensors;
       for (const ParameterLayout::Tensor& t : values.layout().tensors())
-        tensors.push_back({t.name, io::Dtype::f32,
+        tensors.push_back({t.name, Dtype::f32,
                            t.rows == 1 ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols},
                            std::as_bytes(values.flat(t.name))});  // a bias has one dimension, as in PyTorch
       io::write_safetensors(out / "model.safetensors", std::move(tensors), {{"format", "pt"}});

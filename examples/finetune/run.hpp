@@ -23,7 +23,7 @@ class Run {
   }
 
   FinishedRun finish() {
-    const std::optional<formats::Checkpoint<float>> saved = detail::RunState::load(options_);
+    const std::optional<io::Checkpoint<float>> saved = detail::RunState::load(options_);
     const double start = seconds_now();
     TunedModel model = start_model(saved);
     if (!saved) result_.init_seconds = seconds_now() - start;
@@ -48,7 +48,7 @@ class Run {
                        .seed = options_.seed});
   }
 
-  TunedModel start_model(const std::optional<formats::Checkpoint<float>>& saved) {
+  TunedModel start_model(const std::optional<io::Checkpoint<float>>& saved) {
     const Parameters<float> head = saved ? empty_head() : trained_head();
     switch (options_.method) {
       case Method::lora_sb:
@@ -91,7 +91,7 @@ class Run {
     return std::move(found.adapters);
   }
 
-  AdapterSet<float> saved_adapters(const formats::Checkpoint<float>& saved) const {
+  AdapterSet<float> saved_adapters(const io::Checkpoint<float>& saved) const {
     AdapterSet<float> adapters;
     for (const Module<float>& m : adapted_modules(task_.base)) {
       LowRankAdapter<float> adapter{.B = Weight<float>(m.W0.rows(), options_.rank),
@@ -124,7 +124,7 @@ class Run {
     result_.test_accuracy = measure(task_.test_features, task_.test);
   }
 
-  void train(TunedModel& model, const std::optional<formats::Checkpoint<float>>& saved) {
+  void train(TunedModel& model, const std::optional<io::Checkpoint<float>>& saved) {
     TextClassifier classifier(task_.base, model.encoder_weights(task_.base), model.layers, *model.values, options_.parts);
     result_.trainable = classifier.adapter_size();
     result_.trainable_head = classifier.head_size();

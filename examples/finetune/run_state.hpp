@@ -6,7 +6,7 @@
 #include <optional>
 
 #include "examples/finetune/options.hpp"
-#include "lorasb/formats/checkpoint.hpp"
+#include "lorasb/io/checkpoint.hpp"
 #include "lorasb/train/sampler.hpp"
 
 namespace lorasb::examples {
@@ -76,7 +76,7 @@ class RunState {
       : options_(options), model_(model), optimizer_(optimizer), batches_(batches), result_(result) {}
 
   void save() const {
-    formats::Checkpoint<float> c;
+    io::Checkpoint<float> c;
     c.config = run_config(options_);
     c.tensors["values"] = copy(model_.values->flat());
     for (const ParameterLayout::Tensor& t : optimizer_.state().layout().tensors())
@@ -100,21 +100,21 @@ class RunState {
     c.state["captured"] = reports.dump();
     c.state["history"] = history.dump();
     c.state["evaluations"] = evaluations.dump();
-    formats::save_checkpoint(path(options_), c);
+    io::save_checkpoint(path(options_), c);
   }
 
   static std::filesystem::path path(const FinetuneOptions& options) { return options.out / "checkpoint.safetensors"; }
 
   /// Refuses a checkpoint of another configuration.
-  static std::optional<formats::Checkpoint<float>> load(const FinetuneOptions& options) {
+  static std::optional<io::Checkpoint<float>> load(const FinetuneOptions& options) {
     if (!options.resume || !std::filesystem::exists(path(options))) return std::nullopt;
-    formats::Checkpoint<float> c = formats::load_checkpoint<float>(path(options));
-    formats::require_same_config(c.config, run_config(options));
+    io::Checkpoint<float> c = io::load_checkpoint<float>(path(options));
+    io::require_same_config(c.config, run_config(options));
     return c;
   }
 
   /// All but the frozen factors, which the model was made with.
-  void restore(const formats::Checkpoint<float>& c) {
+  void restore(const io::Checkpoint<float>& c) {
     fill(model_.values->flat(), c.tensor("values"), "values");
     for (const ParameterLayout::Tensor& t : optimizer_.state().layout().tensors())
       fill(optimizer_.state().flat(t.name), c.tensor("optimizer." + t.name), t.name);

@@ -37,7 +37,7 @@ inline Task read_task(const FinetuneOptions& options) {
             .validation_features = {},
             .test_features = {}};
   if (options.weights == WeightType::bf16) narrow_modules(task.base);
-  const text::UnigramTokenizer tokenizer = text::UnigramTokenizer::from_json(options.model / "dist" / "vocab.json");
+  const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(options.model / "dist" / "vocab.json");
   const Index max_tokens = task.base.config.max_tokens;
   Index cut = 0;
   task.train = tokenize(data.train, tokenizer, max_tokens, options.threads, cut);

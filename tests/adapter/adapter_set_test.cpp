@@ -1,4 +1,4 @@
-#include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/adapter/low_rank_adapter.hpp"
 
 #include "random_adapter.hpp"
 

@@ -1,6 +1,6 @@
 #include "lorasb/adapter/initialize.hpp"
 
-#include "lorasb/adapter/lora_xs.hpp"
+#include "lorasb/adapter/lora/lora_xs.hpp"
 #include "random_adapter.hpp"
 
 using namespace lorasb;
@@ -10,8 +10,8 @@ namespace {
 
 /// An estimate whose sum is `G`, of `examples` examples.
 template <Real S>
-UpdateEstimate<S> estimate_of(const Weight<S>& G, Index examples = 1) {
-  UpdateEstimate<S> estimate(G.rows(), G.cols(), "up");
+GradientEstimate<S> estimate_of(const Weight<S>& G, Index examples = 1) {
+  GradientEstimate<S> estimate(G.rows(), G.cols(), "up");
   estimate.add(ConstWeightView<S>(G), examples);
   return estimate;
 }
@@ -83,24 +83,24 @@ TEST_CASE("a gradient of lower rank than the adapter still gives orthonormal fac
 }
 
 TEST_CASE("a sum of gradients that overflowed is refused for both rules, and large ones in range are not") {
-  UpdateEstimate<float> estimate(4, 3, "query");
+  GradientEstimate<float> estimate(4, 3, "query");
   const Matrix<float> large = Matrix<float>::Constant(4, 1, 1e25f), X = Matrix<float>::Constant(3, 1, 1e25f);
   estimate.add(large, X, 1);
   for (const FirstStep rule : {FirstStep::adamw, FirstStep::sgd})
     CHECK_ERROR(initialize(estimate, {.rank = 1, .rule = rule}), ErrorId::not_finite, "the sum of gradients of \"query\"");
-  UpdateEstimate<double> far(4, 3);
+  GradientEstimate<double> far(4, 3);
   far.add((1e200 * random_matrix<Weight<double>>(4, 3, 1)).eval(), 1);
   const auto [adapter, report] = initialize(far, {.rank = 3, .rule = FirstStep::sgd, .learning_rate = 1e-200});
   CHECK(report.captured_energy == Approx(1).epsilon(1e-12));
 }
 
 TEST_CASE("refusals say what to change") {
-  const UpdateEstimate<float> none(6, 5, "query");
+  const GradientEstimate<float> none(6, 5, "query");
   CHECK_ERROR(initialize(none, {}), ErrorId::no_examples, "\"query\" saw no example");
-  UpdateEstimate<float> zero(6, 5, "query");
+  GradientEstimate<float> zero(6, 5, "query");
   zero.add(Matrix<float>::Zero(6, 2).eval(), Matrix<float>::Ones(5, 2).eval(), 2);
   CHECK_ERROR(initialize(zero, {.rank = 2}), ErrorId::zero_update, "every gradient of \"query\" over 2 examples is zero");
-  const UpdateEstimate<float> good = estimate_of<float>(random_matrix<Weight<float>>(6, 5, 1));
+  const GradientEstimate<float> good = estimate_of<float>(random_matrix<Weight<float>>(6, 5, 1));
   CHECK_ERROR(initialize(good, {.rank = 0}), ErrorId::rank, "0");
   CHECK_ERROR(initialize(good, {.rank = 6}), ErrorId::rank, "6");
   CHECK_ERROR(initialize(good, {.rank = 2, .learning_rate = 0}), ErrorId::value, "first_nonzero_rate()");

@@ -1,6 +1,6 @@
 #include "lorasb/adapter/observed_linear.hpp"
 
-#include "lorasb/adapter/update_estimate.hpp"
+#include "lorasb/adapter/gradient_estimate.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
@@ -10,7 +10,7 @@ TEST_CASE("an observed layer is W0 and shows dY and X to its observer") {
   const Weight<double> W0 = random_matrix<Weight<double>>(3, 4, 1);
   const Matrix<double> X = random_matrix<Matrix<double>>(4, 6, 2);
   const Matrix<double> dY = random_matrix<Matrix<double>>(3, 6, 3);
-  UpdateEstimate<double> estimate(3, 4);
+  GradientEstimate<double> estimate(3, 4);
   const ObservedLinear<double> layer(
       W0, [&](ConstMatrixView<double> seen_dY, ConstMatrixView<double> seen_X) { estimate.add(seen_dY, seen_X, 2); });
   CHECK(layer.trainable() == 0);

@@ -4,7 +4,7 @@
 #include <thread>
 
 #include "lorasb/adapter/merge.hpp"
-#include "lorasb/federated/communication.hpp"
+#include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/formats/peft_reader.hpp"
 #include "models/model_files.hpp"
 #include "program.hpp"

@@ -162,7 +162,7 @@ TEST_CASE("The bytes of a report are those that were sent, with a share of the c
   TrainingHost host(*small.task, small.options, at_clients, shares, 1);
   federated::InProcess transport(host, 1);
   Spy spy{transport};
-  std::optional<formats::Journal> journal;
+  std::optional<io::Journal> journal;
   const SessionResult result = SessionRun(*small.task, small.options, shared, spy, journal).finish();
   REQUIRE(result.rounds.size() == 3);
   REQUIRE(spy.bytes.size() == 3);

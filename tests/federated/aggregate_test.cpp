@@ -3,7 +3,7 @@
 #include <limits>
 #include <vector>
 
-#include "lorasb/core/exact_sum.hpp"
+#include "lorasb/exact/mean.hpp"
 #include "lorasb/linalg/product.hpp"
 #include "support.hpp"
 

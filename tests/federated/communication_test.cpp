@@ -1,4 +1,4 @@
-#include "lorasb/federated/communication.hpp"
+#include "lorasb/federated/baselines/communication.hpp"
 
 #include <limits>
 #include <vector>

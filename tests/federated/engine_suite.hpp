@@ -8,7 +8,7 @@
 #include <chrono>
 #include <thread>
 
-#include "lorasb/federated/model.hpp"
+#include "lorasb/federated/broadcast.hpp"
 #include "lorasb/federated/transport.hpp"
 #include "small_session.hpp"
 

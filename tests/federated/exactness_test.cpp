@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "lorasb/adapter/bind.hpp"
-#include "lorasb/core/exact_sum.hpp"
+#include "lorasb/exact/mean.hpp"
 #include "lorasb/federated/aggregate.hpp"
-#include "lorasb/federated/communication.hpp"
+#include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/optim/sgd.hpp"
 #include "support.hpp"
 

@@ -80,7 +80,7 @@ Weight<double> update(const LowRankAdapter<S>& adapter) {
 /// The two files of a folder, to be changed and written again.
 struct RawFolder {
   struct Tensor {
-    io::Dtype dtype;
+    Dtype dtype;
     std::vector<Index> shape;
     std::string bytes;
   };
@@ -107,7 +107,7 @@ struct RawFolder {
   Tensor& operator[](const std::string& name) { return tensors.at("base_model.model." + name); }
   void set(const std::string& name, std::vector<Index> shape, std::vector<float> numbers) {
     tensors["base_model.model." + name] = {
-        io::Dtype::f32, std::move(shape), {reinterpret_cast<const char*>(numbers.data()), 4 * numbers.size()}};
+        Dtype::f32, std::move(shape), {reinterpret_cast<const char*>(numbers.data()), 4 * numbers.size()}};
   }
   void rename(const std::string& from, const std::string& to) {
     tensors["base_model.model." + to] = tensors.at("base_model.model." + from);
@@ -152,7 +152,7 @@ TEMPLATE_TEST_CASE("a native folder gives back the same bits, in the same order,
   CHECK(file.at("base_model.model.layers.0.value.lora_B.weight").shape == std::vector<Index>{6, 2});
   CHECK(file.at("base_model.model.layers.0.value.default_lora_latent_mapping.weight").shape == std::vector<Index>{2, 2});
   CHECK(file.at("base_model.model.classifier.weight").shape == std::vector<Index>{2, 3});
-  CHECK(file.at("base_model.model.layers.0.value.lora_A.weight").dtype == io::dtype_of<TestType>);
+  CHECK(file.at("base_model.model.layers.0.value.lora_A.weight").dtype == dtype_of<TestType>);
 }
 
 TEST_CASE("a folder can be written over an older one") {
@@ -367,7 +367,7 @@ TEST_CASE("tensors of other shapes or types than the configuration says are refu
       ErrorId::tensor_mismatch, "module \"layers.0.value\": R is 1 x 4, expected 2 x 2");
   check_refused([](RawFolder& raw) { raw["layers.0.value.lora_B.weight"].shape = {12}; }, ErrorId::tensor_mismatch,
                 "layers.0.value.lora_B.weight\" is 12, expected 2 dimensions");
-  check_refused([](RawFolder& raw) { raw["layers.0.value.lora_B.weight"].dtype = io::Dtype::i32; }, ErrorId::tensor_mismatch,
+  check_refused([](RawFolder& raw) { raw["layers.0.value.lora_B.weight"].dtype = Dtype::i32; }, ErrorId::tensor_mismatch,
                 "is I32, expected F64, F32, F16 or BF16");
   check_refused(
       [](RawFolder& raw) {

@@ -63,7 +63,7 @@ TEST_CASE("every type of the format has its size") {
     const SafetensorsHeader header = parse(
         "{\"x\":{\"dtype\":\"" + std::string(name) + "\",\"shape\":[3],\"data_offsets\":[0," + std::to_string(3 * size) + "]}}",
         3 * size);
-    CHECK(lorasb::io::name_of(header.tensors[0].dtype) == name);
+    CHECK(lorasb::name_of(header.tensors[0].dtype) == name);
     CHECK(lorasb::io::size_of(header.tensors[0].dtype) == size);
   }
 }

@@ -17,7 +17,7 @@ using lorasb::FrozenWeight;
 using lorasb::Index;
 using lorasb::Vector;
 using lorasb::Weight;
-using lorasb::io::Dtype;
+using lorasb::Dtype;
 using lorasb::io::SafetensorsFile;
 namespace io = lorasb::io;
 namespace test = lorasb::test;
@@ -141,7 +141,7 @@ TEMPLATE_TEST_CASE("a frozen weight lies in the file, wide or bfloat16", "", flo
   const Weight<S> wide = test::random_matrix<Weight<S>>(3, 4, 1);
   const Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow = wide.template cast<Bfloat16>();
   const auto bytes = [](const auto& m) { return std::as_bytes(std::span(m.data(), static_cast<std::size_t>(m.size()))); };
-  io::write_safetensors(folder / "model", {{"wide", io::dtype_of<S>, {3, 4}, bytes(wide)},
+  io::write_safetensors(folder / "model", {{"wide", dtype_of<S>, {3, 4}, bytes(wide)},
                                            {"narrow", Dtype::bf16, {3, 4}, bytes(narrow)},
                                            {"flat", Dtype::bf16, {12}, bytes(narrow)},
                                            {"half", Dtype::f16, {3, 4}, bytes(narrow)}});

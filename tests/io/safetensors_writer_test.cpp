@@ -13,7 +13,7 @@ using lorasb::Error;
 using lorasb::ErrorId;
 using lorasb::Index;
 using lorasb::Weight;
-using lorasb::io::Dtype;
+using lorasb::Dtype;
 using lorasb::io::plan_safetensors;
 using lorasb::io::SafetensorsFile;
 using lorasb::io::tensor_bytes;

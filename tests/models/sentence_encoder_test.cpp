@@ -1,4 +1,4 @@
-#include "lorasb/models/sentence_encoder.hpp"
+#include "lorasb/models/sentence_encoder/model.hpp"
 
 #include "lorasb/adapter/observed_linear.hpp"
 #include "support.hpp"

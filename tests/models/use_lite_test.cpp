@@ -4,8 +4,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "lorasb/models/sentence_encoder.hpp"
-#include "lorasb/text/unigram_tokenizer.hpp"
+#include "lorasb/models/sentence_encoder/model.hpp"
+#include "lorasb/text/use_tokenizer.hpp"
 #include "model_files.hpp"
 #include "support.hpp"
 

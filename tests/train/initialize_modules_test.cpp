@@ -51,7 +51,7 @@ TEST_CASE("a whole model is initialised as each of its modules alone would be") 
   const InitializedModules<double> found = chain.initialize({});
   REQUIRE(found.adapters.size() == 3);
   CHECK(found.passes == 1);
-  UpdateEstimate<double> middle(9, 10, "second");
+  GradientEstimate<double> middle(9, 10, "second");
   const Matrix<double> d2 = chain.third.transpose() * chain.dY;
   const Matrix<double> x1 = chain.first * chain.X;
   middle.add(d2, x1, 30);

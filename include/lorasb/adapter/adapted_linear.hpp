@@ -1,12 +1,12 @@
 // A frozen linear layer with a low-rank adapter, of which only the core R is trained.
 #pragma once
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "lorasb/adapter/low_rank_adapter.hpp"
-#include "lorasb/core/linear_layer.hpp"
+#include "lorasb/core/borrowed.hpp"
+#include "lorasb/core/layer.hpp"
 #include "lorasb/linalg/weight_product.hpp"
 
 namespace lorasb {
@@ -16,136 +16,89 @@ namespace lorasb {
 /// backward, with     P = s Bᵀ dY    rank x tokens:
 ///     dR += P Zᵀ,    dX = W0ᵀ dY + Aᵀ Rᵀ P
 ///
-/// W0 may be bfloat16; everything else, and every sum, is S. The layer views W0 and the adapter and owns nothing that a pass
-/// changes; it sees R as the optimizer leaves it. Everything that it views must outlive it.
+/// W0 may be stored narrower than S; everything else, and every sum, is S. The layer views W0, B, A, s and R and owns nothing:
+/// it reads R as the optimizer leaves it. Everything that it views must outlive it. The gradient is dR, rank² numbers,
+/// row-major; the gradient of an example needs only its columns of P and Z, so gradients per example take no further pass.
 ///
 ///     AdaptedLinear<float> layer(W0, adapter);
 ///     LinearCache<float> cache;
-///     layer.forward(X, Y, cache);
-///     layer.backward_parameters(dY, cache, dR);
-///     layer.backward_input(dY, cache, dX);
+///     const ForwardPass<float> pass = layer.forward(X, Y, cache);
+///     layer.backward(pass, dY, cache, dR, dX);
 template <Real S>
 class AdaptedLinear final : public LinearLayer<S> {
  public:
-  /// `name` is only for messages. Throws ErrorId::shape when W0 and the adapter disagree, and what
-  /// LowRankAdapter::validate_shapes throws.
-  AdaptedLinear(FrozenWeight<S> W0, const LowRankAdapter<S>& adapter, std::string name = "layer")
-      : AdaptedLinear(W0, adapter, adapter.R, std::move(name)) {}
-
-  /// The same with R elsewhere, in a flat buffer of parameters or a client of its own; of adapter.R only the shape counts.
-  AdaptedLinear(FrozenWeight<S> W0, const LowRankAdapter<S>& adapter, ConstWeightView<S> R, std::string name = "layer")
-      : W0_(W0), B_(adapter.B), R_(R), A_(adapter.A), scale_(adapter.scale), name_(std::move(name)) {
-    adapter.validate_shapes(name_);
-    require_shape(R, adapter.rank(), adapter.rank(), "AdaptedLinear", "R", name_);
-    require_shape(W0, B_.rows(), A_.cols(), "AdaptedLinear", "W0", name_, ": rows of B, columns of A");
-  }
-  // the layer would outlive its weight or its adapter
-  template <class D>
-  AdaptedLinear(Eigen::PlainObjectBase<D>&&, const LowRankAdapter<S>&, std::string = {}) = delete;
-  template <class D>
-  AdaptedLinear(Eigen::PlainObjectBase<D>&&, const LowRankAdapter<S>&, ConstWeightView<S>, std::string = {}) = delete;
-  AdaptedLinear(FrozenWeight<S>, LowRankAdapter<S>&&, std::string = {}) = delete;
-  AdaptedLinear(FrozenWeight<S>, LowRankAdapter<S>&&, ConstWeightView<S>, std::string = {}) = delete;
-
-  Index out_features() const override { return W0_.rows(); }
-  Index in_features() const override { return W0_.cols(); }
-  Index rank() const { return R_.rows(); }
-  Index trainable() const override { return R_.size(); }
-
-  /// Overwrites Y (out x tokens) and the cache.
-  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
-    require_rows(X, in_features(), "AdaptedLinear::forward", "X", "in_features of \"", name_, "\"");
-    require_shape(Y, out_features(), X.cols(), "AdaptedLinear::forward", "Y", "out_features of \"", name_, "\" x tokens");
-    MatrixView<S> Z = cache.Z.reshape(rank(), X.cols());
-    MatrixView<S> core = cache.scratch.reshape(rank(), X.cols());  // s R Z
-    linalg::multiply(A_, X, Z);
-    linalg::multiply(R_, Z, core, scale_);
-    linalg::multiply(W0_, X, Y);
-    linalg::multiply(B_, core, Y, 1, 1);
+  /// R is read in the adapter, whatever matrix it holds at the time of a pass. `name` is only for messages. Throws
+  /// ErrorId::shape when W0 and the adapter disagree, and what LowRankAdapter::validate_shapes throws.
+  AdaptedLinear(FrozenWeight<S> W0, Borrowed<LowRankAdapter<S>> adapter, std::string name = "layer")
+      : LinearLayer<S>("AdaptedLinear", std::move(name), W0.rows(), W0.cols(), adapter->R.size()),
+        W0_(W0), B_(&adapter->B), A_(&adapter->A), scale_(&adapter->scale), own_R_(&adapter->R), rank_(adapter->rank()),
+        R_(nullptr, 0, 0) {
+    adapter->validate_shapes(this->name());
+    check_weight();
   }
 
-  /// Adds to dR (rank x rank).
-  void backward_parameters(ConstMatrixView<S> dY, LinearCache<S>& cache, WeightView<S> dR) const {
-    require_shape(dR, rank(), rank(), "AdaptedLinear::backward_parameters", "dR", name_);
-    add_core_gradient(project(dY, cache, "AdaptedLinear::backward_parameters"), cache.Z.view(), dR);
+  /// R is read where `R` looks, rank x rank: in the trainer's Parameters. Throws ErrorId::shape, and what
+  /// AdapterBasis::validate_shapes throws.
+  AdaptedLinear(FrozenWeight<S> W0, Borrowed<AdapterBasis<S>> basis, ConstWeightView<S> R, std::string name = "layer")
+      : LinearLayer<S>("AdaptedLinear", std::move(name), W0.rows(), W0.cols(), R.size()),
+        W0_(W0), B_(&basis->B), A_(&basis->A), scale_(&basis->scale), rank_(basis->rank()), R_(R) {
+    basis->validate_shapes(this->name());
+    require_shape(R, rank_, rank_, "AdaptedLinear", "R", this->name());
+    check_weight();
   }
 
-  /// Adds the gradient of each example to its column of dR (rank² x examples, each column a row-major rank x rank matrix).
-  /// Example i owns the columns offsets[i] to offsets[i + 1] - 1 of X; the columns of dR sum to what backward_parameters adds.
-  void backward_parameters_per_example(ConstMatrixView<S> dY, LinearCache<S>& cache, std::span<const Index> offsets,
-                                       MatrixView<S> dR) const {
-    constexpr std::string_view where = "AdaptedLinear::backward_parameters_per_example";
-    require(!offsets.empty() && offsets.front() == 0 && offsets.back() == dY.cols() &&
-                std::is_sorted(offsets.begin(), offsets.end()),
-            ErrorId::shape, where, ": offsets must rise from 0 to the ", dY.cols(), " columns of dY (\"", name_, "\")");
-    const Index examples = static_cast<Index>(offsets.size()) - 1;
-    require_shape(dR, rank() * rank(), examples, where, "dR", "rank² x examples");
-    const ConstMatrixView<S> P = project(dY, cache, where);
-    const ConstMatrixView<S> Z = std::as_const(cache.Z).view();
-    for (Index i = 0; i < examples; ++i) {
-      const Index first = offsets[static_cast<std::size_t>(i)];
-      const Index tokens = offsets[static_cast<std::size_t>(i) + 1] - first;
-      add_core_gradient(P.middleCols(first, tokens), Z.middleCols(first, tokens),
-                        WeightView<S>(dR.col(i).data(), rank(), rank()));
-    }
-  }
-
-  /// Overwrites dX (in x tokens).
-  void backward_input(ConstMatrixView<S> dY, LinearCache<S>& cache, MatrixView<S> dX) const override {
-    backward_input_from(dY, project(dY, cache, "AdaptedLinear::backward_input"), cache, dX);
-  }
-
-  /// As backward_parameters and backward_input, with P computed once. dR is rank² numbers, row-major; X is not needed.
-  void backward(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache, std::span<S> dR,
-                MatrixView<S> dX) const override {
-    backward_parameters(dY, cache, as_core(dR));
-    backward_input_from(dY, cache.P.view(), cache, dX);
-  }
-  void backward_parameters(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache,
-                           std::span<S> dR) const override {
-    backward_parameters(dY, cache, as_core(dR));
-  }
-  void backward_per_example(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache,
-                            std::span<const Index> offsets, MatrixView<S> dR, MatrixView<S> dX) const override {
-    backward_parameters_per_example(dY, cache, offsets, dR);
-    if (dX.cols() > 0) backward_input_from(dY, cache.P.view(), cache, dX);
-  }
+  Index rank() const { return rank_; }
 
  private:
-  WeightView<S> as_core(std::span<S> dR) const {
-    require(static_cast<Index>(dR.size()) == trainable(), ErrorId::shape, "AdaptedLinear::backward: gradient has ", dR.size(),
-            " numbers, expected ", trainable(), " (rank² of \"", name_, "\")");
-    return {dR.data(), rank(), rank()};
+  enum Slot : std::size_t { z, p, scratch };
+
+  void check_weight() const {
+    require_shape(W0_, B_->rows(), A_->cols(), "AdaptedLinear", "W0", this->name(), ": rows of B, columns of A");
+  }
+  /// R as it is now. An adapter that was moved away or given matrices of another shape is an error, not a dangling view.
+  ConstWeightView<S> core() const {
+    const bool good = B_->rows() == this->out_features() && B_->cols() == rank_ && A_->rows() == rank_ &&
+                      A_->cols() == this->in_features() && (own_R_ == nullptr || (own_R_->rows() == rank_ && own_R_->cols() == rank_));
+    require(good, ErrorId::shape, "AdaptedLinear: the adapter of ", in_quotes(this->name()),
+            " has other shapes than when the layer was made: was it moved, or given another matrix?");
+    return own_R_ == nullptr ? R_ : ConstWeightView<S>(*own_R_);
   }
 
-  /// dR += P Zᵀ
-  static void add_core_gradient(ConstMatrixView<S> P, ConstMatrixView<S> Z, WeightView<S> dR) {
-    linalg::multiply(P, linalg::transposed(Z), dR, 1, 1);
+  void run_forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
+    const ConstWeightView<S> R = core();
+    MatrixView<S> Z = cache.buffer(z).reshape(rank_, X.cols());
+    MatrixView<S> RZ = cache.buffer(scratch).reshape(rank_, X.cols());  // s R Z
+    linalg::multiply(*A_, X, Z);
+    linalg::multiply(R, Z, RZ, *scale_);
+    linalg::multiply(W0_, X, Y);
+    linalg::multiply(*B_, RZ, Y, 1, 1);
   }
 
-  /// P = s Bᵀ dY, in the cache.
-  ConstMatrixView<S> project(ConstMatrixView<S> dY, LinearCache<S>& cache, std::string_view where) const {
-    require(cache.Z.rows() == rank(), ErrorId::shape, where, ": the cache holds no forward pass of \"", name_, "\"");
-    require_shape(dY, out_features(), cache.Z.cols(), where, "dY", "out_features x tokens of the last forward");
-    MatrixView<S> P = cache.P.reshape(rank(), dY.cols());
-    linalg::multiply(linalg::transposed(B_), dY, P, scale_);
-    return P;
-  }
-
-  void backward_input_from(ConstMatrixView<S> dY, ConstMatrixView<S> P, LinearCache<S>& cache, MatrixView<S> dX) const {
-    require_shape(dX, in_features(), dY.cols(), "AdaptedLinear::backward_input", "dX", "in_features of \"", name_, "\"");
-    MatrixView<S> RtP = cache.scratch.reshape(rank(), dY.cols());
-    linalg::multiply(linalg::transposed(R_), P, RtP);
-    linalg::multiply_transposed(W0_, dY, dX);
-    linalg::multiply(linalg::transposed(A_), RtP, dX, 1, 1);
+  void run_backward(ConstMatrixView<S> /*X*/, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>& gradient,
+                    const InputGradient<S>& dX) const override {
+    if (!gradient.wanted() && !dX.wanted()) return;
+    const ConstWeightView<S> R = core();
+    MatrixView<S> P = cache.buffer(p).reshape(rank_, dY.cols());
+    linalg::multiply(linalg::transposed(*B_), dY, P, *scale_);
+    const ConstMatrixView<S> Z = std::as_const(cache.buffer(z)).view();
+    gradient.for_each(dY.cols(), [&](Index first, Index count, std::span<S> dR) {  // dR += P Zᵀ
+      linalg::multiply(P.middleCols(first, count), linalg::transposed(Z.middleCols(first, count)),
+                       WeightView<S>(dR.data(), rank_, rank_), 1, 1);
+    });
+    if (!dX.wanted()) return;
+    MatrixView<S> RtP = cache.buffer(scratch).reshape(rank_, dY.cols());
+    linalg::multiply(linalg::transposed(R), P, RtP);
+    linalg::multiply_transposed(W0_, dY, dX.view());
+    linalg::multiply(linalg::transposed(*A_), RtP, dX.view(), 1, 1);
   }
 
   FrozenWeight<S> W0_;
-  ConstWeightView<S> B_;
+  const Weight<S>* B_;
+  const Weight<S>* A_;
+  const S* scale_;
+  const Weight<S>* own_R_ = nullptr;  // in the adapter; null: R_
+  Index rank_;
   ConstWeightView<S> R_;
-  ConstWeightView<S> A_;
-  S scale_;
-  std::string name_;
 };
 
 }  // namespace lorasb

@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "lorasb/adapter/low_rank_adapter.hpp"
-#include "lorasb/adapter/update_estimate.hpp"
+#include "lorasb/adapter/gradient_estimate.hpp"
 #include "lorasb/linalg/truncated_svd.hpp"
 
 namespace lorasb {
@@ -28,9 +28,9 @@ struct InitializeOptions {
 
   /// Throws ErrorId::value. The rank is checked against the weight by initialize().
   void validate() const {
-    require(std::isfinite(learning_rate) && learning_rate > 0, ErrorId::value, "InitializeOptions: learning_rate is ",
+    require(is_finite(learning_rate) && learning_rate > 0, ErrorId::value, "InitializeOptions: learning_rate is ",
             learning_rate, ", expected above 0: the rate of the first step that is not zero, schedule.first_nonzero_rate()");
-    require(std::isfinite(scale) && scale != 0, ErrorId::value, "InitializeOptions: scale is ", scale,
+    require(is_finite(scale) && scale != 0, ErrorId::value, "InitializeOptions: scale is ", scale,
             ", expected finite and not 0");
     require(krylov_steps >= 0 && svd_tolerance >= 0, ErrorId::value, "InitializeOptions: krylov_steps is ", krylov_steps,
             " and svd_tolerance is ", svd_tolerance, ", expected at least 0");
@@ -77,7 +77,7 @@ LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double ra
 /// = 64 of 2048 x 2048; more `krylov_steps` find the rest. B and A are orthonormal to rounding. Memory: one more out x in
 /// matrix while it runs (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank, value, not_finite.
 template <Real S>
-[[gnu::cold]] Initialized<S> initialize(const UpdateEstimate<S>& estimate, InitializeOptions options) {
+[[gnu::cold]] Initialized<S> initialize(const GradientEstimate<S>& estimate, InitializeOptions options) {
   options.validate();
   require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(),
           "\" saw no example");

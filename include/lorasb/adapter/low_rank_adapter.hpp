@@ -1,20 +1,20 @@
-// The adapter itself: two frozen factors, the trained core between them, and the scale.
+// An adapter as one value: what initialize() returns, and what a file holds.
 #pragma once
 
 #include <algorithm>
-#include <cmath>
 #include <string_view>
 
-#include "lorasb/core/check.hpp"
-#include "lorasb/core/view.hpp"
+#include "lorasb/adapter/basis.hpp"
 
 namespace lorasb {
 
 /// s B R A, added to a frozen weight W0 (out x in). LoRA-SB (arXiv 2411.19557) has BᵀB = I, A Aᵀ = I and trains R alone;
-/// LoRA-XS (arXiv 2405.17604) has the same shape with B = U Σ, A = Vᵀ of W0. All three are kept in float or double even where
-/// W0 is narrower: in bfloat16 BᵀB misses I by 7e-4 and small steps on R vanish.
+/// LoRA-XS (arXiv 2405.17604) has the same shape with B = U Σ, A = Vᵀ of W0.
+///
+/// A layer made from an adapter reads the R in it, and so do merge() and fold(). To train the adapters of a whole model in one
+/// flat buffer, move their cores there with take_cores() (adapter/cores.hpp), which leaves the bases.
 template <Real S>
-struct LowRankAdapter {
+struct LORASB_OWNS_MEMORY LowRankAdapter {
   Weight<S> B;  // out x rank, frozen
   Weight<S> R;  // rank x rank, trained
   Weight<S> A;  // rank x in, frozen
@@ -23,7 +23,7 @@ struct LowRankAdapter {
   Index out_features() const { return B.rows(); }
   Index in_features() const { return A.cols(); }
   Index rank() const { return R.rows(); }
-  /// How many numbers are trained: rank².
+  /// How many values are trained: rank².
   Index trainable() const { return R.size(); }
 
   /// Throws when shapes disagree (ErrorId::shape), the rank is 0 or above min(out, in) (rank), or s is 0 or not finite (value).
@@ -34,8 +34,7 @@ struct LowRankAdapter {
     require_shape(R, r, r, name, "R");
     require_shape(B, B.rows(), r, name, "B", "columns are the rank of R");
     require_shape(A, r, A.cols(), name, "A", "rows are the rank of R");
-    require(std::isfinite(scale) && scale != 0, ErrorId::value, name, ": scale is ", double(scale),
-            ", expected finite and not 0");
+    require(is_finite(scale) && scale != 0, ErrorId::value, name, ": scale is ", double(scale), ", expected finite and not 0");
   }
   /// validate_shapes, and reads every number: throws ErrorId::not_finite for NaN and infinity.
   void validate(std::string_view name = "adapter") const {
@@ -45,5 +44,9 @@ struct LowRankAdapter {
     require_finite(A, name, "A");
   }
 };
+
+/// Adapters by the names of their modules: the content of a file, or the start of a training run.
+template <Real S>
+using AdapterSet = NamedSet<LowRankAdapter<S>>;
 
 }  // namespace lorasb

@@ -4,17 +4,43 @@
 #include <bit>
 #include <concepts>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 
 #include "lorasb/core/error.hpp"
-#include "lorasb/core/message.hpp"
+#include "lorasb/core/text.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
+
+/// Whether all of n numbers are finite, under -ffast-math too: works on the bit patterns, and integer loops vectorise.
+template <Real S>
+bool all_finite(const S* x, Index n) {
+  using Bits = std::conditional_t<sizeof(S) == 4, std::uint32_t, std::uint64_t>;
+  constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<S>::infinity());
+  Bits bad = 0;
+  for (Index i = 0; i < n; ++i) {
+    Bits bits;  // std::bit_cast of the number itself would let a compiler assume that it is finite
+    std::memcpy(&bits, x + i, sizeof bits);
+    bad |= Bits((bits & exponent) == exponent);
+  }
+  return bad == 0;
+}
+template <Real S>
+bool all_finite(std::span<const S> x) {
+  return all_finite(x.data(), static_cast<Index>(x.size()));
+}
+/// The same for one number.
+template <Real S>
+bool is_finite(S x) {
+  return all_finite(&x, 1);
+}
+
 namespace detail {
 
 [[noreturn]] inline void fail(ErrorId id, std::initializer_list<MessagePart> parts) { throw Error(id, join(parts)); }
@@ -25,16 +51,6 @@ namespace detail {
   const std::string reason = join(why);
   fail(ErrorId::shape, {where, ": ", what, " is ", rows, " x ", cols, ", expected ", join(expected), reason.empty() ? "" : " (",
                         reason, reason.empty() ? "" : ")"});
-}
-
-/// Whether n numbers are finite. Integers, as the compiler may take sums of them apart and do many at once.
-template <Real S>
-bool all_finite(const S* x, Index n) {
-  using Bits = std::conditional_t<sizeof(S) == 4, std::uint32_t, std::uint64_t>;
-  constexpr Bits exponent = std::bit_cast<Bits>(std::numeric_limits<S>::infinity());
-  Bits bad = 0;
-  for (Index i = 0; i < n; ++i) bad |= Bits((std::bit_cast<Bits>(x[i]) & exponent) == exponent);
-  return bad == 0;
 }
 
 /// Throws unless all numbers of `lines` lines are finite, `length` of them each, from one line to the next `stride`.

@@ -1,7 +1,8 @@
-// The trainable numbers of a model: one flat buffer, viewed by name.
+// The trainable values of a model: one flat buffer, viewed by module and role.
 #pragma once
 
-#include <algorithm>
+#include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -9,58 +10,115 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
+#include "lorasb/core/role.hpp"
 #include "lorasb/core/view.hpp"
 
 namespace lorasb {
 
-/// Names, shapes and places of the tensors in a flat buffer, in the order in which they were added.
+/// Consecutive values of a flat buffer.
+struct Range {
+  Index first = 0;
+  Index count = 0;
+  bool operator==(const Range&) const = default;
+
+  template <class T>
+  std::span<T> of(std::span<T> all) const {
+    return all.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+  }
+};
+
+/// Names, roles, shapes and positions of the tensors in a flat buffer, in the order in which they were added.
+///
+///     ParameterLayout layout;
+///     layout.add("encoder.query", Role::core, 16, 16);   // the tensor "encoder.query.R"
+///     layout.at("encoder.query", Role::core).offset;     // 0
 class ParameterLayout {
  public:
   struct Tensor {
-    std::string name;
+    std::string module;
+    Role role = Role::other;
+    std::string name;  // the module's name and the role's suffix
     Index rows = 0;
     Index cols = 0;
     Index offset = 0;
     Index size() const { return rows * cols; }
+    Range range() const { return {offset, size()}; }
     bool operator==(const Tensor&) const = default;
   };
 
   /// Appends a rows x cols tensor. Throws ErrorId::duplicate_name, and ErrorId::value for a negative size.
-  void add(std::string name, Index rows, Index cols) {
-    require(find(name) == nullptr, ErrorId::duplicate_name, "ParameterLayout::add: \"", name, "\" exists already");
-    require(rows >= 0 && cols >= 0, ErrorId::value, "ParameterLayout::add: \"", name, "\" is ", rows, " x ", cols);
+  void add(std::string module, Role role, Index rows, Index cols) {
+    std::string name = module + std::string(suffix_of(role));
+    require(find(name) == nullptr, ErrorId::duplicate_name, "ParameterLayout::add: ", in_quotes(name), " exists already");
+    require(rows >= 0 && cols >= 0, ErrorId::value, "ParameterLayout::add: ", in_quotes(name), " is ", rows, " x ", cols);
     Index size = 0, end = 0;
     require(!__builtin_mul_overflow(rows, cols, &size) && !__builtin_add_overflow(size_, size, &end), ErrorId::value,
-            "ParameterLayout::add: \"", name, "\" is ", rows, " x ", cols, ", more numbers than can be counted");
-    tensors_.push_back({std::move(name), rows, cols, size_});
+            "ParameterLayout::add: ", in_quotes(name), " is ", rows, " x ", cols, ", more numbers than can be counted");
+    index_.emplace(name, tensors_.size());
+    tensors_.push_back({std::move(module), role, std::move(name), rows, cols, size_});
     size_ = end;
   }
+  /// A tensor that is no part of a module.
+  void add(std::string name, Index rows, Index cols) { add(std::move(name), Role::other, rows, cols); }
+
   const Tensor* find(std::string_view name) const {
-    const auto it = std::find_if(tensors_.begin(), tensors_.end(), [&](const Tensor& t) { return t.name == name; });
-    return it == tensors_.end() ? nullptr : &*it;
+    const auto it = index_.find(name);
+    return it == index_.end() ? nullptr : &tensors_[it->second];
+  }
+  const Tensor* find(std::string_view module, Role role) const {
+    const Tensor* const tensor = find(std::string(module).append(suffix_of(role)));
+    return tensor != nullptr && tensor->role == role ? tensor : nullptr;
   }
   /// Throws ErrorId::unknown_name.
-  const Tensor& at(std::string_view name) const {
-    const Tensor* tensor = find(name);
-    require(tensor != nullptr, ErrorId::unknown_name, "ParameterLayout::at: no parameter \"", name, "\" among ",
-            tensors_.size(), tensors_.empty() ? "" : ", the first is \"", tensors_.empty() ? "" : tensors_.front().name,
-            tensors_.empty() ? "" : "\"");
-    return *tensor;
+  const Tensor& at(std::string_view name) const { return found(find(name), name); }
+  const Tensor& at(std::string_view module, Role role) const {
+    return found(find(module, role), std::string(module).append(suffix_of(role)));
   }
+
   const std::vector<Tensor>& tensors() const { return tensors_; }
   /// Numbers in all tensors.
   Index size() const { return size_; }
-  bool operator==(const ParameterLayout&) const = default;
+  /// Where the tensors lie for which wanted(tensor) holds, neighbours joined.
+  template <class Wanted>
+  std::vector<Range> ranges(const Wanted& wanted) const {
+    std::vector<Range> found;
+    for (const Tensor& t : tensors_) {
+      if (!wanted(t)) continue;
+      if (!found.empty() && found.back().first + found.back().count == t.offset)
+        found.back().count += t.size();
+      else
+        found.push_back(t.range());
+    }
+    return found;
+  }
+  /// How many numbers the tensors have for which wanted(tensor) holds.
+  template <class Wanted>
+  Index count(const Wanted& wanted) const {
+    Index total = 0;
+    for (const Tensor& t : tensors_)
+      if (wanted(t)) total += t.size();
+    return total;
+  }
+  bool operator==(const ParameterLayout& other) const { return tensors_ == other.tensors_; }
 
  private:
+  const Tensor& found(const Tensor* tensor, std::string_view name) const {
+    require(tensor != nullptr, ErrorId::unknown_name, "ParameterLayout::at: no parameter ", in_quotes(name), " among ",
+            tensors_.size(), tensors_.empty() ? "" : ", the first is ",
+            tensors_.empty() ? std::string() : in_quotes(tensors_.front().name));
+    return *tensor;
+  }
+
   std::vector<Tensor> tensors_;
+  std::map<std::string, std::size_t, std::less<>> index_;  // name to place in tensors_
   Index size_ = 0;
 };
 
 /// A flat buffer with a layout, zero at first. Values are one of these, gradients another with the same layout; the optimizer,
 /// clipping, averaging and checkpoints work on flat(). Views stay valid for the life of the buffer, also when it is moved.
 template <Real S>
-class Parameters {
+class LORASB_OWNS_MEMORY Parameters {
  public:
   explicit Parameters(ParameterLayout layout) : layout_(std::move(layout)), flat_(Vector<S>::Zero(layout_.size())) {}
 
@@ -68,19 +126,21 @@ class Parameters {
   std::span<S> flat() { return lorasb::flat(flat_); }
   std::span<const S> flat() const { return lorasb::flat(flat_); }
 
-  /// The numbers of one tensor. Throws ErrorId::unknown_name.
-  std::span<S> flat(std::string_view name) { return slice(flat(), layout_.at(name)); }
-  std::span<const S> flat(std::string_view name) const { return slice(flat(), layout_.at(name)); }
-  WeightView<S> operator[](std::string_view name) { return {flat(name).data(), layout_.at(name).rows, layout_.at(name).cols}; }
-  ConstWeightView<S> operator[](std::string_view name) const {
-    return {flat(name).data(), layout_.at(name).rows, layout_.at(name).cols};
-  }
+  /// The values of one tensor. Throws ErrorId::unknown_name.
+  std::span<S> flat(std::string_view name) { return layout_.at(name).range().of(flat()); }
+  std::span<const S> flat(std::string_view name) const { return layout_.at(name).range().of(flat()); }
+  WeightView<S> operator[](std::string_view name) { return view(layout_.at(name)); }
+  ConstWeightView<S> operator[](std::string_view name) const { return view(layout_.at(name)); }
+
+  /// The same by module and role: values.at("encoder.query", Role::core).
+  WeightView<S> at(std::string_view module, Role role) { return view(layout_.at(module, role)); }
+  ConstWeightView<S> at(std::string_view module, Role role) const { return view(layout_.at(module, role)); }
+  std::span<S> flat(std::string_view module, Role role) { return layout_.at(module, role).range().of(flat()); }
+  std::span<const S> flat(std::string_view module, Role role) const { return layout_.at(module, role).range().of(flat()); }
 
  private:
-  template <class T>
-  static std::span<T> slice(std::span<T> all, const ParameterLayout::Tensor& tensor) {
-    return all.subspan(static_cast<std::size_t>(tensor.offset), static_cast<std::size_t>(tensor.size()));
-  }
+  WeightView<S> view(const ParameterLayout::Tensor& t) { return {flat_.data() + t.offset, t.rows, t.cols}; }
+  ConstWeightView<S> view(const ParameterLayout::Tensor& t) const { return {flat_.data() + t.offset, t.rows, t.cols}; }
 
   ParameterLayout layout_;
   Vector<S> flat_;  // aligned as Eigen aligns: sums over it have the same bits wherever it lies

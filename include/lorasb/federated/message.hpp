@@ -38,7 +38,7 @@ Bytes write_message(std::string_view kind, std::map<std::string, std::string> fi
   std::vector<io::TensorBytes> tensors;
   for (const ParameterLayout::Tensor& t : layout.tensors())
     tensors.push_back({t.name,
-                       io::dtype_of<S>,
+                       dtype_of<S>,
                        {t.rows, t.cols},
                        std::as_bytes(values.subspan(static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.size())))});
   const io::SafetensorsPlan plan = io::plan_safetensors(std::move(tensors), fields);
@@ -86,13 +86,13 @@ inline RawMessage read_message(std::span<const std::byte> bytes, std::string_vie
 inline void require_session_id(const Session& session, const RawMessage& message) {
   if (message.field("session") != session.id)
     throw Refusal{Rejection::wrong_session,
-                  concat("the message is of session ", io::in_quotes(std::string(message.field("session"))), ", this is ",
-                         io::in_quotes(session.id))};
+                  concat("the message is of session ", in_quotes(std::string(message.field("session"))), ", this is ",
+                         in_quotes(session.id))};
 }
 inline void require_base(const Session& session, const RawMessage& message) {
   if (message.field("base") != hex(session.base))
     throw Refusal{Rejection::base_hash_mismatch,
-                  concat("the message is about the frozen numbers ", io::in_quotes(std::string(message.field("base"))),
+                  concat("the message is about the frozen numbers ", in_quotes(std::string(message.field("base"))),
                          ", this session has \"", hex(session.base), "\"")};
 }
 
@@ -115,15 +115,15 @@ std::vector<S> read_values(const RawMessage& message, const ParameterLayout& lay
     const ParameterLayout::Tensor* expected = layout.find(tensor.name);
     if (expected == nullptr)
       throw Refusal{Rejection::schema,
-                    concat("the message has a tensor ", io::in_quotes(tensor.name), " that is not expected")};
-    if (tensor.dtype != io::dtype_of<S> || tensor.shape != std::vector<Index>{expected->rows, expected->cols})
-      throw Refusal{Rejection::schema, concat("tensor ", io::in_quotes(tensor.name), " is ", io::name_of(tensor.dtype), " ",
-                                              io::shape_text(tensor.shape), ", expected ", io::name_of(io::dtype_of<S>), " ",
+                    concat("the message has a tensor ", in_quotes(tensor.name), " that is not expected")};
+    if (tensor.dtype != dtype_of<S> || tensor.shape != std::vector<Index>{expected->rows, expected->cols})
+      throw Refusal{Rejection::schema, concat("tensor ", in_quotes(tensor.name), " is ", name_of(tensor.dtype), " ",
+                                              io::shape_text(tensor.shape), ", expected ", name_of(dtype_of<S>), " ",
                                               expected->rows, " x ", expected->cols)};
     S* const to = values.data() + expected->offset;
     std::memcpy(to, message.bytes.data() + message.header.data_begin + tensor.begin, tensor.end - tensor.begin);
-    if (!lorasb::detail::all_finite(to, expected->size()))
-      throw Refusal{Rejection::non_finite, concat("tensor ", io::in_quotes(tensor.name), " holds NaN or infinity")};
+    if (!all_finite(to, expected->size()))
+      throw Refusal{Rejection::non_finite, concat("tensor ", in_quotes(tensor.name), " holds NaN or infinity")};
   }
   return values;
 }

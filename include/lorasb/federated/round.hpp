@@ -49,7 +49,7 @@ struct ServerOptions {
     require(planned_clients == 0 || (planned_clients >= min_clients && weighting == Weighting::equal), ErrorId::value,
             "ServerOptions: planned_clients is ", planned_clients, ", expected 0, or at least min_clients and equal weights");
     require(max_weight >= 1, ErrorId::value, "ServerOptions: max_weight is 0, expected at least 1");
-    require(std::isfinite(max_norm) && max_norm >= 0, ErrorId::value, "ServerOptions: max_norm is ", max_norm,
+    require(is_finite(max_norm) && max_norm >= 0, ErrorId::value, "ServerOptions: max_norm is ", max_norm,
             ", expected a finite number of at least 0");
   }
 };

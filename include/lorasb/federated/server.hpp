@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "lorasb/core/digest.hpp"
-#include "lorasb/core/exact_sum.hpp"
+#include "lorasb/exact/mean.hpp"
 #include "lorasb/federated/norm_bound.hpp"
 #include "lorasb/federated/round.hpp"
 #include "lorasb/federated/selection.hpp"
@@ -42,7 +42,7 @@ class Server {
     options_.validate();
     require(std::ssize(start) == session_.layout.size(), ErrorId::shape, "federated::Server: start has ", start.size(),
             " numbers, expected ", session_.layout.size());
-    require(lorasb::detail::all_finite(start.data(), std::ssize(start)), ErrorId::not_finite,
+    require(all_finite(start.data(), std::ssize(start)), ErrorId::not_finite,
             "federated::Server: start holds NaN or infinity");
     require(!clients_.empty(), ErrorId::value, "federated::Server: there are no clients");
     const Index selected = std::ssize(select_clients(std::ssize(clients_), options_.participation, 0, 0));
@@ -95,7 +95,7 @@ class Server {
       round = round_;
     }
     std::variant<Update<S>, Refusal> validated =
-        Refusal{Rejection::unknown_client, concat(io::in_quotes(std::string(peer)), " is not of this session")};
+        Refusal{Rejection::unknown_client, concat(in_quotes(std::string(peer)), " is not of this session")};
     Digest digest{};
     if (index_.find(peer) != index_.end()) {                     // a stranger's bytes are not looked at
       validated = validate_update<S>(session_, round, message);  // touches nothing
@@ -178,7 +178,7 @@ class Server {
             open_ ? ", closed" : "");
     require(global.size() == global_.size(), ErrorId::shape, "federated::Server::replay: global has ", global.size(),
             " numbers, expected ", global_.size());
-    require(lorasb::detail::all_finite(global.data(), std::ssize(global)), ErrorId::not_finite,
+    require(all_finite(global.data(), std::ssize(global)), ErrorId::not_finite,
             "federated::Server::replay: global holds NaN or infinity");
     for (const Index client : clients)
       require(client >= 0 && client < std::ssize(clients_), ErrorId::value, "federated::Server::replay: client ", client,
@@ -212,7 +212,7 @@ class Server {
     const auto found = index_.find(update.client);
     if (found == index_.end() || update.client != peer)
       return Refusal{Rejection::unknown_client,
-                     concat("the update is of client ", io::in_quotes(update.client),
+                     concat("the update is of client ", in_quotes(update.client),
                             found == index_.end() ? ", who is not of this session" : ", but another peer sent it")};
     const Index client = found->second;
     if (update.round < round_) {
@@ -228,11 +228,11 @@ class Server {
       return Refusal{Rejection::late_round, concat("the deadline of round ", round_, " is over")};
     if (!o.selected.contains(client))
       return Refusal{Rejection::not_selected,
-                     concat("client ", io::in_quotes(update.client), " does not take part in round ", round_)};
+                     concat("client ", in_quotes(update.client), " does not take part in round ", round_)};
     for (const auto* known : {&o.accepted, &o.outdone})
       if (const auto earlier = known->find(client); earlier != known->end()) {
         if (earlier->second != digest)
-          return Refusal{Rejection::duplicate, concat("client ", io::in_quotes(update.client), " sent another update before")};
+          return Refusal{Rejection::duplicate, concat("client ", in_quotes(update.client), " sent another update before")};
         if (known == &o.accepted) return std::nullopt;
         return over_cap();
       }

@@ -5,6 +5,7 @@
 #include <variant>
 
 #include "lorasb/federated/message.hpp"
+#include "lorasb/federated/leading.hpp"
 #include "lorasb/federated/session.hpp"
 
 namespace lorasb::federated {
@@ -56,13 +57,13 @@ std::variant<Update<S>, Refusal> validate_update(const Session& session, std::ui
     const std::optional<std::uint64_t> examples = natural(message.field("examples"));
     if (!examples || *examples > 0xffffffff)
       return refuse(Rejection::weight,
-                    concat("the number of examples is ", io::in_quotes(std::string(message.field("examples"))),
+                    concat("the number of examples is ", in_quotes(std::string(message.field("examples"))),
                            ", expected 1 to 2^32 - 1"));
     if (*examples == 0) return refuse(Rejection::no_data, "the client has no examples");
     update.examples = *examples;
     Index largest = 0;
     for (const ParameterLayout::Tensor& t : session.layout.tensors())
-      if (is_core(t)) largest = std::max(largest, t.rows);
+      if (t.role == Role::core) largest = std::max(largest, t.rows);
     if (*rank > static_cast<std::uint64_t>(largest))
       return refuse(Rejection::schema, concat("the rank is ", *rank, ", above that of every core, ", largest));
     update.rank = static_cast<Index>(*rank);

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-#include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb::formats {

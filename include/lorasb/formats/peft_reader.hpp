@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/core/check.hpp"
 #include "lorasb/formats/peft_config.hpp"
 #include "lorasb/formats/peft_folder.hpp"
@@ -102,7 +102,7 @@ class FolderReader {
     check(native_tensors == config_.native_scale.has_value(), native_tensors ? tensor_file : config_file,
           " is of a native folder, but ", native_tensors ? config_file : tensor_file, " is not");
     check(!native_tensors || it->second == "native", tensor_file,
-          " is of the unknown kind \"lorasb\": ", native_tensors ? io::in_quotes(it->second) : "");
+          " is of the unknown kind \"lorasb\": ", native_tensors ? in_quotes(it->second) : "");
     const auto has_core = [](const ModuleTensors& tensors) { return !tensors.R.empty(); };
     plain_ = !native_tensors && std::none_of(index_.modules.begin(), index_.modules.end(), has_core);
     check(!plain_ || options_.plain_lora,
@@ -131,7 +131,7 @@ class FolderReader {
     const std::vector<std::string>& saved = config_.modules_to_save;
     for (const std::string& name : index_.full_tensors)
       check(std::any_of(saved.begin(), saved.end(), [&](const std::string& module) { return is_inside(module, name); }),
-            "tensor ", io::in_quotes(name), " is of no adapter, and its module is not among the modules_to_save");
+            "tensor ", in_quotes(name), " is of no adapter, and its module is not among the modules_to_save");
     for (const std::string& module : saved)
       check(std::any_of(index_.full_tensors.begin(), index_.full_tensors.end(),
                         [&](const std::string& name) { return is_inside(module, name); }),
@@ -168,7 +168,7 @@ class FolderReader {
     check(r <= std::min(adapter.B.rows(), adapter.A.cols()), "module \"", module, "\": rank ", r, " is above min(out, in) of ",
           adapter.B.rows(), " x ", adapter.A.cols());
     adapter.scale = static_cast<S>(config_.scale_of(module, where_));
-    check(std::isfinite(adapter.scale) && adapter.scale != 0, "module \"", module, "\": the scale alpha / r is ",
+    check(is_finite(adapter.scale) && adapter.scale != 0, "module \"", module, "\": the scale alpha / r is ",
           static_cast<double>(adapter.scale), ", expected finite and not 0");
     check_same_save(module, config_.scale_of(module, where_));
     return adapter;
@@ -181,7 +181,7 @@ class FolderReader {
     const char* const end = it->second.data() + it->second.size();
     check(std::from_chars(it->second.data(), end, saved).ptr == end && std::abs(saved - scale) <= 1e-15 * std::abs(scale),
           "module \"", module, "\" has the scale ", scale, " in ", config_file, ", but its tensors were saved with ",
-          io::in_quotes(it->second), ": the two files are of different saves");
+          in_quotes(it->second), ": the two files are of different saves");
   }
   Weight<S> read_matrix(const std::string& name, std::string_view module, std::string_view what) const {
     require(!name.empty(), ErrorId::tensor_missing, where_, ": module \"", module, "\" has no ", what);
@@ -196,13 +196,13 @@ class FolderReader {
     const io::TensorInfo& tensor = file_.at(stored);
     NamedTensor<S> result{name, tensor.shape, std::vector<S>(static_cast<std::size_t>(tensor.elements()))};
     file_.template read<S>(stored, result.values);
-    check(as_vector(std::span<const S>(result.values)).allFinite(), "tensor ", io::in_quotes(name), " holds NaN or infinity");
+    check(as_vector(std::span<const S>(result.values)).allFinite(), "tensor ", in_quotes(name), " holds NaN or infinity");
     return result;
   }
   /// Doubles would be rounded on their way into floats: what was saved would not be what is loaded.
   void check_type(const std::string& name) const {
-    require(file_.at(name).dtype != io::Dtype::f64 || std::same_as<S, double>, ErrorId::tensor_mismatch, where_, ": tensor ",
-            io::in_quotes(name), " is F64, expected F32, F16 or BF16 when reading float");
+    require(file_.at(name).dtype != Dtype::f64 || std::same_as<S, double>, ErrorId::tensor_mismatch, where_, ": tensor ",
+            in_quotes(name), " is F64, expected F32, F16 or BF16 when reading float");
   }
 
   PeftReadOptions options_;

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "lorasb/adapter/adapter_set.hpp"
+#include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/adapter/merge.hpp"
 #include "lorasb/core/check.hpp"
 #include "lorasb/formats/peft_config.hpp"
@@ -62,7 +62,7 @@ class FolderWriter {
     if (std::find(config_.modules_to_save.begin(), config_.modules_to_save.end(), module) == config_.modules_to_save.end())
       config_.modules_to_save.push_back(module);
     tensors_.push_back(
-        {std::string(prefix) + tensor.name, io::dtype_of<S>, tensor.shape, std::as_bytes(std::span(tensor.values))});
+        {std::string(prefix) + tensor.name, dtype_of<S>, tensor.shape, std::as_bytes(std::span(tensor.values))});
   }
 
   /// The configuration comes last: it is what says that there is an adapter.
@@ -134,7 +134,7 @@ void write_lora(const std::filesystem::path& folder, const std::vector<std::pair
     require_shape(adapter.B, adapter.B.rows(), adapter.A.rows(), where, "B", "columns are the rank, the rows of A");
     require_finite(adapter.B, where, "B");
     require_finite(adapter.A, where, "A");
-    require(std::isfinite(adapter.scale) && adapter.scale != 0, ErrorId::value, where, ": scale is ",
+    require(is_finite(adapter.scale) && adapter.scale != 0, ErrorId::value, where, ": scale is ",
             static_cast<double>(adapter.scale), ", expected finite and not 0");
     writer.add(module, adapter.B, adapter.A, adapter.scale);
   }

@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "lorasb/core/error.hpp"
-#include "lorasb/core/message.hpp"
+#include "lorasb/core/text.hpp"
 #include "lorasb/io/descriptor.hpp"
 #include "lorasb/io/file_calls.hpp"
 

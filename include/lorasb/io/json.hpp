@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
-#include "lorasb/io/in_quotes.hpp"
+#include "lorasb/core/text.hpp"
 #include "lorasb/io/mapped_file.hpp"
 
 namespace lorasb::io {

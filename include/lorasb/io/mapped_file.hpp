@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "lorasb/core/error.hpp"
-#include "lorasb/core/message.hpp"
+#include "lorasb/core/text.hpp"
 #include "lorasb/io/descriptor.hpp"
 
 namespace lorasb::io {

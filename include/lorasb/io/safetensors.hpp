@@ -15,7 +15,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/frozen_weight.hpp"
 #include "lorasb/core/view.hpp"
-#include "lorasb/io/dtype.hpp"
+#include "lorasb/core/dtype.hpp"
 #include "lorasb/io/mapped_file.hpp"
 #include "lorasb/io/safetensors_header.hpp"
 #include "lorasb/io/tensor_info.hpp"
@@ -79,12 +79,12 @@ class SafetensorsFile {
     return {view<S>(name).data(), shape[0], shape[1]};
   }
 
-  /// The same for a layer's frozen weight, of S or BF16: it stays in the file, and as narrow as it is there.
+  /// The same for a layer's frozen weight, of S or narrower (F32, BF16, F16): it stays in the file, as it is stored there.
   template <Real S>
   FrozenWeight<S> view_frozen(std::string_view name) const {
-    if (at(name).dtype != Dtype::bf16) return view_weight<S>(name);
-    const std::vector<Index>& shape = require_dimensions(name, 2).shape;
-    return {view<Bfloat16>(name).data(), shape[0], shape[1]};
+    const TensorInfo& tensor = require_dimensions(name, 2);
+    require_type(tensor, decodes_exactly<S>(tensor.dtype), concat(name_of(dtype_of<S>), " or narrower"));
+    return {bytes(name).data(), tensor.dtype, tensor.shape[0], tensor.shape[1]};
   }
 
   /// Overwrites `out`, which has as many numbers as the tensor, with F64, F32, F16 or BF16 converted to S. F64 is rounded to
@@ -94,19 +94,9 @@ class SafetensorsFile {
     const TensorInfo& tensor = at(name);
     require(static_cast<Index>(out.size()) == tensor.elements(), ErrorId::tensor_mismatch, path().string(), ": tensor \"", name,
             "\" (", shape_text(tensor.shape), ") has ", tensor.elements(), " numbers, expected ", out.size());
-    const std::byte* const raw = bytes(name).data();
-    switch (tensor.dtype) {
-      case Dtype::f64:
-        return convert<double>(raw, out);
-      case Dtype::f32:
-        return convert<float>(raw, out);
-      case Dtype::f16:
-        return convert<Eigen::half>(raw, out);
-      case Dtype::bf16:
-        return convert<Eigen::bfloat16>(raw, out);
-      default:
-        require_type(tensor, false, "F64, F32, F16 or BF16");
-    }
+    const Decode<S> decode = decoder<S>(tensor.dtype);
+    require_type(tensor, decode != nullptr, "F64, F32, F16 or BF16");
+    decode(bytes(name).data(), out.data(), static_cast<Index>(out.size()));
   }
   /// A one-dimensional tensor.
   template <Real S>
@@ -125,16 +115,6 @@ class SafetensorsFile {
   }
 
  private:
-  /// Number by number through memcpy: the address need not be a multiple of the size of T.
-  template <class T, Real S>
-  static void convert(const std::byte* raw, std::span<S> out) {
-    for (S& number : out) {
-      T stored;
-      std::memcpy(&stored, raw, sizeof(T));
-      raw += sizeof(T);
-      number = static_cast<S>(stored);
-    }
-  }
   void require_type(const TensorInfo& tensor, bool good, std::string_view expected) const {
     require(good, ErrorId::tensor_mismatch, path().string(), ": tensor \"", tensor.name, "\" is ", name_of(tensor.dtype),
             ", expected ", expected);

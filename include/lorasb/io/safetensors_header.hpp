@@ -19,8 +19,8 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
-#include "lorasb/io/dtype.hpp"
-#include "lorasb/io/in_quotes.hpp"
+#include "lorasb/core/dtype.hpp"
+#include "lorasb/core/text.hpp"
 #include "lorasb/io/tensor_info.hpp"
 
 namespace lorasb::io {

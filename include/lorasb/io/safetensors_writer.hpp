@@ -20,7 +20,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/view.hpp"
 #include "lorasb/io/atomic_file.hpp"
-#include "lorasb/io/dtype.hpp"
+#include "lorasb/core/dtype.hpp"
 #include "lorasb/io/safetensors_header.hpp"
 #include "lorasb/io/tensor_info.hpp"
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "lorasb/io/dtype.hpp"
+#include "lorasb/core/dtype.hpp"
 
 namespace lorasb::io {
 

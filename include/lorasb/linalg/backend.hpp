@@ -8,13 +8,15 @@
 
 namespace lorasb::linalg {
 
-/// result = W X (W: out x in, X: in x columns), or Wᵀ X when turned (X: out x columns), with W row-major in bfloat16, X and
-/// result column-major in float, each with the distance between its rows (W) or columns. Sums are in float.
-struct Bfloat16Product {
-  const Bfloat16* weight = nullptr;
+/// result = W X (W: out x in, X: in x columns), or Wᵀ X when `transposed` (X: out x columns), with W row-major and stored as
+/// `dtype`, X and result column-major in float, each with the distance between its rows (W, in bytes) or columns. Sums are in
+/// float.
+struct NarrowProduct {
+  Dtype dtype = Dtype::bf16;
+  const std::byte* weight = nullptr;
   Index out = 0, in = 0;
-  Index weight_stride = 0;
-  bool turned = false;
+  std::size_t weight_row_bytes = 0;
+  bool transposed = false;
   const float* input = nullptr;
   Index input_stride = 0;
   Index columns = 0;
@@ -23,11 +25,11 @@ struct Bfloat16Product {
 };
 
 /// A library of products in float32; double is Eigen's own everywhere. Both functions are called from many threads at once,
-/// and use the thread that calls them alone.
+/// and use only the thread that calls them.
 struct Backend {
   const char* name;
   void (*gemm)(const Gemm<float>&);
-  void (*bfloat16_product)(const Bfloat16Product&);  // null: W is widened tile by tile, for `gemm`
+  bool (*narrow_product)(const NarrowProduct&);  // false: declined, W is then widened tile by tile for `gemm`; null: never
 };
 
 namespace detail {

@@ -1,7 +1,7 @@
 // What an iteration needs to know of a matrix: its size and its products.
 #pragma once
 
-#include "lorasb/linalg/column_product.hpp"
+#include "lorasb/linalg/thin_product.hpp"
 
 namespace lorasb::linalg {
 
@@ -28,8 +28,8 @@ class DenseOperator final : public LinearOperator<S> {
 
   Index rows() const override { return W_.rows(); }
   Index cols() const override { return W_.cols(); }
-  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_columns<S>(W_, false, X, Y); }
-  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_columns<S>(W_, true, X, Y); }
+  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_thin<S>(W_, false, X, Y); }
+  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_thin<S>(W_, true, X, Y); }
 
  private:
   ConstWeightView<S> W_;

@@ -12,19 +12,19 @@ namespace detail {
 
 /// result = W X or Wᵀ X with W widened some rows at a time, so that what is wide fits in a cache: W stays narrow in memory.
 template <Real S>
-void multiply_in_tiles(const FrozenWeight<S>& W, bool turned, ConstMatrixView<S> X, MatrixView<S> result) {
+void multiply_in_tiles(const FrozenWeight<S>& W, bool transpose, ConstMatrixView<S> X, MatrixView<S> result) {
   constexpr Index tile_numbers = 1 << 16;  // 256 KiB of float
   const Index rows = std::clamp<Index>(tile_numbers / std::max<Index>(W.cols(), 1), 8, 256);
   thread_local std::vector<S> tile;
   tile.resize(static_cast<std::size_t>(std::min(rows, W.rows()) * W.cols()));
   if (X.cols() == 0) return;
-  if (W.rows() == 0)  // the sum of nothing, where the weight is turned
+  if (W.rows() == 0)  // the sum of nothing, where the weight is transposed
     for (Index j = 0; j < result.cols(); ++j) std::fill_n(result.data() + j * result.outerStride(), result.rows(), S(0));
   for (Index first = 0; first < W.rows(); first += rows) {
     const Index count = std::min(rows, W.rows() - first);
     W.widen(first, count, tile.data());
     const ConstWeightView<S> part(tile.data(), count, W.cols());
-    if (turned)
+    if (transpose)
       multiply(transposed(part), X.middleRows(first, count), result, 1, first == 0 ? 0 : 1);
     else
       multiply(part, X, result.middleRows(first, count));
@@ -32,29 +32,31 @@ void multiply_in_tiles(const FrozenWeight<S>& W, bool turned, ConstMatrixView<S>
 }
 
 template <Real S>
-void multiply_weight(const FrozenWeight<S>& W, bool turned, ConstMatrixView<S> X, MatrixView<S> result) {
-  if (!W.is_bfloat16()) {
-    if (turned) return multiply(transposed(W.wide()), X, result);
+void multiply_weight(const FrozenWeight<S>& W, bool transpose, ConstMatrixView<S> X, MatrixView<S> result) {
+  if (W.is_wide()) {
+    if (transpose) return multiply(transposed(W.wide()), X, result);
     return multiply(W.wide(), X, result);
   }
-  const Index expected = turned ? W.rows() : W.cols();
-  require_rows(X, expected, "linalg::multiply", "X", turned ? "rows of the weight" : "columns of the weight");
-  require_shape(result, turned ? W.cols() : W.rows(), X.cols(), "linalg::multiply", "result", "the weight by X");
+  const Index expected = transpose ? W.rows() : W.cols();
+  require_rows(X, expected, "linalg::multiply", "X", transpose ? "rows of the weight" : "columns of the weight");
+  require_shape(result, transpose ? W.cols() : W.rows(), X.cols(), "linalg::multiply", "result", "the weight by X");
   if constexpr (std::same_as<S, float>) {
     const Backend* const chosen = backend();
-    if (chosen != nullptr && chosen->bfloat16_product != nullptr && W.size() > 0 && X.cols() > 0)
-      return chosen->bfloat16_product({.weight = W.narrow(),
-                                       .out = W.rows(),
-                                       .in = W.cols(),
-                                       .weight_stride = W.outer_stride(),
-                                       .turned = turned,
-                                       .input = X.data(),
-                                       .input_stride = X.outerStride(),
-                                       .columns = X.cols(),
-                                       .result = result.data(),
-                                       .result_stride = result.outerStride()});
+    if (chosen != nullptr && chosen->narrow_product != nullptr && W.size() > 0 && X.cols() > 0 &&
+        chosen->narrow_product({.dtype = W.dtype(),
+                                .weight = W.bytes(),
+                                .out = W.rows(),
+                                .in = W.cols(),
+                                .weight_row_bytes = W.row_bytes(),
+                                .transposed = transpose,
+                                .input = X.data(),
+                                .input_stride = X.outerStride(),
+                                .columns = X.cols(),
+                                .result = result.data(),
+                                .result_stride = result.outerStride()}))
+      return;
   }
-  multiply_in_tiles(W, turned, X, result);
+  multiply_in_tiles(W, transpose, X, result);
 }
 
 }  // namespace detail

@@ -1,7 +1,7 @@
 // Exact means over the ranks of an MPI job.
 #pragma once
 
-#include "lorasb/core/exact_sum.hpp"
+#include "lorasb/exact/mean.hpp"
 #include "lorasb/mpi/transport.hpp"
 
 namespace lorasb::mpi {

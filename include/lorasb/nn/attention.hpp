@@ -6,7 +6,7 @@
 
 #include "lorasb/core/buffer.hpp"
 #include "lorasb/linalg/product.hpp"
-#include "lorasb/nn/packed.hpp"
+#include "lorasb/nn/packed_batch.hpp"
 
 namespace lorasb::nn {
 

@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "lorasb/core/linear_layer.hpp"
+#include "lorasb/core/layer.hpp"
 #include "lorasb/nn/activation.hpp"
 #include "lorasb/nn/bias.hpp"
 

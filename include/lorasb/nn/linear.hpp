@@ -1,7 +1,10 @@
-// A plain linear layer over weights that somebody else owns.
+// A plain linear layer over weights that the caller owns: frozen, or trained in full.
 #pragma once
 
-#include "lorasb/core/linear_layer.hpp"
+#include <string>
+#include <utility>
+
+#include "lorasb/core/layer.hpp"
 #include "lorasb/linalg/weight_product.hpp"
 
 namespace lorasb::nn {
@@ -15,38 +18,22 @@ enum class WeightGradient { none, full };
 template <Real S>
 class Linear final : public LinearLayer<S> {
  public:
-  explicit Linear(FrozenWeight<S> W, WeightGradient gradient = WeightGradient::none) : W_(W), gradient_(gradient) {}
-  template <class D>
-  explicit Linear(Eigen::PlainObjectBase<D>&&, WeightGradient = WeightGradient::none) = delete;  // the layer would outlive it
-
-  Index out_features() const override { return W_.rows(); }
-  Index in_features() const override { return W_.cols(); }
-  Index trainable() const override { return gradient_ == WeightGradient::full ? W_.size() : 0; }
-
-  void forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override {
-    require_rows(X, in_features(), "Linear::forward", "X", "in_features");
-    require_shape(Y, out_features(), X.cols(), "Linear::forward", "Y", "out_features x tokens");
-    linalg::multiply(W_, X, Y);
-  }
-
-  void backward_parameters(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, std::span<S> gradient) const override {
-    require(std::ssize(gradient) == trainable(), ErrorId::shape, "Linear::backward_parameters: gradient holds ",
-            gradient.size(), " numbers, expected ", trainable());
-    require_shape(X, in_features(), dY.cols(), "Linear::backward_parameters", "X", "in_features x columns of dY");
-    require_rows(dY, out_features(), "Linear::backward_parameters", "dY", "out_features");
-    if (trainable() > 0)
-      linalg::multiply(dY, linalg::transposed(X), WeightView<S>(gradient.data(), W_.rows(), W_.cols()), 1, 1);
-  }
-
-  void backward_input(ConstMatrixView<S> dY, LinearCache<S>&, MatrixView<S> dX) const override {
-    require_rows(dY, out_features(), "Linear::backward_input", "dY", "out_features");
-    require_shape(dX, in_features(), dY.cols(), "Linear::backward_input", "dX", "in_features x tokens");
-    linalg::multiply_transposed(W_, dY, dX);
-  }
+  explicit Linear(FrozenWeight<S> W, WeightGradient gradient = WeightGradient::none, std::string name = "layer")
+      : LinearLayer<S>("Linear", std::move(name), W.rows(), W.cols(), gradient == WeightGradient::full ? W.size() : 0), W_(W) {}
 
  private:
+  void run_forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>&) const override { linalg::multiply(W_, X, Y); }
+  void run_backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, LinearCache<S>&, const LayerGradient<S>& gradient,
+                    const InputGradient<S>& dX) const override {
+    if (this->trainable() > 0)
+      gradient.for_each(dY.cols(), [&](Index first, Index count, std::span<S> dW) {  // dW += dY Xᵀ
+        linalg::multiply(dY.middleCols(first, count), linalg::transposed(X.middleCols(first, count)),
+                         WeightView<S>(dW.data(), W_.rows(), W_.cols()), 1, 1);
+      });
+    if (dX.wanted()) linalg::multiply_transposed(W_, dY, dX.view());
+  }
+
   FrozenWeight<S> W_;
-  WeightGradient gradient_;
 };
 
 }  // namespace lorasb::nn

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "lorasb/core/view.hpp"
-#include "lorasb/nn/packed.hpp"
+#include "lorasb/nn/packed_batch.hpp"
 
 namespace lorasb::nn {
 namespace detail {

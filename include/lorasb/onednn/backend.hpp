@@ -52,12 +52,12 @@ inline void gemm(const linalg::Gemm<float>& g) {
 /// One for each direction: sizes are given when it runs, and it keeps nothing between runs, so that all threads share it.
 class Bfloat16Matmul {
  public:
-  explicit Bfloat16Matmul(bool turned) {
+  explicit Bfloat16Matmul(bool transposed) {
     constexpr dnnl::memory::dim any = DNNL_RUNTIME_DIM_VAL;
     using Type = dnnl::memory::data_type;
     // row-major: [columns, k] [k, n] = [columns, n], the weight as it lies or the other way round
     const dnnl::memory::desc input({any, any}, Type::bf16, {any, 1});
-    const dnnl::memory::desc weight({any, any}, Type::bf16, turned ? dnnl::memory::dims{any, 1} : dnnl::memory::dims{1, any});
+    const dnnl::memory::desc weight({any, any}, Type::bf16, transposed ? dnnl::memory::dims{any, 1} : dnnl::memory::dims{1, any});
     const dnnl::memory::desc result({any, any}, Type::f32, {any, 1});
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -66,20 +66,21 @@ class Bfloat16Matmul {
     matmul_ = dnnl::matmul(description);
   }
 
-  void run(const linalg::Bfloat16Product& p) const {
+  void run(const linalg::NarrowProduct& p) const {
     using Type = dnnl::memory::data_type;
-    const Index k = p.turned ? p.out : p.in;
-    const Index n = p.turned ? p.in : p.out;
+    const Index k = p.transposed ? p.out : p.in;
+    const Index n = p.transposed ? p.in : p.out;
     thread_local std::vector<Bfloat16> narrow;
     thread_local std::vector<std::byte> scratch;
     narrow.resize(static_cast<std::size_t>(k * p.columns));
     scratch.resize(scratch_.get_size());
     for (Index t = 0; t < p.columns; ++t) to_bfloat16(p.input + t * p.input_stride, narrow.data() + t * k, k);
+    const auto weight_stride = static_cast<Index>(p.weight_row_bytes / sizeof(Bfloat16));
     const dnnl::memory::dims strides =
-        p.turned ? dnnl::memory::dims{p.weight_stride, 1} : dnnl::memory::dims{1, p.weight_stride};
+        p.transposed ? dnnl::memory::dims{weight_stride, 1} : dnnl::memory::dims{1, weight_stride};
     const OneThread one_thread;
     const dnnl::memory input({{p.columns, k}, Type::bf16, {k, 1}}, engine_, narrow.data());
-    const dnnl::memory weight({{k, n}, Type::bf16, strides}, engine_, const_cast<Bfloat16*>(p.weight));  // only read
+    const dnnl::memory weight({{k, n}, Type::bf16, strides}, engine_, const_cast<std::byte*>(p.weight));  // only read
     const dnnl::memory result({{p.columns, n}, Type::f32, {p.result_stride, 1}}, engine_, p.result);
     const dnnl::memory space(scratch_, engine_, scratch.data());
     dnnl::stream stream(engine_);
@@ -94,10 +95,12 @@ class Bfloat16Matmul {
   dnnl::matmul matmul_;
 };
 
-inline void bfloat16_product(const linalg::Bfloat16Product& p) {
+inline bool narrow_product(const linalg::NarrowProduct& p) {
+  if (p.dtype != Dtype::bf16) return false;
   try {
-    static const Bfloat16Matmul straight(false), turned(true);
-    (p.turned ? turned : straight).run(p);
+    static const Bfloat16Matmul straight(false), transposed(true);
+    (p.transposed ? transposed : straight).run(p);
+    return true;
   } catch (const dnnl::error& e) {
     throw Error(ErrorId::backend, concat("onednn: ", e.what(), " (status ", static_cast<int>(e.status), ") for a weight ",
                                          p.out, " x ", p.in, " and ", p.columns, " columns"));
@@ -117,7 +120,7 @@ inline bool multiplies_bfloat16() {
 /// widened in tiles. One thread for each caller. Its products throw ErrorId::backend, with oneDNN's status, when it fails.
 inline const linalg::Backend& backend() {
   static const linalg::Backend onednn{"onednn", detail::gemm,
-                                      detail::multiplies_bfloat16() ? detail::bfloat16_product : nullptr};
+                                      detail::multiplies_bfloat16() ? detail::narrow_product : nullptr};
   return onednn;
 }
 

@@ -17,9 +17,9 @@ struct AdamWOptions {
   void validate() const {
     require(beta1 >= 0 && beta1 < 1, ErrorId::value, "AdamWOptions: beta1 is ", beta1, ", expected 0 <= beta1 < 1");
     require(beta2 >= 0 && beta2 < 1, ErrorId::value, "AdamWOptions: beta2 is ", beta2, ", expected 0 <= beta2 < 1");
-    require(std::isfinite(epsilon) && epsilon > 0, ErrorId::value, "AdamWOptions: epsilon is ", epsilon,
+    require(is_finite(epsilon) && epsilon > 0, ErrorId::value, "AdamWOptions: epsilon is ", epsilon,
             ", expected a finite number above 0");
-    require(std::isfinite(weight_decay) && weight_decay >= 0, ErrorId::value, "AdamWOptions: weight_decay is ", weight_decay,
+    require(is_finite(weight_decay) && weight_decay >= 0, ErrorId::value, "AdamWOptions: weight_decay is ", weight_decay,
             ", expected a finite number of at least 0");
   }
 };

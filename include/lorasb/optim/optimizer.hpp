@@ -51,7 +51,7 @@ class Optimizer {
             size_);
     require(std::ssize(gradients) == size_, ErrorId::shape, "Optimizer::step: gradients holds ", gradients.size(),
             " numbers, expected ", size_);
-    require(std::isfinite(learning_rate) && learning_rate >= 0, ErrorId::value, "Optimizer::step: learning_rate is ",
+    require(is_finite(learning_rate) && learning_rate >= 0, ErrorId::value, "Optimizer::step: learning_rate is ",
             learning_rate, ", expected a finite number of at least 0");
     ++steps_;
     for (const Group& g : groups_)
@@ -65,7 +65,7 @@ class Optimizer {
   void set_rate_factor(Index first, Index count, double factor) {
     require(first >= 0 && count >= 0 && first <= size_ - count, ErrorId::value, "Optimizer::set_rate_factor: ", count,
             " numbers from ", first, " on, of ", size_);
-    require(std::isfinite(factor) && factor >= 0, ErrorId::value, "Optimizer::set_rate_factor: factor is ", factor,
+    require(is_finite(factor) && factor >= 0, ErrorId::value, "Optimizer::set_rate_factor: factor is ", factor,
             ", expected a finite number of at least 0");
     if (count == 0) return;
     const auto group = std::find_if(groups_.begin(), groups_.end(),

@@ -21,7 +21,7 @@ struct ScheduleOptions {
 
   /// Throws ErrorId::value.
   void validate() const {
-    require(std::isfinite(learning_rate) && learning_rate > 0, ErrorId::value, "ScheduleOptions: learning_rate is ",
+    require(is_finite(learning_rate) && learning_rate > 0, ErrorId::value, "ScheduleOptions: learning_rate is ",
             learning_rate, ", expected a finite number above 0");
     require(minimum_rate >= 0 && minimum_rate <= learning_rate, ErrorId::value, "ScheduleOptions: minimum_rate is ",
             minimum_rate, ", expected 0 to learning_rate, ", learning_rate);

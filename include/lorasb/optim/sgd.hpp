@@ -19,7 +19,7 @@ struct SgdOptions {
             ", expected 0 <= momentum < 1");
     require(dampening >= 0 && dampening <= 1, ErrorId::value, "SgdOptions: dampening is ", dampening,
             ", expected 0 <= dampening <= 1");
-    require(std::isfinite(weight_decay) && weight_decay >= 0, ErrorId::value, "SgdOptions: weight_decay is ", weight_decay,
+    require(is_finite(weight_decay) && weight_decay >= 0, ErrorId::value, "SgdOptions: weight_decay is ", weight_decay,
             ", expected a finite number of at least 0");
     require(!nesterov || (momentum > 0 && dampening == 0), ErrorId::value, "SgdOptions: nesterov with momentum ", momentum,
             " and dampening ", dampening, ", expected a positive momentum and no dampening");

@@ -5,17 +5,17 @@
 #include <functional>
 #include <vector>
 
-#include "lorasb/adapter/bind.hpp"
+#include "lorasb/core/module.hpp"
 #include "lorasb/adapter/initialize.hpp"
 #include "lorasb/adapter/observed_linear.hpp"
-#include "lorasb/adapter/update_sketch.hpp"
+#include "lorasb/adapter/gradient_sketch.hpp"
 #include "lorasb/nn/linear.hpp"
 
 namespace lorasb::train {
 
 enum class EstimateKind {
   dense,   // the exact mean gradient: out x in numbers for each module of a group
-  sketch,  // out k + l in numbers for each module, all in one pass; SGD's rule only, see UpdateSketch
+  sketch,  // out k + l in numbers for each module, all in one pass; SGD's rule only, see GradientSketch
 };
 
 struct InitializeModulesOptions {
@@ -120,13 +120,13 @@ InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, 
   };
   if (options.kind == EstimateKind::sketch) {
     run(0, modules.size(), [&](const Module<S>& m) {
-      return UpdateSketch<S>(m.W0.rows(), m.W0.cols(), {.rank = options.adapter.rank, .seed = options.adapter.seed}, m.name);
+      return GradientSketch<S>(m.W0.rows(), m.W0.cols(), {.rank = options.adapter.rank, .seed = options.adapter.seed}, m.name);
     });
     return result;
   }
   for (std::size_t first = 0; first < modules.size();) {
     const std::size_t end = detail::group_end(modules, first, options.memory_bytes);
-    run(first, end, [](const Module<S>& m) { return UpdateEstimate<S>(m.W0.rows(), m.W0.cols(), m.name); });
+    run(first, end, [](const Module<S>& m) { return GradientEstimate<S>(m.W0.rows(), m.W0.cols(), m.name); });
     first = end;
   }
   return result;

@@ -58,7 +58,7 @@ class Step {
     const std::span<S> gradient = flat(gradients_.front());
     result.gradient_norm =
         optim::clip_global_norm<S>(gradient, max_norm > 0 ? max_norm : std::numeric_limits<double>::infinity());
-    if (!std::isfinite(result.mean_loss) || !std::isfinite(result.gradient_norm)) {
+    if (!is_finite(result.mean_loss) || !is_finite(result.gradient_norm)) {
       result.status = StepStatus::not_finite;
       return result;
     }

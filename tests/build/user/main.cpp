@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
   Weight<float> W0 = Weight<float>::Identity(6, 5);
   const Matrix<float> X = Matrix<float>::Identity(5, 5);
   const Matrix<float> target = Matrix<float>::Ones(6, 5);
-  UpdateEstimate<float> estimate(6, 5);
+  GradientEstimate<float> estimate(6, 5);
   estimate.add((W0 * X - target).eval(), X, 5);
   auto [adapter, report] = initialize(estimate, {.rank = 2, .learning_rate = 0.01});
   AdaptedLinear<float> layer(W0, adapter);

@@ -1,0 +1,33 @@
+// What a pass of the sentence encoder keeps for the pass back.
+#pragma once
+
+#include <vector>
+
+#include "lorasb/core/layer.hpp"
+#include "lorasb/nn/attention.hpp"
+#include "lorasb/nn/feed_forward.hpp"
+#include "lorasb/nn/layer_norm.hpp"
+
+namespace lorasb::models {
+
+/// What a pass keeps, owned by the caller, one for each thread. Columns are tokens, or texts from `pooled` on.
+template <Real S>
+struct SentenceEncoderCache {
+  struct Layer {
+    nn::LayerNormCache<S> attention_norm, feed_forward_norm;
+    nn::AttentionCache<S> attention;
+    nn::FeedForwardCache<S> feed_forward;
+    LinearCache<S> qkv, out;
+    Buffer<S> normed, stacked, mixed;  // LN(x), [q; k; v], attention of them
+    Buffer<S> middle, middle_normed;   // h, LN(h)
+    Buffer<S> output;                  // x'
+  };
+  std::vector<Layer> layers;
+  LinearCache<S> residual, projection;
+  Buffer<S> embedded;                                // x of the first layer
+  Buffer<S> pooled, activated;                       // mean over tokens, tanh of the projection
+  std::vector<Index> text_offsets;                   // 0, 1, ... for layers whose columns are texts
+  Buffer<S> d_texts, d_x, d_h, d_branch, d_stacked;  // gradients, for the length of a backward pass
+};
+
+}  // namespace lorasb::models
