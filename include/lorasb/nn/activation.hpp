@@ -62,4 +62,36 @@ void tanh_backward(ConstMatrixView<S> dY, ConstMatrixView<S> Y, MatrixView<S> dX
   dX.array() = dY.array() * (S(1) - Y.array().square());
 }
 
+/// The activations by name, for blocks that have one as an option.
+enum class Activation { relu, gelu, tanh };
+
+/// Whether the backward pass of an activation reads its input; the others read its output.
+constexpr bool reads_input(Activation kind) { return kind == Activation::gelu; }
+
+/// y = f(x).
+template <Real S>
+void activate(Activation kind, ConstMatrixView<S> X, MatrixView<S> Y) {
+  switch (kind) {
+    case Activation::relu:
+      return relu<S>(X, Y);
+    case Activation::gelu:
+      return gelu<S>(X, Y);
+    case Activation::tanh:
+      return nn::tanh<S>(X, Y);
+  }
+}
+
+/// dx = dy f'(x). `XorY` is the input of the forward pass where reads_input(kind), else its output.
+template <Real S>
+void activate_backward(Activation kind, ConstMatrixView<S> dY, ConstMatrixView<S> XorY, MatrixView<S> dX) {
+  switch (kind) {
+    case Activation::relu:
+      return relu_backward<S>(dY, XorY, dX);
+    case Activation::gelu:
+      return gelu_backward<S>(dY, XorY, dX);
+    case Activation::tanh:
+      return tanh_backward<S>(dY, XorY, dX);
+  }
+}
+
 }  // namespace lorasb::nn

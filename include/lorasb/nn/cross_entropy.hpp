@@ -41,20 +41,36 @@ double cross_entropy(ConstMatrixView<S> logits, std::span<const std::int32_t> la
   detail::require_labels(logits, labels, "cross_entropy");
   double total = 0;
   for (Index i = 0; i < logits.cols(); ++i) {
+    const Index label = labels[static_cast<std::size_t>(i)];
     double loss = std::numeric_limits<double>::quiet_NaN();
-    if (logits.col(i).allFinite()) {
+    if (all_finite(logits.data() + i * logits.outerStride(), logits.rows())) {
       const S largest = logits.col(i).maxCoeff();
-      const double below = static_cast<double>(largest) - static_cast<double>(logits(labels[i], i));
+      const double below = static_cast<double>(largest) - static_cast<double>(logits(label, i));
       dlogits.col(i).array() = (logits.col(i).array() - largest).exp();
       const double sum = dlogits.col(i).template cast<double>().sum();
       dlogits.col(i) *= static_cast<S>(1 / sum);
-      dlogits(labels[i], i) -= 1;
+      dlogits(label, i) -= 1;
       loss = std::log(sum) + below;
     } else {
       dlogits.col(i).setConstant(std::numeric_limits<S>::quiet_NaN());
     }
-    if (!losses.empty()) losses[i] = loss;
+    if (!losses.empty()) losses[static_cast<std::size_t>(i)] = loss;
     total += loss;
+  }
+  return total;
+}
+
+/// The same sum without its gradient, for measuring.
+template <Real S>
+double cross_entropy_loss(ConstMatrixView<S> logits, std::span<const std::int32_t> labels) {
+  detail::require_labels(logits, labels, "cross_entropy_loss");
+  double total = 0;
+  for (Index i = 0; i < logits.cols(); ++i) {
+    if (!all_finite(logits.data() + i * logits.outerStride(), logits.rows())) return std::numeric_limits<double>::quiet_NaN();
+    const S largest = logits.col(i).maxCoeff();
+    double sum = 0;
+    for (Index c = 0; c < logits.rows(); ++c) sum += std::exp(double(logits(c, i)) - double(largest));
+    total += std::log(sum) + double(largest) - double(logits(labels[static_cast<std::size_t>(i)], i));
   }
   return total;
 }
@@ -68,7 +84,7 @@ Index count_correct(ConstMatrixView<S> logits, std::span<const std::int32_t> lab
     Index best = 0;
     for (Index c = 1; c < logits.rows(); ++c)
       if (logits(c, i) > logits(best, i)) best = c;
-    correct += best == labels[i];
+    correct += best == labels[static_cast<std::size_t>(i)];
   }
   return correct;
 }

@@ -13,12 +13,13 @@ namespace lorasb::nn {
 template <Real S>
 struct FeedForwardCache {
   LinearCache<S> up, down;
-  Buffer<S> H;   // hidden x tokens, after relu: written by forward
+  ForwardPass<S> up_pass, down_pass;
+  Buffer<S> U;   // hidden x tokens, before the activation; only for activations whose backward pass reads it
+  Buffer<S> H;   // hidden x tokens, after the activation: written by forward
   Buffer<S> dH;  // for the length of one backward pass
 };
 
-/// Gradients, each added to. Those of a layer have trainable() numbers, none when it is frozen; an empty span for a bias means
-/// that it is frozen, and costs nothing.
+/// Gradients, each added to. An empty span for a bias means that it is frozen, and costs nothing.
 template <Real S>
 struct FeedForwardGradient {
   LayerGradient<S> up = {};
@@ -27,43 +28,47 @@ struct FeedForwardGradient {
   std::span<S> down_bias = {};
 };
 
-/// H = relu(W1 X + b1),    Y = W2 H + b2          X, Y: d x tokens, H: hidden x tokens
+/// H = f(W1 X + b1),    Y = W2 H + b2          X, Y: d x tokens, H: hidden x tokens
 ///
-/// W1 is `up`, W2 is `down`, each frozen, adapted or trained. The block only views layers and biases, which must outlive it.
+/// W1 is `up`, W2 is `down`, each frozen, adapted or trained; f is relu, gelu or tanh; an empty span means that there is no
+/// bias. The block only views layers and biases, which must outlive it.
 ///
-///     FeedForward<float> block{up, up_bias, down, down_bias};
+///     FeedForward<float> block{.up = up, .up_bias = b1, .down = down, .down_bias = b2, .activation = Activation::gelu};
 ///     block.forward(X, Y, cache);
-///     block.backward(X, dY, cache, {.up = dR1, .down = dR2}, dX);  // the biases are frozen
+///     block.backward(dY, cache, {.up = dR1, .down = dR2}, dX);  // the biases are frozen
 template <Real S>
 struct FeedForward {
   const LinearLayer<S>& up;
-  std::span<const S> up_bias;
+  std::span<const S> up_bias = {};
   const LinearLayer<S>& down;
-  std::span<const S> down_bias;
+  std::span<const S> down_bias = {};
+  Activation activation = Activation::relu;
 
   /// Overwrites Y and the cache.
   void forward(ConstMatrixView<S> X, MatrixView<S> Y, FeedForwardCache<S>& cache) const {
     const MatrixView<S> H = cache.H.reshape(up.out_features(), X.cols());
-    up.forward(X, H, cache.up);
-    add_bias<S>(H, up_bias);
-    relu<S>(H, H);
-    down.forward(H, Y, cache.down);
-    add_bias<S>(Y, down_bias);
+    const MatrixView<S> U = reads_input(activation) ? cache.U.reshape(up.out_features(), X.cols()) : H;
+    cache.up_pass = up.forward(X, U, cache.up);
+    if (!up_bias.empty()) add_bias<S>(U, up_bias);
+    activate<S>(activation, U, H);
+    cache.down_pass = down.forward(H, Y, cache.down);
+    if (!down_bias.empty()) add_bias<S>(Y, down_bias);
   }
 
-  /// Overwrites dX, unless it has no columns because nobody below wants it, and adds to the gradients. X is what forward was
-  /// given.
-  void backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, FeedForwardCache<S>& cache, FeedForwardGradient<S> gradient,
-                MatrixView<S> dX) const {
-    const MatrixView<S> H = cache.H.view(), dH = cache.dH.reshape(up.out_features(), X.cols());
-    require_shape(H, up.out_features(), X.cols(), "FeedForward::backward", "cache", "the forward pass of X");
+  /// Overwrites dX unless it is not wanted, and adds to the gradients, for the batch of the last forward with this cache.
+  void backward(ConstMatrixView<S> dY, FeedForwardCache<S>& cache, const FeedForwardGradient<S>& gradient,
+                const InputGradient<S>& dX) const {
+    const MatrixView<S> H = cache.H.view();
+    MatrixView<S> dH = cache.dH.reshape(up.out_features(), dY.cols());
+    // Y = W2 H + b2
     if (!gradient.down_bias.empty()) add_bias_backward_parameters<S>(dY, gradient.down_bias);
-    const bool further = dX.cols() > 0 || up.wants_gradient() || !gradient.up_bias.empty();
-    down.backward_to(H, dY, cache.down, gradient.down, further ? dH : MatrixView<S>(nullptr, dH.rows(), 0));
+    const bool further = dX.wanted() || up.wants_gradient() || !gradient.up_bias.empty();
+    down.backward(cache.down_pass, dY, cache.down, gradient.down, InputGradient<S>(dH).only_if(further));
     if (!further) return;
-    relu_backward<S>(dH, H, dH);
+    // H = f(W1 X + b1)
+    activate_backward<S>(activation, dH, reads_input(activation) ? cache.U.view() : H, dH);
     if (!gradient.up_bias.empty()) add_bias_backward_parameters<S>(dH, gradient.up_bias);
-    up.backward_to(X, dH, cache.up, gradient.up, dX);
+    up.backward(cache.up_pass, dH, cache.up, gradient.up, dX);
   }
 };
 

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "lorasb/core/view.hpp"
-#include "lorasb/nn/packed_batch.hpp"
+#include "lorasb/core/offsets.hpp"
 
 namespace lorasb::nn {
 namespace detail {
@@ -25,9 +25,10 @@ void mean_pool(ConstMatrixView<S> X, std::span<const Index> offsets, MatrixView<
   detail::require_tokens(offsets, X.cols(), "mean_pool");
   require_shape(Y, X.rows(), std::ssize(offsets) - 1, "mean_pool", "Y", "rows of X x sequences");
   for (Index i = 0; i < Y.cols(); ++i) {
-    Y.col(i) = X.col(offsets[i]);
-    for (Index t = offsets[i] + 1; t < offsets[i + 1]; ++t) Y.col(i) += X.col(t);
-    Y.col(i) /= static_cast<S>(offsets[i + 1] - offsets[i]);
+    const Index first = offsets[static_cast<std::size_t>(i)], end = offsets[static_cast<std::size_t>(i) + 1];
+    Y.col(i) = X.col(first);
+    for (Index t = first + 1; t < end; ++t) Y.col(i) += X.col(t);
+    Y.col(i) /= static_cast<S>(end - first);
   }
 }
 
@@ -36,8 +37,10 @@ template <Real S>
 void mean_pool_backward(ConstMatrixView<S> dY, std::span<const Index> offsets, MatrixView<S> dX) {
   detail::require_tokens(offsets, dX.cols(), "mean_pool_backward");
   require_shape(dY, dX.rows(), std::ssize(offsets) - 1, "mean_pool_backward", "dY", "rows of dX x sequences");
-  for (Index i = 0; i < dY.cols(); ++i)
-    for (Index t = offsets[i]; t < offsets[i + 1]; ++t) dX.col(t) = dY.col(i) / static_cast<S>(offsets[i + 1] - offsets[i]);
+  for (Index i = 0; i < dY.cols(); ++i) {
+    const Index first = offsets[static_cast<std::size_t>(i)], end = offsets[static_cast<std::size_t>(i) + 1];
+    for (Index t = first; t < end; ++t) dX.col(t) = dY.col(i) / static_cast<S>(end - first);
+  }
 }
 
 }  // namespace lorasb::nn

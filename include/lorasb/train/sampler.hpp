@@ -1,7 +1,8 @@
-// The order in which a run sees its training examples: shuffled epochs that can be left and entered anywhere.
+// Which training examples a step sees: the contract of a sampler, and shuffled epochs that can be left and entered anywhere.
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstdint>
 #include <numeric>
 #include <span>
@@ -13,8 +14,20 @@
 
 namespace lorasb::train {
 
-/// Every epoch is a permutation of all examples drawn from (seed, epoch); batches take it in order, the last one of an epoch
-/// may be shorter. (epoch, position) is all the state there is.
+/// A sampler is a sequence of batches that can be left and entered anywhere: its state is two numbers, its epoch and its position
+/// in it. A batch may be empty where examples are drawn one by one (Poisson sampling); a step then still divides by
+/// expected_batch_size().
+template <class T>
+concept Sampler = requires(T& sampler, const T& reader, std::uint64_t epoch, std::uint64_t position) {
+  { sampler.next() } -> std::convertible_to<std::span<const Index>>;  // the next batch; valid until the next call
+  { reader.epoch() } -> std::convertible_to<std::uint64_t>;
+  { reader.position() } -> std::convertible_to<std::uint64_t>;
+  { sampler.seek(epoch, position) };  // continues as after these
+  { reader.expected_batch_size() } -> std::convertible_to<double>;
+};
+
+/// A Sampler. Every epoch is a permutation of all examples drawn from (seed, epoch); batches take it in order, the last one of an
+/// epoch may be shorter. (epoch, position) is all the state.
 class ShuffledBatches {
  public:
   /// Throws ErrorId::value for no examples or a batch size below 1.
@@ -48,6 +61,7 @@ class ShuffledBatches {
 
   std::uint64_t epoch() const { return epoch_; }
   std::uint64_t position() const { return position_; }
+  double expected_batch_size() const { return double(batch_size_); }
   /// Batches in one epoch.
   Index batches_per_epoch() const { return static_cast<Index>((order_.size() + batch_size_ - 1) / batch_size_); }
 
@@ -58,5 +72,7 @@ class ShuffledBatches {
   std::uint64_t epoch_ = 0;
   std::size_t position_ = 0;
 };
+
+static_assert(Sampler<ShuffledBatches>);
 
 }  // namespace lorasb::train

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "lorasb/core/module.hpp"
 #include "lorasb/core/parameters.hpp"
 
 namespace lorasb::models {
@@ -33,17 +34,10 @@ struct SentenceEncoderConfig {
   }
 };
 
-/// A linear module: its name and shape.
-struct LinearShape {
-  std::string name;
-  Index out_features = 0;
-  Index in_features = 0;
-};
-
 /// The modules that an adapter can sit on, in the order in which a text passes them: "layers.0.residual", then for each layer
 /// "layers.i.attention.qkv", ".attention.out", ".feed_forward.up", ".feed_forward.down", and "projection" last.
-inline std::vector<LinearShape> sentence_encoder_modules(const SentenceEncoderConfig& config) {
-  std::vector<LinearShape> modules{{"layers.0.residual", config.hidden, config.embedding}};
+inline std::vector<ModuleShape> sentence_encoder_modules(const SentenceEncoderConfig& config) {
+  std::vector<ModuleShape> modules{{"layers.0.residual", config.hidden, config.embedding}};
   for (Index i = 0; i < config.layers; ++i) {
     const std::string layer = "layers." + std::to_string(i);
     modules.push_back({layer + ".attention.qkv", 3 * config.width(i), config.width(i)});
@@ -61,15 +55,15 @@ inline std::vector<LinearShape> sentence_encoder_modules(const SentenceEncoderCo
 inline ParameterLayout sentence_encoder_layout(const SentenceEncoderConfig& config) {
   config.validate();
   ParameterLayout layout;
-  const std::vector<LinearShape> modules = sentence_encoder_modules(config);
-  for (const LinearShape& m : modules) layout.add(m.name + ".weight", m.out_features, m.in_features);
-  layout.add("embedding.weight", config.vocabulary, config.embedding);
-  for (const LinearShape& m : modules) layout.add(m.name + ".bias", 1, m.out_features);
+  const std::vector<ModuleShape> modules = sentence_encoder_modules(config);
+  for (const ModuleShape& m : modules) layout.add(m.name, Role::weight, m.out_features, m.in_features);
+  layout.add("embedding", Role::embedding, config.vocabulary, config.embedding);
+  for (const ModuleShape& m : modules) layout.add(m.name, Role::bias, 1, m.out_features);
   for (Index i = 0; i < config.layers; ++i) {
     const std::string layer = "layers." + std::to_string(i);
-    for (const char* tensor : {".weight", ".bias"}) {
-      layout.add(layer + ".attention_norm" + tensor, 1, config.width(i));
-      layout.add(layer + ".feed_forward_norm" + tensor, 1, config.hidden);
+    for (const Role role : {Role::norm_scale, Role::norm_bias}) {
+      layout.add(layer + ".attention_norm", role, 1, config.width(i));
+      layout.add(layer + ".feed_forward_norm", role, 1, config.hidden);
     }
   }
   return layout;

@@ -1,4 +1,4 @@
-// Reads the tensors of a tfjs graph model from model.json and the files of numbers beside it.
+// Reads the tensors of a tfjs graph model from model.json and the binary files beside it.
 #pragma once
 
 #include <algorithm>
@@ -16,7 +16,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/types.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::io {
 
 /// A tensor as the manifest lists it, its shape as rows x cols: [n] and [1, n] as 1 x n, [1, 1, in, out] as in x out.
 struct TfjsTensor {
@@ -112,4 +112,4 @@ void read_tfjs(const std::filesystem::path& model_file, const Use& use) {
   }
 }
 
-}  // namespace lorasb::examples
+}  // namespace lorasb::io

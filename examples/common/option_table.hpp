@@ -1,0 +1,107 @@
+// One table of options for a program: the command line and the configuration of a run are both made from its rows.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "lorasb/core/text.hpp"
+
+namespace lorasb::examples {
+
+/// What a row says beside flag, value and help text.
+struct Row {
+  const char* key = "";     // in the configuration: the option decides the bits of a run; empty: it does not
+  std::optional<CLI::Validator> check;  // of the value
+  bool show_default = true;  // false: the default is computed, and the help text says how
+};
+
+/// Rows are added to a CLI::App, to a configuration (name to text), or to both.
+class OptionTable {
+ public:
+  using Config = std::map<std::string, std::string>;
+
+  /// `app` may be null: only the configuration is wanted.
+  explicit OptionTable(CLI::App* app) : app_(app) {
+    if (app_ != nullptr)  // the last word counts, so that scripts can add theirs
+      app_->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  }
+
+  template <class T>
+  void add(const char* flag, T& value, const char* help, const Row& row = {}) {
+    if constexpr (!std::is_same_v<T, std::filesystem::path>) set(row.key, value);
+    if (app_ == nullptr) return;
+    CLI::Option* const option = app_->add_option(flag, value, help);
+    if (row.show_default) option->capture_default_str();
+    if (row.check) option->check(*row.check);
+  }
+  void flag(const char* flag, bool& value, const char* help, const char* key = "") {
+    set(key, int(value));
+    if (app_ != nullptr) app_->add_flag(flag, value, help);
+  }
+  /// A word that `parse` understands: it returns what is wrong with a word, or nothing. `word` is the default.
+  template <class Parse>
+  void word(const char* flag, const std::string& word, const char* help, const char* key, Parse parse) {
+    set(key, word);
+    if (app_ == nullptr) return;
+    app_->add_option_function<std::string>(
+            flag,
+            [flag, parse](const std::string& given) {
+              if (const std::string bad = parse(given); !bad.empty()) throw CLI::ValidationError(flag, bad);
+            },
+            help)
+        ->default_str(word);
+  }
+  /// One of `names`, which stand for the values 0, 1, ... of an enumeration.
+  template <class Enum, class Names>
+  void choice(const char* flag, Enum& value, const Names& names, const char* help, const char* key = "") {
+    word(flag, std::string(names[static_cast<std::size_t>(value)]), help, key, [&value, &names](const std::string& given) {
+      const auto it = std::ranges::find(names, given);
+      if (it == std::end(names)) return concat("expected ", listed(names), ", not \"", given, "\"");
+      value = static_cast<Enum>(it - std::begin(names));
+      return std::string();
+    });
+  }
+  /// Numbers with commas between them.
+  template <class T>
+  void list(const char* flag, std::vector<T>& values, const char* help, const char* key = "") {
+    std::string text;
+    for (const T& value : values) text += (text.empty() ? "" : ",") + std::to_string(value);
+    set(key, text);
+    if (app_ == nullptr) return;
+    app_->add_option(flag, values, help)
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->capture_default_str()
+        ->delimiter(',')
+        ->check(CLI::PositiveNumber);
+  }
+
+  /// A key of the configuration that no flag gives as it is.
+  template <class T>
+  void set(const char* key, const T& value) {
+    if (*key != 0) config_[key] = concat(value);
+  }
+  const Config& config() const { return config_; }
+
+ private:
+  /// "a, b or c"
+  template <class Names>
+  static std::string listed(const Names& names) {
+    std::string text;
+    for (std::size_t i = 0; i < std::size(names); ++i)
+      text += (i == 0 ? "" : i + 1 == std::size(names) ? " or " : ", ") + std::string(names[i]);
+    return text;
+  }
+
+  CLI::App* app_;
+  Config config_;
+};
+
+}  // namespace lorasb::examples

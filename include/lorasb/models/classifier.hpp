@@ -1,0 +1,123 @@
+// An encoder with a linear head, as the trainer of a classifier sees it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "lorasb/core/buffer.hpp"
+#include "lorasb/models/head.hpp"
+#include "lorasb/models/tokenized_texts.hpp"
+#include "lorasb/nn/cross_entropy.hpp"
+#include "lorasb/nn/packed_batch.hpp"
+#include "lorasb/privacy/clip.hpp"
+#include "lorasb/train/pass_result.hpp"
+
+namespace lorasb::models {
+
+/// Encoder: features(), forward(batch, Y, cache), backward(batch, dY, cache, gradient) and backward_per_example(...) as
+/// SentenceEncoder has them, with the type Cache. One object serves all threads, with a scratch for each part of a batch.
+///
+///     TextClassifier classifier(SentenceEncoder<float>(config, weights, timescales, layers, values.layout()), values, parts);
+///     train::PassResult found = classifier.pass(texts, order, part, gradient);
+template <Real S, class Encoder>
+class TextClassifier {
+ public:
+  /// `values` holds what is trained, the head among it; it must outlive the classifier, and so must all that the encoder views.
+  TextClassifier(Encoder encoder, const Parameters<S>& values LORASB_LIFETIMEBOUND, Index parts)
+      : encoder_(std::move(encoder)), head_(values), layout_size_(values.layout().size()), scratch_(static_cast<std::size_t>(parts)) {
+    require(head_.features() == encoder_.features(), ErrorId::shape, "TextClassifier: the head has ", head_.features(),
+            " features, expected those of the encoder, ", encoder_.features());
+  }
+
+  Index classes() const { return head_.classes(); }
+  Index features() const { return encoder_.features(); }
+  Index head_size() const { return head_.size(); }
+  /// Trained numbers outside the head.
+  Index adapter_size() const { return layout_size_ - head_.size(); }
+  const Encoder& encoder() const { return encoder_; }
+
+  /// Unit vectors of the texts named in `order`: features x texts, in the scratch of `part`.
+  ConstMatrixView<S> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    s.batch.clear();
+    s.labels.clear();
+    for (const Index i : order) {
+      s.batch.add(texts.ids[static_cast<std::size_t>(i)]);
+      s.labels.push_back(texts.labels[static_cast<std::size_t>(i)]);
+    }
+    const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
+    encoder_.forward(s.batch, E, s.cache);
+    return E;
+  }
+
+  /// Summed loss and correct answers of the texts named in `order`; no gradient is computed.
+  train::PassResult measure(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+    const ConstMatrixView<S> logits = classify(texts, order, part);
+    const Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    return {.loss = nn::cross_entropy_loss<S>(logits, s.labels), .correct = nn::count_correct<S>(logits, s.labels)};
+  }
+
+  /// The same, and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
+  train::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    const train::PassResult result = differentiate(texts, order, part);
+    const ConstMatrixView<S> E = s.embeddings.view();
+    const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
+    head_.backward(E, s.logits.view(), gradient, dE);
+    encoder_.backward(s.batch, dE, s.cache, gradient);
+    return result;
+  }
+
+  /// The same with the gradient of each text, over all values together, clipped to `max_norm` before it is added. Throws
+  /// ErrorId::value when something is trained that has no gradient per example.
+  train::PassResult pass_clipped(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
+                                 std::span<S> gradient) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    const train::PassResult result = differentiate(texts, order, part);
+    const ConstMatrixView<S> E = s.embeddings.view();
+    const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
+    MatrixView<S> each = s.each.reshape(layout_size_, E.cols());
+    each.setZero();
+    head_.backward_per_example(E, s.logits.view(), each, dE);
+    encoder_.backward_per_example(s.batch, dE, s.cache, each);
+    s.norms.resize(static_cast<std::size_t>(E.cols()));
+    privacy::add_clipped_columns<S>(each, max_norm, gradient, s.norms);
+    return result;
+  }
+
+ private:
+  /// Logits in the part's scratch.
+  MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+    const ConstMatrixView<S> E = encode(texts, order, part);
+    const MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
+    head_.forward(E, logits);
+    return logits;
+  }
+  /// The gradient of the loss with respect to the logits, in their place.
+  train::PassResult differentiate(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+    const MatrixView<S> logits = classify(texts, order, part);
+    const Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    train::PassResult result;
+    result.correct = nn::count_correct<S>(logits, s.labels);
+    result.loss = nn::cross_entropy<S>(logits, s.labels, logits);
+    return result;
+  }
+
+  struct Scratch {
+    nn::PackedBatch batch;
+    std::vector<std::int32_t> labels;
+    typename Encoder::Cache cache;
+    Buffer<S> embeddings, d_embeddings, logits;
+    Buffer<S> each;             // gradients of single texts
+    std::vector<double> norms;  // of them
+  };
+
+  Encoder encoder_;
+  Head<S> head_;
+  Index layout_size_;
+  std::vector<Scratch> scratch_;
+};
+
+}  // namespace lorasb::models

@@ -1,0 +1,47 @@
+// Texts as an encoder reads them, and a loop over them in pieces.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "lorasb/core/parallel.hpp"
+
+namespace lorasb::models {
+
+/// Token ids of texts, with their labels.
+struct TokenizedTexts {
+  std::vector<std::vector<std::int32_t>> ids;
+  std::vector<std::int32_t> labels;
+  Index size() const { return std::ssize(ids); }
+};
+
+/// Calls visit(part, first text, texts of the piece) for all of `texts` texts in pieces of 16, `parts` of them at a time. What a
+/// pass keeps grows with its texts, about 1 MB for each; sixteen are enough for products at full speed.
+template <class Visit>
+void for_pieces(Index texts, Index parts, int threads, const Visit& visit) {
+  constexpr Index size = 16;
+  std::vector<Index> order(static_cast<std::size_t>(texts));
+  std::iota(order.begin(), order.end(), Index{0});
+  parallel_for(parts, threads, [&](Index part) {
+    for (Index first = size * part; first < texts; first += size * parts)
+      visit(part, first,
+            std::span<const Index>(order).subspan(static_cast<std::size_t>(first),
+                                                  static_cast<std::size_t>(std::min(size, texts - first))));
+  });
+}
+
+/// The share of texts that a TextClassifier classifies right; 0 for no texts.
+template <class Classifier>
+double accuracy(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
+  std::vector<Index> correct(static_cast<std::size_t>(parts));
+  for_pieces(texts.size(), parts, threads, [&](Index part, Index, std::span<const Index> piece) {
+    correct[static_cast<std::size_t>(part)] += classifier.measure(texts, piece, part).correct;
+  });
+  const Index all = std::accumulate(correct.begin(), correct.end(), Index{0});
+  return texts.size() == 0 ? 0 : double(all) / double(texts.size());
+}
+
+}  // namespace lorasb::models

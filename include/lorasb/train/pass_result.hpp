@@ -1,0 +1,14 @@
+// What a pass over some examples of a batch found.
+#pragma once
+
+#include "lorasb/core/types.hpp"
+
+namespace lorasb::train {
+
+/// Sums over the examples of a pass.
+struct PassResult {
+  double loss = 0;
+  Index correct = 0;
+};
+
+}  // namespace lorasb::train
