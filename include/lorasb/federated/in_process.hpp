@@ -16,11 +16,11 @@ namespace lorasb::federated {
 /// A Transport. Clients of a round are taken in order by `threads` threads; a few answers wait at most, so a thousand clients
 /// need the memory of a few. A thread cannot be stopped in the middle of a client's work: after a deadline the clients that
 /// have not begun are left out, and the next ask() waits for the others, whose answers then come late.
-class InProcess {
+class InProcessTransport {
  public:
   /// The host must outlive it. Throws ErrorId::value for threads below 1.
-  InProcess(ClientHost& host, int threads) : host_(host), room_(2 * static_cast<std::size_t>(std::max(threads, 1))) {
-    require(threads >= 1, ErrorId::value, "federated::InProcess: threads is ", threads, ", expected at least 1");
+  InProcessTransport(ClientHost& host, int threads) : host_(host), room_(2 * static_cast<std::size_t>(std::max(threads, 1))) {
+    require(threads >= 1, ErrorId::value, "federated::InProcessTransport: threads is ", threads, ", expected at least 1");
     try {
       for (int slot = 0; slot < threads; ++slot) workers_.emplace_back([this, slot] { work(slot); });
     } catch (...) {  // no more threads: let those go that there are
@@ -28,9 +28,9 @@ class InProcess {
       throw;
     }
   }
-  InProcess(const InProcess&) = delete;
-  InProcess& operator=(const InProcess&) = delete;
-  ~InProcess() { stop(); }
+  InProcessTransport(const InProcessTransport&) = delete;
+  InProcessTransport& operator=(const InProcessTransport&) = delete;
+  ~InProcessTransport() { stop(); }
 
   double now() const { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
@@ -105,6 +105,6 @@ class InProcess {
   std::vector<std::jthread> workers_;  // last: they end before what they use
 };
 
-static_assert(Transport<InProcess>);
+static_assert(Transport<InProcessTransport>);
 
 }  // namespace lorasb::federated

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "lorasb/federated/rejection.hpp"
@@ -61,39 +62,43 @@ struct RawMessage {
   }
 };
 
-/// Throws Refusal with `malformed` or `version`. Allocates in proportion to the header's bytes only.
-inline RawMessage read_message(std::span<const std::byte> bytes, std::string_view kind, std::size_t expected_data_bytes) {
+/// Either what was read, or why it is refused.
+template <class T>
+using Checked = std::variant<T, Rejection>;
+
+/// The container and the kind of a message, checked. Rejects with `malformed` or `version`. Allocates in proportion to the
+/// header's bytes only.
+inline Checked<RawMessage> read_message(std::span<const std::byte> bytes, std::string_view kind, std::size_t expected_data_bytes) {
   if (bytes.size() > expected_data_bytes + max_message_overhead)
-    throw Refusal{Rejection::malformed, concat("the message has ", bytes.size(), " bytes, expected at most ",
+    return Rejection{Reason::malformed, concat("the message has ", bytes.size(), " bytes, expected at most ",
                                                expected_data_bytes + max_message_overhead)};
   RawMessage message{bytes, {}};
   try {
     message.header = io::parse_safetensors_header(bytes, "the message");
   } catch (const Error& error) {
-    throw Refusal{Rejection::malformed, error.what()};
+    return Rejection{Reason::malformed, error.what()};
   }
   if (message.field("lorasb") != kind)
-    throw Refusal{Rejection::malformed, concat("the message says that it is \"", message.field("lorasb").substr(0, 40),
+    return Rejection{Reason::malformed, concat("the message says that it is \"", message.field("lorasb").substr(0, 40),
                                                "\", expected \"", kind, "\"")};
   if (message.field("version") != message_version)
-    throw Refusal{Rejection::version, concat("the message has version \"", message.field("version").substr(0, 40),
+    return Rejection{Reason::version, concat("the message has version \"", message.field("version").substr(0, 40),
                                              "\", expected \"", message_version, "\"")};
   return message;
 }
 
-/// A message of another session, or of members with other frozen numbers. Throw Refusal with `wrong_session` and
-/// `base_hash_mismatch`.
-inline void require_session_id(const Session& session, const RawMessage& message) {
-  if (message.field("session") != session.id)
-    throw Refusal{Rejection::wrong_session,
-                  concat("the message is of session ", in_quotes(std::string(message.field("session"))), ", this is ",
-                         in_quotes(session.id))};
+/// A message of another session, or of members with other frozen weights or bases: `wrong_session` and `base_hash_mismatch`;
+/// nothing when it is of this one.
+inline std::optional<Rejection> check_session_id(const Session& session, const RawMessage& message) {
+  if (message.field("session") == session.id) return std::nullopt;
+  return Rejection{Reason::wrong_session, concat("the message is of session ", in_quotes(message.field("session")),
+                                                 ", this is ", in_quotes(session.id))};
 }
-inline void require_base(const Session& session, const RawMessage& message) {
-  if (message.field("base") != hex(session.base))
-    throw Refusal{Rejection::base_hash_mismatch,
-                  concat("the message is about the frozen numbers ", in_quotes(std::string(message.field("base"))),
-                         ", this session has \"", hex(session.base), "\"")};
+inline std::optional<Rejection> check_base(const Session& session, const RawMessage& message) {
+  if (message.field("base") == hex(session.base)) return std::nullopt;
+  return Rejection{Reason::base_hash_mismatch,
+                   concat("the message is about the frozen numbers ", in_quotes(message.field("base")), ", this session has \"",
+                          hex(session.base), "\"")};
 }
 
 /// A decimal number without sign, spaces or leading zeros; nothing for anything else.
@@ -104,26 +109,25 @@ inline std::optional<std::uint64_t> natural(std::string_view text) {
   return value;
 }
 
-/// The numbers of the layout, when the message has just its tensors. Throws Refusal with `schema` or `non_finite`.
+/// The values of the layout, when the message has just its tensors. Rejects with `schema` or `non_finite`.
 template <Real S>
-std::vector<S> read_values(const RawMessage& message, const ParameterLayout& layout) {
+Checked<std::vector<S>> read_values(const RawMessage& message, const ParameterLayout& layout) {
   if (message.header.tensors.size() != layout.tensors().size())
-    throw Refusal{Rejection::schema,
-                  concat("the message has ", message.header.tensors.size(), " tensors, expected ", layout.tensors().size())};
+    return Rejection{Reason::schema,
+                     concat("the message has ", message.header.tensors.size(), " tensors, expected ", layout.tensors().size())};
   std::vector<S> values(static_cast<std::size_t>(layout.size()));
   for (const io::TensorInfo& tensor : message.header.tensors) {
     const ParameterLayout::Tensor* expected = layout.find(tensor.name);
     if (expected == nullptr)
-      throw Refusal{Rejection::schema,
-                    concat("the message has a tensor ", in_quotes(tensor.name), " that is not expected")};
+      return Rejection{Reason::schema, concat("the message has a tensor ", in_quotes(tensor.name), " that is not expected")};
     if (tensor.dtype != dtype_of<S> || tensor.shape != std::vector<Index>{expected->rows, expected->cols})
-      throw Refusal{Rejection::schema, concat("tensor ", in_quotes(tensor.name), " is ", name_of(tensor.dtype), " ",
+      return Rejection{Reason::schema, concat("tensor ", in_quotes(tensor.name), " is ", name_of(tensor.dtype), " ",
                                               io::shape_text(tensor.shape), ", expected ", name_of(dtype_of<S>), " ",
                                               expected->rows, " x ", expected->cols)};
     S* const to = values.data() + expected->offset;
     std::memcpy(to, message.bytes.data() + message.header.data_begin + tensor.begin, tensor.end - tensor.begin);
     if (!all_finite(to, expected->size()))
-      throw Refusal{Rejection::non_finite, concat("tensor ", in_quotes(tensor.name), " holds NaN or infinity")};
+      return Rejection{Reason::non_finite, concat("tensor ", in_quotes(tensor.name), " holds NaN or infinity")};
   }
   return values;
 }

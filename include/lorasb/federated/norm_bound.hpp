@@ -16,7 +16,7 @@ namespace lorasb::federated {
 /// refusal, or they are moved back. The distance after it is max_norm at most, rounding included, and finite wherever the
 /// numbers lie.
 template <Real S>
-std::optional<Refusal> bound_norm(std::span<S> values, std::span<const S> global, const ServerOptions& options) {
+std::optional<Rejection> bound_norm(std::span<S> values, std::span<const S> global, const ServerOptions& options) {
   std::vector<double> step(values.size());  // half of it, since the whole may be beyond double; then in units of its largest
   double largest = 0;
   for (std::size_t i = 0; i < step.size(); ++i) {
@@ -28,7 +28,7 @@ std::optional<Refusal> bound_norm(std::span<S> values, std::span<const S> global
   const double units = norm<double>(step);
   if (units * largest <= options.max_norm / 2) return std::nullopt;
   if (options.norm_rule == NormRule::reject)
-    return Refusal{Rejection::norm,
+    return Rejection{Reason::norm,
                    concat("the update is ", 2 * (units * largest), " from the global numbers, allowed are ", options.max_norm)};
   for (std::size_t i = 0; i < step.size(); ++i) {
     const double move = step[i] / units * options.max_norm;

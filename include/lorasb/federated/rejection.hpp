@@ -5,10 +5,11 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace lorasb::federated {
 
-enum class Rejection {
+enum class Reason {
   malformed,           // bytes that are not a message, or lie about their lengths
   version,             // a message of another version
   wrong_session,       // of another session
@@ -17,25 +18,44 @@ enum class Rejection {
   unknown_client,      // a client that is not of the session, or not the peer that sent it
   not_selected,        // a client that does not take part in this round
   duplicate,           // a second, different update of a client; the first one counts
-  base_hash_mismatch,  // trained on other frozen numbers
+  base_hash_mismatch,  // trained on other frozen weights or bases
   schema,              // a tensor is missing, too many, or of another type or shape
   non_finite,          // NaN or infinity
   weight,              // a number of examples that is no weight
   no_data,             // no examples
-  norm,                // further from the global numbers than the session allows
+  norm,                // further from the global values than the session allows
   over_cap,            // accepted, but others had priority
 };
 
-inline constexpr std::array<std::string_view, 15> rejection_names{"malformed",    "version",    "wrong_session",
-                                                                  "wrong_round",  "late_round", "unknown_client",
-                                                                  "not_selected", "duplicate",  "base_hash_mismatch",
-                                                                  "schema",       "non_finite", "weight",
-                                                                  "no_data",      "norm",       "over_cap"};
-inline std::string_view name_of(Rejection reason) { return rejection_names[static_cast<std::size_t>(reason)]; }
+/// Each reason with its name in reports; entry i is the reason with the value i.
+inline constexpr std::array<std::pair<Reason, std::string_view>, 15> reason_table{{
+    {Reason::malformed, "malformed"},
+    {Reason::version, "version"},
+    {Reason::wrong_session, "wrong_session"},
+    {Reason::wrong_round, "wrong_round"},
+    {Reason::late_round, "late_round"},
+    {Reason::unknown_client, "unknown_client"},
+    {Reason::not_selected, "not_selected"},
+    {Reason::duplicate, "duplicate"},
+    {Reason::base_hash_mismatch, "base_hash_mismatch"},
+    {Reason::schema, "schema"},
+    {Reason::non_finite, "non_finite"},
+    {Reason::weight, "weight"},
+    {Reason::no_data, "no_data"},
+    {Reason::norm, "norm"},
+    {Reason::over_cap, "over_cap"},
+}};
+static_assert([] {
+  for (std::size_t i = 0; i < reason_table.size(); ++i)
+    if (static_cast<std::size_t>(reason_table[i].first) != i) return false;
+  return true;
+}());
+
+constexpr std::string_view name_of(Reason reason) { return reason_table[static_cast<std::size_t>(reason)].second; }
 
 /// The reason, and in words what was found and what was expected.
-struct Refusal {
-  Rejection reason;
+struct Rejection {
+  Reason reason;
   std::string text;
 };
 

@@ -57,15 +57,15 @@ struct ServerOptions {
 /// The answer to a message.
 struct Receipt {
   bool accepted = false;  // also for the same bytes a second time, which count once
-  std::optional<Refusal> refusal;
+  std::optional<Rejection> rejection;
 };
 
-/// An update that counted, as the mean saw it: capped weight, clipped numbers, lower ranks filled up.
+/// An update that counted, as the aggregator saw it: capped weight, clipped values, lower ranks filled up.
 template <Real S>
 struct AdmittedUpdate {
   Index client = 0;
   std::uint32_t weight = 0;
-  std::vector<S> values;
+  std::vector<S> values;  // in session.layout
 };
 
 struct RoundReport {
@@ -73,13 +73,13 @@ struct RoundReport {
   bool committed = false;                                // or abandoned, with the global numbers as they were
   Index accepted = 0;                                    // updates that count
   std::vector<Index> clients;                            // whose updates they are, ascending
-  std::array<Index, rejection_names.size()> rejected{};  // by reason, since the round was opened
+  std::array<Index, reason_table.size()> rejected{};  // by reason, since the round was opened
   std::uint64_t total_weight = 0;
   std::size_t bytes_received = 0;     // of all messages, also refused ones
   Index messages = 0;                 // that came, also refused ones
   std::vector<std::string> failures;  // of clients without an answer, in words; filled by run_round()
 
-  Index rejected_for(Rejection reason) const { return rejected[static_cast<std::size_t>(reason)]; }
+  Index rejected_for(Reason reason) const { return rejected[static_cast<std::size_t>(reason)]; }
 };
 
 }  // namespace lorasb::federated

@@ -34,44 +34,41 @@ Bytes encode_update(const Session& session, const Update<S>& update) {
 }
 
 /// Checks everything that depends on the session, the open round and the bytes alone; a pure function. First the container's
-/// lengths, then what the message says of itself, then its tensors, then its numbers. Whether an update of an earlier round is
-/// late or a replay is for the server to say.
+/// lengths, then what the message says of itself, then its tensors, then its values. Whether an update of an earlier round is
+/// late or a replay is decided by Admission.
 template <Real S>
-std::variant<Update<S>, Refusal> validate_update(const Session& session, std::uint64_t open_round,
-                                                 std::span<const std::byte> bytes) {
-  const auto refuse = [](Rejection reason, std::string text) { return Refusal{reason, std::move(text)}; };
-  try {
-    const RawMessage message = read_message(bytes, "update", static_cast<std::size_t>(session.layout.size()) * sizeof(S));
-    require_session_id(session, message);
-    Update<S> update;
-    const std::optional<std::uint64_t> round = natural(message.field("round"));
-    const std::optional<std::uint64_t> rank = natural(message.field("rank"));
-    if (!round || !rank) return refuse(Rejection::malformed, "the update has no round or no rank");
-    update.round = *round;
-    if (update.round > open_round)
-      return refuse(Rejection::wrong_round,
-                    concat("the update is of round ", update.round, ", round ", open_round, " is open"));
-    update.client = message.field("client");
-    if (update.client.empty()) return refuse(Rejection::unknown_client, "the update names no client");
-    require_base(session, message);
-    const std::optional<std::uint64_t> examples = natural(message.field("examples"));
-    if (!examples || *examples > 0xffffffff)
-      return refuse(Rejection::weight,
-                    concat("the number of examples is ", in_quotes(std::string(message.field("examples"))),
-                           ", expected 1 to 2^32 - 1"));
-    if (*examples == 0) return refuse(Rejection::no_data, "the client has no examples");
-    update.examples = *examples;
-    Index largest = 0;
-    for (const ParameterLayout::Tensor& t : session.layout.tensors())
-      if (t.role == Role::core) largest = std::max(largest, t.rows);
-    if (*rank > static_cast<std::uint64_t>(largest))
-      return refuse(Rejection::schema, concat("the rank is ", *rank, ", above that of every core, ", largest));
-    update.rank = static_cast<Index>(*rank);
-    update.values = read_values<S>(message, leading_layout(session.layout, update.rank));
-    return update;
-  } catch (const Refusal& refusal) {
-    return refusal;
-  }
+Checked<Update<S>> validate_update(const Session& session, std::uint64_t open_round, std::span<const std::byte> bytes) {
+  const auto reject = [](Reason reason, std::string text) { return Rejection{reason, std::move(text)}; };
+  Checked<RawMessage> read = read_message(bytes, "update", static_cast<std::size_t>(session.layout.size()) * sizeof(S));
+  if (Rejection* const rejection = std::get_if<Rejection>(&read)) return std::move(*rejection);
+  const RawMessage& message = std::get<RawMessage>(read);
+  if (std::optional<Rejection> rejection = check_session_id(session, message)) return std::move(*rejection);
+  Update<S> update;
+  const std::optional<std::uint64_t> round = natural(message.field("round"));
+  const std::optional<std::uint64_t> rank = natural(message.field("rank"));
+  if (!round || !rank) return reject(Reason::malformed, "the update has no round or no rank");
+  update.round = *round;
+  if (update.round > open_round)
+    return reject(Reason::wrong_round, concat("the update is of round ", update.round, ", round ", open_round, " is open"));
+  update.client = message.field("client");
+  if (update.client.empty()) return reject(Reason::unknown_client, "the update names no client");
+  if (std::optional<Rejection> rejection = check_base(session, message)) return std::move(*rejection);
+  const std::optional<std::uint64_t> examples = natural(message.field("examples"));
+  if (!examples || *examples > 0xffffffff)
+    return reject(Reason::weight,
+                  concat("the number of examples is ", in_quotes(message.field("examples")), ", expected 1 to 2^32 - 1"));
+  if (*examples == 0) return reject(Reason::no_data, "the client has no examples");
+  update.examples = *examples;
+  Index largest = 0;
+  for (const ParameterLayout::Tensor& t : session.layout.tensors())
+    if (t.role == Role::core) largest = std::max(largest, t.rows);
+  if (*rank > static_cast<std::uint64_t>(largest))
+    return reject(Reason::schema, concat("the rank is ", *rank, ", above that of every core, ", largest));
+  update.rank = static_cast<Index>(*rank);
+  Checked<std::vector<S>> values = read_values<S>(message, leading_layout(session.layout, update.rank));
+  if (Rejection* const rejection = std::get_if<Rejection>(&values)) return std::move(*rejection);
+  update.values = std::get<std::vector<S>>(std::move(values));
+  return update;
 }
 
 }  // namespace lorasb::federated

@@ -77,26 +77,26 @@ inline void pause() { std::this_thread::sleep_for(std::chrono::microseconds(200)
 /// deadline.
 ///
 ///     if (rank == 0) {
-///       Transport transport(MPI_COMM_WORLD);
+///       MpiTransport transport(MPI_COMM_WORLD);
 ///       federated::run_round(server, transport, message, 60);
 ///     } else {
 ///       serve(MPI_COMM_WORLD, host);   // until the transport is gone
 ///     }
-class Transport {
+class MpiTransport {
  public:
   /// Throws ErrorId::value on another rank than 0, and for fewer than 2 ranks.
-  explicit Transport(MPI_Comm comm) {
+  explicit MpiTransport(MPI_Comm comm) {
     int rank = 0;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &placement_.ranks);
-    require(rank == 0 && placement_.ranks >= 2, ErrorId::value, "mpi::Transport: on rank ", rank, " of ", placement_.ranks,
+    require(rank == 0 && placement_.ranks >= 2, ErrorId::value, "mpi::MpiTransport: on rank ", rank, " of ", placement_.ranks,
             ", expected rank 0 of at least 2");
     MPI_Comm_dup(comm, &comm_);  // messages of the program's own are not ours
   }
-  Transport(const Transport&) = delete;
-  Transport& operator=(const Transport&) = delete;
+  MpiTransport(const MpiTransport&) = delete;
+  MpiTransport& operator=(const MpiTransport&) = delete;
   /// Lets the other ranks return from serve(). Answers that come late are thrown away.
-  ~Transport() {
+  ~MpiTransport() {
     for (int rank = 1; rank < placement_.ranks; ++rank) send(rank, detail::stop_tag, std::make_shared<federated::Bytes>());
     for (int left = placement_.ranks - 1; left > 0;) {
       const std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE);
@@ -172,7 +172,7 @@ class Transport {
   std::list<Sending> sending_;
 };
 
-static_assert(federated::Transport<Transport>);
+static_assert(federated::Transport<MpiTransport>);
 
 namespace detail {
 

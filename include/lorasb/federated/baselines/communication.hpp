@@ -6,13 +6,14 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 
 #include "lorasb/core/check.hpp"
 
 namespace lorasb::federated {
 
 /// Ways to train adapters over many clients; the last four train plain LoRA.
-enum class Method {
+enum class FederatedMethod {
   fed_sb,      // R over one shared pair B, A; mean of R, exact (arXiv 2502.15436)
   fedit,       // means of B and of A, inexact (arXiv 2305.05644)
   ffa_lora,    // mean of B over one frozen A, exact (arXiv 2403.12313)
@@ -20,12 +21,25 @@ enum class Method {
   flora,       // all B and A side by side are added to the base, exact; B and A start anew in each round (arXiv 2409.05976)
 };
 
-inline constexpr std::array<std::string_view, 5> method_names{"fed-sb", "fedit", "ffa-lora", "fedex-lora", "flora"};
-inline std::string_view name_of(Method method) { return method_names[static_cast<std::size_t>(method)]; }
+/// Each method with its name on command lines and in reports; entry i is the method with the value i.
+inline constexpr std::array<std::pair<FederatedMethod, std::string_view>, 5> method_table{{
+    {FederatedMethod::fed_sb, "fed-sb"},
+    {FederatedMethod::fedit, "fedit"},
+    {FederatedMethod::ffa_lora, "ffa-lora"},
+    {FederatedMethod::fedex_lora, "fedex-lora"},
+    {FederatedMethod::flora, "flora"},
+}};
+static_assert([] {
+  for (std::size_t i = 0; i < method_table.size(); ++i)
+    if (static_cast<std::size_t>(method_table[i].first) != i) return false;
+  return true;
+}());
+
+constexpr std::string_view name_of(FederatedMethod method) { return method_table[static_cast<std::size_t>(method)].second; }
 /// The method of that name; nothing for any other word.
-inline std::optional<Method> method_named(std::string_view name) {
-  for (std::size_t i = 0; i < method_names.size(); ++i)
-    if (method_names[i] == name) return static_cast<Method>(i);
+constexpr std::optional<FederatedMethod> method_named(std::string_view name) {
+  for (const auto& [method, its_name] : method_table)
+    if (its_name == name) return method;
   return std::nullopt;
 }
 
@@ -55,7 +69,7 @@ struct RoundNumbers {
 /// All clients have the same ranks. FedEx-LoRA's residue may also be sent dense, as m n numbers: fewer where
 /// (K - 1) r (m + n) > m n. Throws ErrorId::value for a negative head, no clients or more numbers than can be counted, and
 /// ErrorId::rank for a rank outside 1 to min(m, n).
-inline RoundNumbers numbers_per_round(Method method, std::span<const AdaptedShape> modules, Index head, Index clients) {
+inline RoundNumbers numbers_per_round(FederatedMethod method, std::span<const AdaptedShape> modules, Index head, Index clients) {
   require(head >= 0, ErrorId::value, "federated::numbers_per_round: head has ", head, " numbers, expected at least 0");
   require(clients >= 1, ErrorId::value, "federated::numbers_per_round: there are ", clients, " clients, expected at least 1");
   const auto checked = [](bool overflows) {
@@ -76,19 +90,19 @@ inline RoundNumbers numbers_per_round(Method method, std::span<const AdaptedShap
     require(rank >= 1 && rank <= out && rank <= in, ErrorId::rank, "federated::numbers_per_round: rank is ", rank,
             " for a weight of ", out, " x ", in, ", expected 1 to min(out, in)");
     switch (method) {
-      case Method::fed_sb:
+      case FederatedMethod::fed_sb:
         up = plus(up, times(rank, rank));
         break;
-      case Method::ffa_lora:
+      case FederatedMethod::ffa_lora:
         up = plus(up, times(rank, out));
         break;
-      case Method::fedit:
-      case Method::fedex_lora:
-      case Method::flora:
+      case FederatedMethod::fedit:
+      case FederatedMethod::fedex_lora:
+      case FederatedMethod::flora:
         up = plus(up, times(rank, plus(out, in)));
     }
   }
-  const bool of_every_client = method == Method::fedex_lora || method == Method::flora;
+  const bool of_every_client = method == FederatedMethod::fedex_lora || method == FederatedMethod::flora;
   return {.up = plus(up, head), .down = plus(of_every_client ? times(clients, up) : up, head)};
 }
 

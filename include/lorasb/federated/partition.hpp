@@ -15,7 +15,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::federated {
 
 enum class PartitionKind {
   iid,        // equal shares in random order
@@ -134,4 +134,4 @@ inline Shares share_out(std::span<const std::int32_t> labels, std::span<const st
   return shares;
 }
 
-}  // namespace lorasb::examples
+}  // namespace lorasb::federated

@@ -1,0 +1,77 @@
+// How far a round's global model is from the weighted mean of its clients' models.
+#pragma once
+
+#include <cmath>
+#include <span>
+#include <vector>
+
+#include "lorasb/adapter/basis.hpp"
+#include "lorasb/core/parameters.hpp"
+#include "lorasb/federated/baselines/factors.hpp"
+#include "lorasb/federated/round.hpp"
+#include "lorasb/linalg/product.hpp"
+
+namespace lorasb::federated {
+
+/// ‖Σ p_k ΔW_k - ΔW_global‖ / ‖Σ p_k ΔW_k‖ over all adapted modules, Frobenius, with p_k = w_k / Σ w and ΔW the departure from
+/// the original W0, formed in double before it is rounded into any weight.
+class ExactnessError {
+ public:
+  /// Σ p_k ΔW_k and ΔW_global of one module, out x in.
+  void add(const Weight<double>& clients, const Weight<double>& global) {
+    missed_ += (clients - global).squaredNorm();
+    size_ += clients.squaredNorm();
+  }
+  /// 0 when nothing has moved.
+  double value() const { return size_ > 0 ? std::sqrt(missed_ / size_) : 0; }
+
+ private:
+  double missed_ = 0, size_ = 0;
+};
+
+/// s B R A in double, for any core R.
+template <Real S>
+Weight<double> core_product(const AdapterBasis<S>& basis, const Weight<double>& R) {
+  const Weight<double> left = linalg::product(Weight<double>(basis.B.template cast<double>()), R, double(basis.scale));
+  return linalg::product(left, Weight<double>(basis.A.template cast<double>()));
+}
+
+/// Σ p_k s B_k A_k over clients, in double: one product of the factors side by side.
+template <Real S>
+Weight<double> mean_product(std::span<const ClientFactors<S>> clients, double scale) {
+  double total = 0;
+  Index rank = 0;
+  for (const auto& [B, A, weight] : clients) {
+    total += weight;
+    rank += A.rows();
+  }
+  Weight<double> left(clients[0].B.rows(), rank), right(rank, clients[0].A.cols());
+  Index place = 0;
+  for (const auto& [B, A, weight] : clients) {
+    left.middleCols(place, A.rows()) = (scale * weight / total) * B.template cast<double>();
+    right.middleRows(place, A.rows()) = A.template cast<double>();
+    place += A.rows();
+  }
+  return linalg::product(left, right);
+}
+
+/// The error of Fed-SB: all cores (Role::core) of the layout, with `updates` what counted and `global` what came out.
+template <Real S>
+double core_exactness_error(const AdapterBases<S>& bases, const ParameterLayout& layout,
+                            std::span<const AdmittedUpdate<S>> updates, std::span<const S> global) {
+  double total = 0;
+  for (const AdmittedUpdate<S>& update : updates) total += update.weight;
+  ExactnessError error;
+  for (const ParameterLayout::Tensor& t : layout.tensors()) {
+    if (t.role != Role::core) continue;
+    const auto core = [&](std::span<const S> values) { return ConstWeightView<S>(values.data() + t.offset, t.rows, t.cols); };
+    Weight<double> R = Weight<double>::Zero(t.rows, t.cols);
+    for (const AdmittedUpdate<S>& update : updates)
+      R += (update.weight / total) * core(update.values).template cast<double>();
+    const AdapterBasis<S>& basis = bases.at(t.module);
+    error.add(core_product(basis, R), core_product<S>(basis, core(global).template cast<double>()));
+  }
+  return error.value();
+}
+
+}  // namespace lorasb::federated
