@@ -17,9 +17,9 @@
 namespace lorasb::examples {
 
 /// What a row says beside flag, value and help text.
-struct Row {
+struct OptionRow {
   const char* key = "";     // in the configuration: the option decides the bits of a run; empty: it does not
-  std::optional<CLI::Validator> check;  // of the value
+  std::optional<CLI::Validator> check = {};  // of the value
   bool show_default = true;  // false: the default is computed, and the help text says how
 };
 
@@ -35,7 +35,7 @@ class OptionTable {
   }
 
   template <class T>
-  void add(const char* flag, T& value, const char* help, const Row& row = {}) {
+  void add(const char* flag, T& value, const char* help, const OptionRow& row = {}) {
     if constexpr (!std::is_same_v<T, std::filesystem::path>) set(row.key, value);
     if (app_ == nullptr) return;
     CLI::Option* const option = app_->add_option(flag, value, help);

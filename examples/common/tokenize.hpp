@@ -7,12 +7,14 @@
 #include <vector>
 
 #include "examples/common/dataset.hpp"
-#include "examples/common/text_classifier.hpp"
 #include "lorasb/core/parallel.hpp"
 #include "lorasb/io/checksum.hpp"
+#include "lorasb/models/tokenized_texts.hpp"
 #include "lorasb/text/use_tokenizer.hpp"
 
 namespace lorasb::examples {
+
+using models::TokenizedTexts;
 
 /// Token ids of all examples, cut to what the encoder reads; counts the texts that were cut.
 inline TokenizedTexts tokenize(const std::vector<Example>& examples, const text::UseTokenizer& tokenizer, Index max_tokens,

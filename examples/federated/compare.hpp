@@ -3,19 +3,19 @@
 
 #include "examples/common/child_process.hpp"
 #include "examples/common/statistics.hpp"
-#include "examples/federated/baselines.hpp"
+#include "examples/federated/alone.hpp"
 #include "examples/federated/report.hpp"
 #include "lorasb/federated/in_process.hpp"
 
 namespace lorasb::examples {
 
-inline Shares shares_of(const FederatedTask& task, const FederateOptions& options) {
-  return share_out(task.train.labels, task.origins, options.clients, options.partition, options.seed);
+inline federated::Shares shares_of(const FederatedTask& task, const FederateOptions& options) {
+  return federated::share_out(task.train.labels, task.origins, options.clients, options.partition, options.seed);
 }
 
 inline void print_task(const FederatedTask& task, const FederateOptions& options) {
   std::printf("%s: %td training texts of %td clients (%s), %td texts to start from, %td %s texts in %td classes\n",
-              options.data.c_str(), task.train.size(), options.clients, name_of(options.partition).c_str(), task.start.size(),
+              options.data.c_str(), task.train.size(), options.clients, federated::name_of(options.partition).c_str(), task.start.size(),
               task.test.size(), options.validation ? "validation" : "test", task.classes());
   for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());
   std::fflush(stdout);
@@ -23,8 +23,8 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
 
 /// Writes all that a finished session leaves, and hands it on.
 inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
-                            const SharedModel& shared, const Shares& shares) {
-  write_model(shared, task, options);
+                            const SharedModel& shared, const federated::Shares& shares) {
+  write_model(shared, options);
   if (!write_plot({{name_of(options), result.rounds}}, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   write_json(options.out / "metrics.json", metrics(result, task, options, shares));
@@ -35,13 +35,13 @@ inline SessionResult report(SessionResult result, const FederatedTask& task, con
 inline SessionResult run_and_report(const FederatedTask& task, const FederateOptions& options) {
   std::filesystem::create_directories(options.out);
   std::optional<io::Journal> journal = open_journal(options);  // before any work that it may forbid
-  const Shares shares = shares_of(task, options);
-  SharedModel shared(task, options);
+  const federated::Shares shares = shares_of(task, options);
+  SharedModel shared = start_shared_model(task, options);
   SessionResult result;
   if (options.setting == Setting::federated) {
     SharedModel at_clients = shared;
-    TrainingHost host(task, options, at_clients, shares, options.threads);
-    federated::InProcess transport(host, options.threads);
+    TrainingClients clients(task, options, at_clients, shares, options.threads);
+    federated::InProcessTransport transport(clients.host(), options.threads);
     result = SessionRun(task, options, shared, transport, journal).finish();
   } else {
     result = run_alone(task, options, shared, shares);
@@ -117,7 +117,7 @@ inline void compare(const FederatedTask& task, const FederateOptions& options) {
     for (detail::Contender& contender : contenders) {
       FederateOptions one = options;
       detail::set_method(one, contender.method);
-      if (one.method != federated::Method::fed_sb) one.ranks.clear();
+      if (one.method != federated::FederatedMethod::fed_sb) one.ranks.clear();
       one.seed = options.seed + std::uint64_t(s);
       one.out = options.out / concat(contender.method, "-seed", one.seed);
       const std::filesystem::path file = one.out / "metrics.json";

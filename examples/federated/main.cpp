@@ -49,19 +49,19 @@ void run_mpi(FederateOptions& options) {
       if (job.rank == 0) print_result(run_and_report(task, options), options);
       return;
     }
-    const Shares shares = shares_of(task, options);
+    const federated::Shares shares = shares_of(task, options);
     std::optional<io::Journal> journal;
     if (job.rank == 0) {  // before any work that they may forbid
       std::filesystem::create_directories(options.out);
       journal = open_journal(options);
     }
-    SharedModel shared(task, options);
+    SharedModel shared = start_shared_model(task, options);
     if (job.rank > 0) {
-      TrainingHost host(task, options, shared, shares, 1);
-      mpi::serve(MPI_COMM_WORLD, host);
+      TrainingClients clients(task, options, shared, shares, 1);
+      mpi::serve(MPI_COMM_WORLD, clients.host());
       return;
     }
-    mpi::Transport transport(MPI_COMM_WORLD);
+    mpi::MpiTransport transport(MPI_COMM_WORLD);
     print_result(report(SessionRun(task, options, shared, transport, journal).finish(), task, options, shared, shares),
                  options);
   } catch (const std::exception& error) {

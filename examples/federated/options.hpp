@@ -2,8 +2,8 @@
 #pragma once
 
 #include "examples/common/common_options.hpp"
-#include "examples/federated/partition.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
+#include "lorasb/federated/partition.hpp"
 #include "lorasb/federated/selection.hpp"
 
 namespace lorasb::examples {
@@ -25,7 +25,7 @@ struct FederateOptions : CommonOptions {
   Index local_epochs = 1;
   Index local_steps = 0;  // 0: local_epochs
   double participation = 1;
-  PartitionOptions partition;
+  federated::PartitionOptions partition;
   Engine engine = Engine::in_process;
   Index min_clients = 1;
   Index cap = 0;
@@ -93,7 +93,7 @@ inline void describe(FederateOptions& o, OptionTable& t) {
         {.key = "participation", .check = CLI::Range(1e-9, 1.0)});
   t.word("--partition", name_of(o.partition), "iid, dirichlet:ALPHA (shares of each label), or natural (Debian's maintainers)",
          "partition", [&o](const std::string& word) -> std::string {
-           const std::optional<PartitionOptions> partition = partition_named(word);
+           const std::optional<federated::PartitionOptions> partition = federated::partition_named(word);
            if (!partition) return "expected iid, dirichlet:ALPHA with ALPHA above 0, or natural, not \"" + word + "\"";
            o.partition = *partition;
            return {};

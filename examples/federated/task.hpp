@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "examples/common/datasets.hpp"
-#include "examples/common/head.hpp"
+#include "examples/common/tuned_model.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/federated/options.hpp"
 
@@ -60,7 +60,7 @@ inline FederatedTask read_task(const FederateOptions& options) {
   Dataset data = split(read_dataset(options.data, options.spam_package),
                        {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
   const std::vector<Example> start = detail::take_start(options.init_data, data);
-  FederatedTask task{.base = read_use_lite(options.model),
+  FederatedTask task{.base = models::read_use_lite(options.model),
                      .label_names = std::move(data.label_names),
                      .train = {},
                      .origins = {},

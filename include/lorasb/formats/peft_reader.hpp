@@ -187,7 +187,7 @@ class FolderReader {
     require(!name.empty(), ErrorId::tensor_missing, where_, ": module \"", module, "\" has no ", what);
     check_type(name);
     Weight<S> matrix = file_.template read_weight<S>(name);
-    check(matrix.allFinite(), "module \"", module, "\": ", what, " holds NaN or infinity");
+    check(all_finite(matrix.data(), matrix.size()), "module \"", module, "\": ", what, " holds NaN or infinity");
     return matrix;
   }
   NamedTensor<S> read_full(const std::string& name) const {
@@ -196,7 +196,7 @@ class FolderReader {
     const io::TensorInfo& tensor = file_.at(stored);
     NamedTensor<S> result{name, tensor.shape, std::vector<S>(static_cast<std::size_t>(tensor.elements()))};
     file_.template read<S>(stored, result.values);
-    check(as_vector(std::span<const S>(result.values)).allFinite(), "tensor ", in_quotes(name), " holds NaN or infinity");
+    check(all_finite(std::span<const S>(result.values)), "tensor ", in_quotes(name), " holds NaN or infinity");
     return result;
   }
   /// Doubles would be rounded on their way into floats: what was saved would not be what is loaded.

@@ -48,8 +48,8 @@ class FolderWriter {
     tensors_.push_back(io::tensor_bytes(tensor_name(module, suffix_A), A));
     tensors_.push_back(io::tensor_bytes(tensor_name(module, suffix_B), B));
   }
-  void add_core(const std::string& module, const Weight<S>& R, S scale) {
-    tensors_.push_back(io::tensor_bytes(tensor_name(module, suffix_R), R));
+  void add_core(const std::string& module, ConstWeightView<S> R, S scale) {
+    tensors_.push_back(io::tensor_bytes<S>(tensor_name(module, suffix_R), R));
     if (!config_.native_scale) config_.native_scale.emplace();
     config_.native_scale->emplace(module, scale);
   }
@@ -57,7 +57,7 @@ class FolderWriter {
     const std::string module(module_of(tensor.name));
     require(module != tensor.name && !module.empty(), ErrorId::value, folder_.string(), ": tensor \"", tensor.name,
             "\" is of no module, expected a name like \"classifier.weight\"");
-    require(as_vector(std::span<const S>(tensor.values)).allFinite(), ErrorId::not_finite, folder_.string(), ": tensor \"",
+    require(all_finite(std::span<const S>(tensor.values)), ErrorId::not_finite, folder_.string(), ": tensor \"",
             tensor.name, "\" holds NaN or infinity");
     if (std::find(config_.modules_to_save.begin(), config_.modules_to_save.end(), module) == config_.modules_to_save.end())
       config_.modules_to_save.push_back(module);
@@ -126,7 +126,7 @@ class FolderWriter {
 /// Throws ErrorId::shape, ErrorId::value (no adapters, a full tensor without a module), ErrorId::not_finite,
 /// ErrorId::duplicate_name and ErrorId::file_write.
 template <Real S>
-void write_lora(const std::filesystem::path& folder, const std::vector<std::pair<std::string, LoraAdapter<S>>>& adapters,
+void write_lora(const std::filesystem::path& folder, const NamedSet<LoraAdapter<S>>& adapters,
                 const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
   detail::FolderWriter<S> writer(folder, std::move(base_model));
   for (const auto& [module, adapter] : adapters) {
@@ -142,9 +142,9 @@ void write_lora(const std::filesystem::path& folder, const std::vector<std::pair
   writer.write();
 }
 
-/// B, R, A and s as they are: reading gives the same bits. A reader that does not know R would drop it in silence, so the
-/// configuration carries the key "lorasb", of which PEFT warns, and the tensor file says "lorasb": "native" in its metadata.
-/// Throws what write_lora throws.
+/// B, R, A and s as they are: reading gives the same bits. A reader that does not know R would drop it, so the configuration
+/// carries the key "lorasb", of which PEFT warns, and the tensor file says "lorasb": "native" in its metadata. Throws what
+/// write_lora throws.
 template <Real S>
 void write_native(const std::filesystem::path& folder, const AdapterSet<S>& adapters,
                   const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
@@ -157,15 +157,47 @@ void write_native(const std::filesystem::path& folder, const AdapterSet<S>& adap
   for (const NamedTensor<S>& tensor : full_tensors) writer.add(tensor);
   writer.write();
 }
+/// The same with every R as it is in the trainer's buffer.
+template <Real S>
+void write_native(const std::filesystem::path& folder, const AdapterBases<S>& bases, const Parameters<S>& values,
+                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
+  detail::FolderWriter<S> writer(folder, std::move(base_model));
+  for (const auto& [module, basis] : bases) {
+    basis.validate(module);
+    const ConstWeightView<S> R = values.at(module, Role::core);
+    require_shape(R, basis.rank(), basis.rank(), module, "R", "the rank of the basis");
+    require_finite(R, module, "R");
+    writer.add(module, basis.B, basis.A, basis.scale);
+    writer.add_core(module, R, basis.scale);
+  }
+  for (const NamedTensor<S>& tensor : full_tensors) writer.add(tensor);
+  writer.write();
+}
 
 /// For readers of plain LoRA: lora_B = B R (summed in double, rounded once), lora_A = A, lora_alpha = s r. What they add to the
 /// weight, (lora_alpha / r) lora_B lora_A, is s B R A. Throws what write_lora throws.
 template <Real S>
 void write_folded(const std::filesystem::path& folder, const AdapterSet<S>& adapters,
                   const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
-  std::vector<std::pair<std::string, LoraAdapter<S>>> folded;
-  for (const auto& [module, adapter] : adapters) folded.emplace_back(module, fold(adapter));
+  NamedSet<LoraAdapter<S>> folded;
+  for (const auto& [module, adapter] : adapters) folded.add(module, fold(adapter));
   write_lora(folder, folded, full_tensors, std::move(base_model));
+}
+template <Real S>
+void write_folded(const std::filesystem::path& folder, const AdapterBases<S>& bases, const Parameters<S>& values,
+                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
+  NamedSet<LoraAdapter<S>> folded;
+  for (const auto& [module, basis] : bases) folded.add(module, fold<S>(basis, values.at(module, Role::core)));
+  write_lora(folder, folded, full_tensors, std::move(base_model));
+}
+
+/// A model without adapters: the tensors in one safetensors file, as PyTorch would write them. Throws what write_safetensors
+/// throws.
+template <Real S>
+void write_tensors(const std::filesystem::path& file, const std::vector<NamedTensor<S>>& tensors) {
+  std::vector<io::TensorBytes> bytes;
+  for (const NamedTensor<S>& t : tensors) bytes.push_back({t.name, dtype_of<S>, t.shape, std::as_bytes(std::span(t.values))});
+  io::write_safetensors(file, std::move(bytes), {{"format", "pt"}});
 }
 
 }  // namespace lorasb::formats

@@ -14,10 +14,12 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/frozen_weight.hpp"
 #include "lorasb/core/view.hpp"
 #include "lorasb/io/atomic_file.hpp"
 #include "lorasb/core/dtype.hpp"
@@ -34,12 +36,27 @@ struct TensorBytes {
   std::span<const std::byte> bytes;
 };
 
-/// The numbers as a tensor of one dimension.
+/// Numbers as a tensor of one dimension.
 template <class T>
 TensorBytes tensor_bytes(std::string name, std::span<const T> numbers) {
   return {std::move(name), dtype_of<T>, {static_cast<Index>(numbers.size())}, std::as_bytes(numbers)};
 }
-/// A weight as a tensor of two dimensions, out x in.
+template <class T>
+requires(!std::is_const_v<T>) TensorBytes tensor_bytes(std::string name, std::span<T> numbers) {
+  return tensor_bytes(std::move(name), std::span<const T>(numbers));
+}
+/// A weight as a tensor of two dimensions, out x in, of the type that it is stored in. Throws ErrorId::value when there are gaps
+/// between its rows.
+template <Real S>
+TensorBytes tensor_bytes(std::string name, const FrozenWeight<S>& weight) {
+  require(weight.rows() <= 1 || weight.row_bytes() == bytes_of(weight.dtype(), weight.cols()), ErrorId::value,
+          "tensor_bytes: there are gaps between the rows of \"", name, "\"; write .eval()");
+  return {std::move(name), weight.dtype(), {weight.rows(), weight.cols()}, {weight.bytes(), weight.stored_bytes()}};
+}
+template <Real S>
+TensorBytes tensor_bytes(std::string name, ConstWeightView<S> weight) {
+  return tensor_bytes<S>(std::move(name), FrozenWeight<S>(weight));
+}
 template <Real S>
 TensorBytes tensor_bytes(std::string name, const Weight<S>& weight) {
   return {std::move(name), dtype_of<S>, {weight.rows(), weight.cols()}, std::as_bytes(flat(weight))};

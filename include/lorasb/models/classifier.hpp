@@ -11,8 +11,8 @@
 #include "lorasb/models/tokenized_texts.hpp"
 #include "lorasb/nn/cross_entropy.hpp"
 #include "lorasb/nn/packed_batch.hpp"
+#include "lorasb/nn/pass_result.hpp"
 #include "lorasb/privacy/clip.hpp"
-#include "lorasb/train/pass_result.hpp"
 
 namespace lorasb::models {
 
@@ -20,7 +20,7 @@ namespace lorasb::models {
 /// SentenceEncoder has them, with the type Cache. One object serves all threads, with a scratch for each part of a batch.
 ///
 ///     TextClassifier classifier(SentenceEncoder<float>(config, weights, timescales, layers, values.layout()), values, parts);
-///     train::PassResult found = classifier.pass(texts, order, part, gradient);
+///     nn::PassResult found = classifier.pass(texts, order, part, gradient);
 template <Real S, class Encoder>
 class TextClassifier {
  public:
@@ -53,16 +53,16 @@ class TextClassifier {
   }
 
   /// Summed loss and correct answers of the texts named in `order`; no gradient is computed.
-  train::PassResult measure(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+  nn::PassResult measure(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const ConstMatrixView<S> logits = classify(texts, order, part);
     const Scratch& s = scratch_[static_cast<std::size_t>(part)];
     return {.loss = nn::cross_entropy_loss<S>(logits, s.labels), .correct = nn::count_correct<S>(logits, s.labels)};
   }
 
   /// The same, and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
-  train::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
+  nn::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    const train::PassResult result = differentiate(texts, order, part);
+    const nn::PassResult result = differentiate(texts, order, part);
     const ConstMatrixView<S> E = s.embeddings.view();
     const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
     head_.backward(E, s.logits.view(), gradient, dE);
@@ -72,10 +72,10 @@ class TextClassifier {
 
   /// The same with the gradient of each text, over all values together, clipped to `max_norm` before it is added. Throws
   /// ErrorId::value when something is trained that has no gradient per example.
-  train::PassResult pass_clipped(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
+  nn::PassResult pass_clipped(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
                                  std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    const train::PassResult result = differentiate(texts, order, part);
+    const nn::PassResult result = differentiate(texts, order, part);
     const ConstMatrixView<S> E = s.embeddings.view();
     const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
     MatrixView<S> each = s.each.reshape(layout_size_, E.cols());
@@ -96,10 +96,10 @@ class TextClassifier {
     return logits;
   }
   /// The gradient of the loss with respect to the logits, in their place.
-  train::PassResult differentiate(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+  nn::PassResult differentiate(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const MatrixView<S> logits = classify(texts, order, part);
     const Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    train::PassResult result;
+    nn::PassResult result;
     result.correct = nn::count_correct<S>(logits, s.labels);
     result.loss = nn::cross_entropy<S>(logits, s.labels, logits);
     return result;

@@ -14,8 +14,8 @@ class GradientMap {
  public:
   explicit GradientMap(const ParameterLayout& layout LORASB_LIFETIMEBOUND) : layout_(layout) {}
 
-  /// Of the layer of a module: its consecutive tensors, such as B and A of LoRA. Empty for a layer without trained values.
-  /// Throws ErrorId::shape unless they have as many numbers as the layer trains.
+  /// Of the layer of a module: its consecutive tensors, such as B and A of LoRA. Empty for a layer without trained values, or
+  /// whose values are not in the layout. Throws ErrorId::shape unless they have as many numbers as the layer trains.
   template <Real S>
   Range of_layer(const std::string& module, const LinearLayer<S>& layer) const {
     if (layer.trainable() == 0) return {};
@@ -27,6 +27,7 @@ class GradientMap {
                 " are not one after the other in the layout of the values");
         range.count += t->size();
       }
+    if (range.count == 0) return {};  // frozen here, though the layer could be trained
     require(range.count == layer.trainable(), ErrorId::shape, "GradientMap: the layout of the values has ", range.count,
             " numbers for the layer of ", in_quotes(module), ", which trains ", layer.trainable());
     return range;

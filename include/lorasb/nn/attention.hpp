@@ -65,7 +65,7 @@ struct AttentionShape {
 
 /// Rows of one head and columns of one sequence. V is a view or its const counterpart.
 template <class V>
-V head_block(const V& M, Index head, Index rows, Index first, Index count) {
+V head_block(V M, Index head, Index rows, Index first, Index count) {
   return {M.data() + head * rows + first * M.outerStride(), rows, count, M.outerStride()};
 }
 

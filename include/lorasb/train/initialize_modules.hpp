@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <vector>
 
+#include "lorasb/adapter/adapted_linear.hpp"
 #include "lorasb/core/module.hpp"
 #include "lorasb/adapter/initialize.hpp"
 #include "lorasb/adapter/observed_linear.hpp"
-#include "lorasb/adapter/gradient_sketch.hpp"
+#include "lorasb/adapter/initialize_sketch.hpp"
 #include "lorasb/nn/linear.hpp"
 
 namespace lorasb::train {
@@ -22,6 +24,7 @@ struct InitializeModulesOptions {
   InitializeOptions adapter;
   EstimateKind kind = EstimateKind::dense;
   std::size_t memory_bytes = std::size_t{1} << 30;  // for dense estimates: as many modules at a time as fit, at least one
+  bool measure_start = true;  // one more pass, with the adapters on: the loss that training starts from
 
   /// Throws ErrorId::value.
   void validate() const {
@@ -37,6 +40,8 @@ struct ModuleReport {
   double captured_energy = 0;                 // exact for dense estimates
   double captured_energy_standard_error = 0;  // 0 for dense estimates
   bool flat_spectrum = false;                 // SketchStatus::flat_spectrum
+  double largest_singular_value = 0;          // σ₁ of s B R A
+  Index numerical_rank = 0;                   // InitializeReport::numerical_rank; the rank for sketches
 };
 
 template <Real S>
@@ -44,13 +49,27 @@ struct InitializedModules {
   AdapterSet<S> adapters;
   std::vector<ModuleReport> reports;
   Index passes = 0;  // over the examples
+  // The mean loss of an example before the start and with the adapters on, where the pass returns a loss; else NaN.
+  double loss_before = std::numeric_limits<double>::quiet_NaN();
+  double loss_after = std::numeric_limits<double>::quiet_NaN();
+
+  /// Whether the start raised the loss by more than a tenth: η is then too large (InitializeOptions).
+  bool raises_loss() const { return is_finite(loss_before) && (!is_finite(loss_after) || loss_after > 1.1 * loss_before); }
 };
 
-/// Runs forward and backward over all initialisation examples, in batches of any size, with the given layers in the model's
-/// places, and returns how many examples these were. dY must be the gradient of each batch's summed loss. The layers are for
-/// one thread.
+/// What a pass over the initialisation examples found: how many they are, and their summed loss, if it says so.
+struct EstimationResult {
+  EstimationResult(Index count = 0, double summed_loss = std::numeric_limits<double>::quiet_NaN())
+      : examples(count), loss(summed_loss) {}
+  Index examples;
+  double loss;
+};
+
+/// Runs forward and backward over all initialisation examples, in batches of any size, with the given layers as the model's
+/// modules, and returns how many examples these were, and their loss. dY must be the gradient of each batch's summed loss. The
+/// layers are for one thread.
 template <Real S>
-using EstimationPass = std::function<Index(const Layers<S>& layers)>;
+using EstimationPass = std::function<EstimationResult(const Layers<S>& layers)>;
 
 namespace detail {
 
@@ -82,11 +101,21 @@ Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t fir
   return layers;
 }
 
+/// The modules as they start training.
+template <Real S>
+Layers<S> adapted_layers(const std::vector<Module<S>>& modules, const AdapterSet<S>& adapters) {
+  Layers<S> layers;
+  for (const Module<S>& m : modules)
+    layers.push_back(std::make_unique<AdaptedLinear<S>>(m.W0, adapters.at(m.name), m.name));
+  return layers;
+}
+
 inline ModuleReport report(const std::string& module, const InitializeReport& r) {
-  return {module, r.captured_energy, 0, false};
+  return {module, r.captured_energy, 0, false, r.largest_singular_value, r.numerical_rank};
 }
 inline ModuleReport report(const std::string& module, const SketchReport& r) {
-  return {module, r.captured_energy, r.captured_energy_standard_error, r.status == SketchStatus::flat_spectrum};
+  return {module, r.captured_energy, r.captured_energy_standard_error, r.status == SketchStatus::flat_spectrum,
+          r.largest_singular_value, 0};
 }
 
 }  // namespace detail
@@ -106,22 +135,31 @@ InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, 
   const auto run = [&](std::size_t first, std::size_t end, auto make_estimate) {
     std::vector<decltype(make_estimate(modules[first]))> estimates;
     for (std::size_t m = first; m < end; ++m) estimates.push_back(make_estimate(modules[m]));
-    const Index examples = pass(detail::observed_layers<S>(modules, first, estimates));
+    const EstimationResult found = pass(detail::observed_layers<S>(modules, first, estimates));
+    const Index examples = found.examples;
     require(examples >= 1, ErrorId::no_examples, "initialize_modules: the pass went over ", examples, " examples");
-    ++result.passes;
+    if (result.passes++ == 0) result.loss_before = found.loss / double(examples);
     for (std::size_t m = first; m < end; ++m) {
       estimates[m - first].count(examples);
       InitializeOptions adapter_options = options.adapter;
       adapter_options.seed = derive_seed(options.adapter.seed, m);
       auto [adapter, report] = initialize(estimates[m - first], adapter_options);
       result.reports.push_back(detail::report(modules[m].name, report));
+      if (result.reports.back().numerical_rank == 0) result.reports.back().numerical_rank = adapter.rank();
       result.adapters.add(modules[m].name, std::move(adapter));
     }
+  };
+  const auto measure = [&] {
+    if (!options.measure_start || !is_finite(result.loss_before)) return;
+    const EstimationResult found = pass(detail::adapted_layers<S>(modules, result.adapters));
+    result.loss_after = found.loss / double(found.examples);
+    ++result.passes;
   };
   if (options.kind == EstimateKind::sketch) {
     run(0, modules.size(), [&](const Module<S>& m) {
       return GradientSketch<S>(m.W0.rows(), m.W0.cols(), {.rank = options.adapter.rank, .seed = options.adapter.seed}, m.name);
     });
+    measure();
     return result;
   }
   for (std::size_t first = 0; first < modules.size();) {
@@ -129,6 +167,7 @@ InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, 
     run(first, end, [](const Module<S>& m) { return GradientEstimate<S>(m.W0.rows(), m.W0.cols(), m.name); });
     first = end;
   }
+  measure();
   return result;
 }
 

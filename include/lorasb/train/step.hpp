@@ -10,9 +10,11 @@
 #include "lorasb/core/view.hpp"
 #include "lorasb/optim/clip.hpp"
 #include "lorasb/optim/optimizer.hpp"
-#include "lorasb/train/pass_result.hpp"
+#include "lorasb/nn/pass_result.hpp"
 
 namespace lorasb::train {
+
+using nn::PassResult;
 
 enum class StepStatus {
   updated,

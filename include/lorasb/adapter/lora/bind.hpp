@@ -9,6 +9,7 @@
 #include "lorasb/adapter/lora/lora_linear.hpp"
 #include "lorasb/core/borrowed.hpp"
 #include "lorasb/core/module.hpp"
+#include "lorasb/core/named_set.hpp"
 #include "lorasb/core/parameters.hpp"
 #include "lorasb/core/random.hpp"
 
@@ -59,6 +60,16 @@ void start_lora(const std::vector<Module<S>>& modules, LoraOptions options, Para
     if (values.layout().find(m.name, Role::factor_B) != nullptr) values.at(m.name, Role::factor_B) = lora.B;
     if (values.layout().find(m.name, Role::factor_A) != nullptr) values.at(m.name, Role::factor_A) = lora.A;
   }
+}
+
+/// The adapters as they are now, copied: to be written.
+template <Real S>
+NamedSet<LoraAdapter<S>> lora_adapters(const std::vector<Module<S>>& modules, std::type_identity_t<S> scale,
+                                       const Parameters<S>& values) {
+  NamedSet<LoraAdapter<S>> adapters;
+  for (const Module<S>& m : modules)
+    adapters.add(m.name, {.B = values.at(m.name, Role::factor_B), .A = values.at(m.name, Role::factor_A), .scale = scale});
+  return adapters;
 }
 
 }  // namespace lorasb

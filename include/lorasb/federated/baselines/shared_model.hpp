@@ -22,7 +22,7 @@ namespace lorasb::federated {
 /// How a session starts.
 template <Real S>
 struct SharedModelStart {
-  std::string session_id;
+  std::string session_id = {};
   FederatedMethod method = FederatedMethod::fed_sb;
   Index rank = 8;                   // of the LoRA methods
   Index clients = 1;                // of the session; bounds what a message may hold
@@ -30,8 +30,8 @@ struct SharedModelStart {
   AdapterSet<S> adapters = {};      // of fed-sb, whose cores move into the values
   ParameterLayout head = {};        // what is trained in full beside the adapters
   std::vector<S> head_values = {};  // in that layout
-  std::vector<Module<S>> modules;   // with the frozen weights, which must outlive the model
-  std::vector<Module<S>> frozen;    // all frozen tensors that members must share, for the digest
+  std::vector<Module<S>> modules = {};  // with the frozen weights, which must outlive the model
+  std::vector<Module<S>> frozen = {};   // all frozen tensors that members must share, for the digest
 };
 
 /// The server has one, and the clients of a process share one, which changes when nobody trains. It starts alike everywhere and

@@ -10,9 +10,10 @@ namespace lorasb::examples {
 /// The same rounds, rates and starts as a session of fed-sb, with nothing sent. central: one client has all texts. local: each
 /// has its own and goes on from its own numbers; accuracy is the mean over clients, measured once, after the last round, and
 /// those without texts stay at the start.
-inline SessionResult run_alone(const FederatedTask& task, FederateOptions options, SharedModel& shared, const Shares& shares) {
+inline SessionResult run_alone(const FederatedTask& task, FederateOptions options, SharedModel& shared,
+                               const federated::Shares& shares) {
   const double start = seconds_now();
-  Shares all = shares;
+  federated::Shares all = shares;
   if (options.setting == Setting::central) {
     // as many steps as the clients of a round together; passes over all texts are that anyway
     options.local_steps *= std::ssize(federated::select_clients(options.clients, options.participation, options.seed, 1));
@@ -35,10 +36,11 @@ inline SessionResult run_alone(const FederatedTask& task, FederateOptions option
       Workplace& work = *workplaces[static_cast<std::size_t>(part)];
       for (std::size_t c = static_cast<std::size_t>(part); c < all.size(); c += static_cast<std::size_t>(parts)) {
         std::ranges::copy(numbers[c], work.values.flat().begin());
+        federated::LeadingMask<float> whole(work.values.layout(), 0, numbers[c]);
         if (!all[c].empty())
-          train_locally(work, task, options, all[c], 0, static_cast<Index>(c), static_cast<std::uint64_t>(round));
+          train_locally(work, task, options, all[c], static_cast<Index>(c), static_cast<std::uint64_t>(round), whole);
         std::ranges::copy(work.values.flat(), numbers[c].begin());
-        if (measured) accuracies[c] = accuracy(work.classifier, task.test, 1, 1);
+        if (measured) accuracies[c] = models::accuracy(work.classifier, task.test, 1, 1);
       }
     });
     if (!measured) continue;

@@ -3,7 +3,7 @@
 
 #include "lorasb/core/types.hpp"
 
-namespace lorasb::train {
+namespace lorasb::nn {
 
 /// Sums over the examples of a pass.
 struct PassResult {
@@ -11,4 +11,4 @@ struct PassResult {
   Index correct = 0;
 };
 
-}  // namespace lorasb::train
+}  // namespace lorasb::nn

@@ -1,0 +1,162 @@
+// How a client of the program trains: on texts of its own, from the values that a round starts with.
+#pragma once
+
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "examples/federated/task.hpp"
+#include "lorasb/federated/baselines/shared_model.hpp"
+#include "lorasb/federated/client.hpp"
+#include "lorasb/train/sampler.hpp"
+#include "lorasb/train/step.hpp"
+
+namespace lorasb::examples {
+
+using federated::Bytes;
+using SharedModel = federated::SharedModel<float>;
+
+inline std::string client_name(Index client) { return "client-" + std::to_string(client); }
+inline std::vector<std::string> client_names(Index clients) {
+  std::vector<std::string> names;
+  for (Index c = 0; c < clients; ++c) names.push_back(client_name(c));
+  return names;
+}
+
+/// What all members start from: a head and, with fed-sb, bases, both from the texts of --init-data.
+inline SharedModel start_shared_model(const FederatedTask& task, const FederateOptions& options) {
+  const Matrix<float> features = frozen_features(task.base, task.start, 4, options.threads);
+  const Parameters<float> head = train::train_head<float>(features, task.start.labels, task.classes(),
+                                                          {.epochs = options.start_head_epochs,
+                                                           .batch = 32,
+                                                           .learning_rate = options.head_learning_rate,
+                                                           .weight_decay = 0.3,
+                                                           .seed = options.seed});
+  federated::SharedModelStart<float> start{.method = options.method,
+                                           .rank = adapter_rank(options),
+                                           .clients = options.clients,
+                                           .seed = options.seed,
+                                           .adapters = {},
+                                           .head = head.layout(),
+                                           .head_values = {head.flat().begin(), head.flat().end()},
+                                           .modules = task.base.modules(),
+                                           .frozen = {}};
+  if (options.method == federated::FederatedMethod::fed_sb) {
+    std::vector<Index> order(static_cast<std::size_t>(task.start.size()));
+    std::iota(order.begin(), order.end(), Index{0});
+    train::InitializeModulesOptions init;
+    init.adapter.rank = adapter_rank(options);
+    init.adapter.rule = options.optimizer == OptimizerKind::adamw ? FirstStep::adamw : FirstStep::sgd;
+    // rounds know no warm-up: the first step is taken as if 50 steps of one came
+    init.adapter.learning_rate = learning_rate(options) / 50;
+    init.adapter.seed = options.seed;
+    init.measure_start = false;
+    start.adapters = sb_adapters(task.base, head, task.start, order, init).adapters;
+  }
+  for (const auto& [name, weight] : task.base.weights) start.frozen.push_back({name, weight});
+  Sha256 sha;  // the session is named after all that decides its bits
+  for (const auto& [key, text] : run_config(options)) {
+    const std::string line = key + "=" + text + "\n";
+    sha.update(std::as_bytes(std::span(line)));
+  }
+  start.session_id = "lorasb-federate-" + hex(sha.digest()).substr(0, 16);
+  return SharedModel(std::move(start));
+}
+
+/// The model of one thread, lent to one client after another. It stays at its address: the layers view the values.
+struct Workplace {
+  Parameters<float> values;
+  Layers<float> layers;
+  Classifier classifier;
+  train::Step<float> step;
+
+  Workplace(const FederatedTask& task, const SharedModel& shared, Index parts = 1)
+      : values(shared.session().layout),
+        layers(shared.bind(values)),
+        classifier(make_classifier(task.base, task.base.weights, layers, values, parts)),
+        step(values.layout().size(), 1, 1) {}
+  Workplace(const Workplace&) = delete;
+  Workplace& operator=(const Workplace&) = delete;
+};
+
+/// Trains the values of `work` for one round on the texts of `share`. The optimizer starts anew; the rate falls from round to
+/// round, to 0 after the last. Throws ErrorId::not_finite.
+inline void train_locally(Workplace& work, const FederatedTask& task, const FederateOptions& options,
+                          const std::vector<Index>& share, Index client, std::uint64_t round,
+                          federated::LeadingMask<float>& mask) {
+  const ParameterLayout& layout = work.values.layout();
+  const double falling = 1 - double(round - 1) / double(options.rounds);
+  const std::unique_ptr<optim::Optimizer<float>> optimizer = make_optimizer(options.optimizer, layout.size());
+  if (options.optimizer == OptimizerKind::adamw)
+    for (const Range& head : layout.ranges([](const auto& t) { return is_head(t.role); }))
+      optimizer->set_rate_factor(head.first, head.count, options.head_learning_rate / learning_rate(options));
+  train::ShuffledBatches batches(std::ssize(share), options.batch,
+                                 derive_seed(derive_seed(options.seed, round), static_cast<std::uint64_t>(client)));
+  const Index steps = options.local_steps > 0 ? options.local_steps : options.local_epochs * batches.batches_per_epoch();
+  std::vector<Index> texts;
+  for (Index t = 0; t < steps; ++t) {
+    texts.clear();
+    for (const Index i : batches.next()) texts.push_back(share[static_cast<std::size_t>(i)]);
+    const auto pass = [&](Index part, Index, Index, std::span<float> gradient) {
+      const train::PassResult result = work.classifier.pass(task.train, texts, part, gradient);
+      mask.mask(gradient);
+      return result;
+    };
+    const train::StepResult found = work.step.run(std::ssize(texts), pass, work.values.flat(), *optimizer,
+                                                  falling * learning_rate(options), {.max_norm = options.max_norm});
+    mask.restore(work.values.flat());
+    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1, ": the loss is ",
+            found.mean_loss, " and the gradient's norm is ", found.gradient_norm, "; a lower --learning-rate (now ",
+            learning_rate(options), ") may help");
+  }
+}
+
+/// The clients of this process. Everything must outlive them.
+class TrainingClients {
+ public:
+  TrainingClients(const FederatedTask& task, const FederateOptions& options, SharedModel& shared,
+                  const federated::Shares& shares, int threads)
+      : task_(task), options_(options), shared_(shared), shares_(shares), clients_(shared.session(), work(threads)) {}
+  TrainingClients(const TrainingClients&) = delete;
+  TrainingClients& operator=(const TrainingClients&) = delete;
+
+  federated::ClientHost& host() { return clients_; }
+
+ private:
+  federated::ClientWork<float> work(int threads) {
+    for (int t = 0; t < threads; ++t) workplaces_.push_back(std::make_unique<Workplace>(task_, shared_));
+    federated::ClientWork<float> work{.train = [this](Index client, int slot, std::uint64_t round, std::span<float> values,
+                                                      federated::LeadingMask<float>& mask) {
+                                        return train(client, slot, round, values, mask);
+                                      },
+                                      .names = client_names(options_.clients)};
+    for (Index c = 0; !options_.ranks.empty() && c < options_.clients; ++c)
+      work.ranks.push_back(options_.ranks[static_cast<std::size_t>(c) % options_.ranks.size()]);
+    work.take = [this](std::span<const std::byte> message) {
+      shared_.take(message);
+      const std::span<const float> values = std::as_const(shared_).values().flat();
+      return federated::Broadcast<float>{.round = shared_.round(), .values = {values.begin(), values.end()}};
+    };
+    return work;
+  }
+  std::uint64_t train(Index client, int slot, std::uint64_t round, std::span<float> values,
+                      federated::LeadingMask<float>& mask) {
+    Workplace& work = *workplaces_[static_cast<std::size_t>(slot)];
+    const std::vector<Index>& share = shares_[static_cast<std::size_t>(client)];
+    std::ranges::copy(values, work.values.flat().begin());
+    shared_.start_client(client, work.values);
+    if (!share.empty()) train_locally(work, task_, options_, share, client, round, mask);
+    std::ranges::copy(std::as_const(work.values).flat(), values.begin());
+    return share.size();
+  }
+
+  const FederatedTask& task_;
+  const FederateOptions& options_;
+  SharedModel& shared_;
+  const federated::Shares& shares_;
+  std::vector<std::unique_ptr<Workplace>> workplaces_;
+  federated::Clients<float> clients_;
+};
+
+}  // namespace lorasb::examples

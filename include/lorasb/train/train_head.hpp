@@ -1,0 +1,65 @@
+// Training a linear head alone, on the vectors of a frozen encoder: a baseline, and the start of every other method.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lorasb/models/head.hpp"
+#include "lorasb/nn/cross_entropy.hpp"
+#include "lorasb/optim/adamw.hpp"
+#include "lorasb/optim/schedule.hpp"
+#include "lorasb/train/sampler.hpp"
+#include "lorasb/train/step.hpp"
+
+namespace lorasb::train {
+
+struct HeadOptions {
+  Index epochs = 60;  // the problem is convex: enough for its loss to stop falling
+  Index batch = 256;
+  double learning_rate = 3e-3;
+  double weight_decay = 0.01;
+  std::uint64_t seed = 0;  // of the order
+};
+
+/// AdamW from zero with linear decay on features x texts and labels. Returns the head's weight and bias (append_head).
+template <Real S>
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options) {
+  ParameterLayout layout;
+  models::append_head(classes, E.rows(), layout);
+  Parameters<S> values(layout);
+  const models::Head<S> head(values);
+  optim::AdamW<S> optimizer(layout.size(), {.weight_decay = options.weight_decay});
+  ShuffledBatches batches(E.cols(), options.batch, options.seed);
+  const Index steps = options.epochs * batches.batches_per_epoch();
+  const optim::Schedule schedule({.decay = optim::Decay::linear, .learning_rate = options.learning_rate, .total_steps = steps});
+  Step<S> step(layout.size(), 1, 1);
+  for (Index t = 1; t <= steps; ++t) {
+    const std::span<const Index> batch = batches.next();
+    const auto pass = [&](Index, Index, Index, std::span<S> gradient) {
+      Matrix<S> X(E.rows(), std::ssize(batch)), logits(classes, X.cols());
+      std::vector<std::int32_t> y;
+      for (const Index i : batch) {
+        X.col(std::ssize(y)) = E.col(i);
+        y.push_back(labels[static_cast<std::size_t>(i)]);
+      }
+      head.forward(X, logits);
+      const double loss = nn::cross_entropy<S>(logits, y, logits);
+      head.backward(X, logits, gradient, not_wanted);
+      return PassResult{.loss = loss, .correct = 0};
+    };
+    step.run(std::ssize(batch), pass, values.flat(), optimizer, schedule.rate(t));
+  }
+  return values;
+}
+
+/// The share of columns of E that the head classifies right.
+template <Real S>
+double head_accuracy(const Parameters<S>& values, ConstMatrixView<S> E, std::span<const std::int32_t> labels) {
+  const models::Head<S> head(values);
+  Matrix<S> logits(head.classes(), E.cols());
+  head.forward(E, logits);
+  return double(nn::count_correct<S>(logits, labels)) / double(E.cols());
+}
+
+}  // namespace lorasb::train

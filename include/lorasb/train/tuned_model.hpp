@@ -1,0 +1,97 @@
+// What a method trains in a model: its values in one flat buffer, and the layers that read them there.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "lorasb/adapter/cores.hpp"
+#include "lorasb/adapter/lora/bind.hpp"
+#include "lorasb/adapter/method.hpp"
+#include "lorasb/core/frozen_model.hpp"
+#include "lorasb/nn/linear.hpp"
+
+namespace lorasb::train {
+
+/// Adapters or weights, the head behind them, and the layers bound to both. The modules' weights must outlive it; it may be
+/// moved, not copied.
+template <Real S>
+struct TunedModel {
+  Method method = Method::head;
+  AdapterBases<S> bases;   // of lora-sb and lora-xs
+  S lora_scale = 1;        // s of lora
+  FrozenModel<S> weights;  // of everything that is no linear layer: the base model's, or the trained copy
+  std::unique_ptr<Parameters<S>> values;
+  Layers<S> layers;
+};
+
+namespace detail {
+
+/// Makes the buffer: the layout and then the head, whose values are copied.
+template <Real S>
+void start_values(TunedModel<S>& model, const Parameters<S>& head, ParameterLayout layout) {
+  for (const ParameterLayout::Tensor& t : head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
+  model.values = std::make_unique<Parameters<S>>(std::move(layout));
+  for (const ParameterLayout::Tensor& t : head.layout().tensors())
+    std::ranges::copy(head.flat(t.name), model.values->flat(t.name).begin());
+}
+
+}  // namespace detail
+
+/// lora-sb and lora-xs: the core of each adapter is trained; the cores move out of `adapters`.
+template <Real S>
+TunedModel<S> tune_cores(Method method, const FrozenModel<S>& base, const std::vector<Module<S>>& modules,
+                         AdapterSet<S>&& adapters, const Parameters<S>& head) {
+  TunedModel<S> model{.method = method, .bases = {}, .weights = base, .values = {}, .layers = {}};
+  ParameterLayout layout;
+  append_cores(modules, adapters, layout);
+  detail::start_values(model, head, std::move(layout));
+  model.bases = take_cores(std::move(adapters), *model.values);
+  model.layers = bind_cores<S>(modules, model.bases, *model.values);
+  return model;
+}
+
+/// lora: both factors of each adapter are trained.
+template <Real S>
+TunedModel<S> tune_lora(const FrozenModel<S>& base, const std::vector<Module<S>>& modules, const LoraOptions& options,
+                        const Parameters<S>& head) {
+  TunedModel<S> model{.method = Method::lora, .bases = {}, .lora_scale = S(options.alpha / double(options.rank)),
+                      .weights = base, .values = {}, .layers = {}};
+  ParameterLayout layout;
+  for (const Module<S>& m : modules) append_lora(m.name, m.W0.rows(), m.W0.cols(), options.rank, layout);
+  detail::start_values(model, head, std::move(layout));
+  start_lora(modules, options, *model.values);
+  model.layers = bind_lora<S>(modules, model.lora_scale, *model.values);
+  return model;
+}
+
+/// full: every tensor of the model's layout is trained, in a copy.
+template <Real S>
+TunedModel<S> tune_all(const FrozenModel<S>& base, const std::vector<Module<S>>& modules, const ParameterLayout& layout,
+                       const Parameters<S>& head) {
+  TunedModel<S> model{.method = Method::full, .bases = {}, .weights = {}, .values = {}, .layers = {}};
+  detail::start_values(model, head, layout);
+  for (const ParameterLayout::Tensor& t : layout.tensors()) {
+    const FrozenWeight<S>& from = base.at(t.name);
+    require_shape(from, t.rows, t.cols, "tune_all", t.name);
+    from.widen(0, t.rows, model.values->flat(t.name).data());
+  }
+  model.weights = FrozenModel<S>(std::as_const(*model.values));
+  for (const Module<S>& m : modules)
+    model.layers.push_back(std::make_unique<nn::Linear<S>>(std::as_const(*model.values).at(m.name, Role::weight),
+                                                           nn::WeightGradient::full, m.name));
+  return model;
+}
+
+/// head: the model stays as it is.
+template <Real S>
+TunedModel<S> tune_head(const FrozenModel<S>& base, const std::vector<Module<S>>& modules, const Parameters<S>& head) {
+  TunedModel<S> model{.method = Method::head, .bases = {}, .weights = base, .values = {}, .layers = {}};
+  detail::start_values(model, head, {});
+  for (const Module<S>& m : modules)
+    model.layers.push_back(std::make_unique<nn::Linear<S>>(m.W0, nn::WeightGradient::none, m.name));
+  return model;
+}
+
+}  // namespace lorasb::train
