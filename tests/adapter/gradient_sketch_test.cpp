@@ -1,6 +1,8 @@
 #include "lorasb/adapter/gradient_sketch.hpp"
 
-#include "random_adapter.hpp"
+#include "lorasb/adapter/initialize_sketch.hpp"
+
+#include "adapter/random_adapter.hpp"
 
 using namespace lorasb;
 using namespace lorasb::test;

@@ -1,7 +1,7 @@
 #include "lorasb/adapter/initialize.hpp"
 
 #include "lorasb/adapter/lora/lora_xs.hpp"
-#include "random_adapter.hpp"
+#include "adapter/random_adapter.hpp"
 
 using namespace lorasb;
 using namespace lorasb::test;

@@ -1,7 +1,8 @@
 // What the compiler must refuse: layers over a weight, adapter or buffer that is gone before they are used.
 #include <type_traits>
 
-#include "lorasb/adapter/bind.hpp"
+#include "lorasb/adapter/cores.hpp"
+#include "lorasb/adapter/lora/lora_linear.hpp"
 #include "lorasb/adapter/observed_linear.hpp"
 #include "lorasb/linalg/linear_operator.hpp"
 #include "lorasb/nn/linear.hpp"
@@ -24,7 +25,7 @@ TEST_CASE("No layer is made over a weight that is gone before it, and any is ove
   STATIC_REQUIRE_FALSE(std::is_constructible_v<LoraLinear<float>, F, ConstW, ConstW, float>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<LoraLinear<float>, F, ConstW, ConstW, float, const char*, TrainedFactors>);
   STATIC_REQUIRE_FALSE(std::is_constructible_v<ObservedLinear<float>, F, ObservedLinear<float>::Observer>);
-  STATIC_REQUIRE_FALSE(std::is_constructible_v<linalg::DenseOperator<float>, F>);
+  STATIC_REQUIRE_FALSE(std::is_constructible_v<linalg::ThinOperator<float>, F>);
 
   STATIC_REQUIRE(std::is_constructible_v<AdaptedLinear<float>, F&, const Adapter&>);
   STATIC_REQUIRE(std::is_constructible_v<AdaptedLinear<float>, const F&, Adapter&, const char*>);

@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "random_adapter.hpp"
+#include "adapter/random_adapter.hpp"
 
 using namespace lorasb;
 using namespace lorasb::test;

@@ -1,7 +1,7 @@
 #include "lorasb/adapter/merge.hpp"
 
 #include "lorasb/adapter/adapted_linear.hpp"
-#include "random_adapter.hpp"
+#include "adapter/random_adapter.hpp"
 
 using namespace lorasb;
 using namespace lorasb::test;
@@ -40,6 +40,15 @@ TEST_CASE("a narrow weight is merged into a wider output or not at all") {
   Weight<float> W(6, 5);
   merge(adapter, W0, W);
   CHECK(relative_error(W, W0.cast<double>() + delta(adapter)) < Tolerance<float>::sum);
+  Weight<float> from_stored(6, 5);  // numbers in a file
+  merge(adapter, FrozenWeight<float>(reinterpret_cast<const std::byte*>(W0.data()), Dtype::bf16, 6, 5), from_stored);
+  CHECK(from_stored == W);
+  const AdapterBasis<float> basis{.B = adapter.B, .A = adapter.A, .scale = adapter.scale};
+  Weight<float> from_basis(6, 5);
+  merge(basis, adapter.R, W0, from_basis);
+  CHECK(from_basis == W);
+  unmerge(basis, adapter.R, from_basis);
+  CHECK(relative_error(from_basis, W0.cast<double>()) < Tolerance<float>::sum);
 }
 
 TEMPLATE_TEST_CASE("a folded adapter is the same map with two factors", "", float, double) {

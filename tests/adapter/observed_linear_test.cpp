@@ -18,8 +18,8 @@ TEST_CASE("an observed layer is W0 and shows dY and X to its observer") {
   LinearCache<double> cache;
   Matrix<double> Y(3, 6);
   Matrix<double> dX(4, 6);
-  layer.forward(X, Y, cache);
-  layer.backward(X, dY, cache, {}, dX);
+  const ForwardPass<double> pass = layer.forward(X, Y, cache);
+  layer.backward(pass, dY, cache, not_wanted, dX);
   CHECK(relative_error(Y, W0 * X) < Tolerance<double>::sum);
   CHECK(relative_error(dX, W0.transpose() * dY) < Tolerance<double>::sum);
   CHECK(relative_error(estimate.sum(), dY * X.transpose()) < Tolerance<double>::sum);

@@ -2,7 +2,7 @@
 #include <Eigen/Cholesky>
 
 #include "lorasb/adapter/adapted_linear.hpp"
-#include "random_adapter.hpp"
+#include "adapter/random_adapter.hpp"
 
 using namespace lorasb;
 using namespace lorasb::test;
@@ -27,8 +27,8 @@ struct Gradients {
     LinearCache<S> cache;
     Matrix<S> Y(out, 20);
     Weight<S> core_gradient = Weight<S>::Zero(rank, rank);
-    layer.forward(X, Y, cache);
-    layer.backward_parameters(dY, cache, core_gradient);
+    const ForwardPass<S> pass = layer.forward(X, Y, cache);
+    layer.backward(pass, dY, cache, core_gradient, not_wanted);
     dR = core_gradient.template cast<double>();
     g = dY.template cast<double>() * X.template cast<double>().transpose();
   }

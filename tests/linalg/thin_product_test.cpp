@@ -25,8 +25,8 @@ TEMPLATE_TEST_CASE("products with a few columns are W X and Wᵀ X", "", float, 
   const Matrix<S> X = test::random_matrix<Matrix<S>>(n, k, 2), Xt = test::random_matrix<Matrix<S>>(m, k, 3);
   const Matrix<double> wide = W.template cast<double>();
   Matrix<S> Y = Matrix<S>::Constant(m, k, S(7)), Yt = Matrix<S>::Constant(n, k, S(7));  // overwritten
-  linalg::multiply_thin<S>(W, false, X, Y);
-  linalg::multiply_thin<S>(W, true, Xt, Yt);
+  linalg::multiply_thin<S>(W, X, Y);
+  linalg::multiply_thin_transposed<S>(W, Xt, Yt);
   CHECK(relative_error(Y, wide * X.template cast<double>()) < Tolerance<S>::sum);
   CHECK(relative_error(Yt, wide.transpose() * Xt.template cast<double>()) < Tolerance<S>::sum);
 }
@@ -36,7 +36,7 @@ TEST_CASE("products with a few columns stay within their views") {
   const auto W = large.block(3, 5, 19, 21);
   const Matrix<float> X = test::random_matrix<Matrix<float>>(30, 10, 2);
   Matrix<float> Y = Matrix<float>::Constant(30, 10, 7);
-  linalg::multiply_thin<float>(W, false, X.block(1, 2, 21, 5), Y.block(4, 3, 19, 5));
+  linalg::multiply_thin<float>(W, X.block(1, 2, 21, 5), Y.block(4, 3, 19, 5));
   CHECK(relative_error(Y.block(4, 3, 19, 5), W * X.block(1, 2, 21, 5)) < Tolerance<float>::sum);
   Y.block(4, 3, 19, 5).setConstant(7);
   CHECK((Y.array() == 7).all());
@@ -45,8 +45,8 @@ TEST_CASE("products with a few columns stay within their views") {
 TEST_CASE("products with no columns, or of nothing") {
   const Weight<float> W = Weight<float>::Ones(4, 3), none(0, 3);
   Matrix<float> empty(4, 0), Y = Matrix<float>::Constant(3, 2, 7);
-  linalg::multiply_thin<float>(W, false, Matrix<float>(3, 0).eval(), empty);
-  linalg::multiply_thin<float>(none, true, Matrix<float>(0, 2).eval(), Y);
+  linalg::multiply_thin<float>(W, Matrix<float>(3, 0).eval(), empty);
+  linalg::multiply_thin_transposed<float>(none, Matrix<float>(0, 2).eval(), Y);
   CHECK(Y.isZero(0));
 }
 
@@ -54,6 +54,6 @@ TEST_CASE("products with a few columns name the argument of the wrong size") {
   const Weight<float> W = Weight<float>::Ones(4, 3);
   const Matrix<float> X = Matrix<float>::Ones(3, 2);
   Matrix<float> Y(4, 2), wrong(3, 2);
-  CHECK_ERROR(linalg::multiply_thin<float>(W, true, X, Y), ErrorId::shape, "X is 3 x 2, expected 4 rows (rows of W)");
-  CHECK_ERROR(linalg::multiply_thin<float>(W, false, X, wrong), ErrorId::shape, "Y is 3 x 2, expected 4 x 2");
+  CHECK_ERROR(linalg::multiply_thin_transposed<float>(W, X, Y), ErrorId::shape, "X is 3 x 2, expected 4 rows (rows of W)");
+  CHECK_ERROR(linalg::multiply_thin<float>(W, X, wrong), ErrorId::shape, "Y is 3 x 2, expected 4 x 2");
 }

@@ -11,7 +11,7 @@ using Narrow = Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::Ro
 /// What a product with a narrow weight reads: some backends round it to the type of the weight.
 template <Real S>
 Matrix<S> as_read(const Matrix<S>& X) {
-  if (std::same_as<S, float> && linalg::backend() != nullptr && linalg::backend()->bfloat16_product != nullptr)
+  if (std::same_as<S, float> && linalg::backend() != nullptr && linalg::backend()->narrow_product != nullptr)
     return X.template cast<Bfloat16>().template cast<S>();
   return X;
 }
@@ -68,4 +68,16 @@ TEST_CASE("an empty weight multiplies to zeros, and sizes that do not fit are na
               "result is 3 x 2, expected 3 x 3");
   CHECK_ERROR(linalg::multiply_transposed(FrozenWeight<float>(W), Matrix<float>(4, 2), Y), ErrorId::shape,
               "expected 3 rows (rows of the weight)");
+}
+
+TEST_CASE("a weight in half precision multiplies as its widened copy, whatever the backend takes") {
+  const Eigen::Matrix<Eigen::half, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> W =
+      test::random_matrix<Weight<float>>(30, 20, 1).cast<Eigen::half>();
+  const Weight<float> wide = W.cast<float>();
+  const Matrix<float> X = test::random_matrix<Matrix<float>>(20, 9, 2);
+  Matrix<float> Y(30, 9), dX(20, 9);
+  linalg::multiply(FrozenWeight<float>(W), X, Y);
+  CHECK(test::relative_error(Y, wide * X) < test::Tolerance<float>::sum);
+  linalg::multiply_transposed(FrozenWeight<float>(W), Y, dX);
+  CHECK(test::relative_error(dX, wide.transpose() * Y) < test::Tolerance<float>::sum);
 }

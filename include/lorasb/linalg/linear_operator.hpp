@@ -1,4 +1,4 @@
-// What an iteration needs to know of a matrix: its size and its products.
+// What an iteration needs of a matrix: its size and its products.
 #pragma once
 
 #include "lorasb/linalg/thin_product.hpp"
@@ -18,24 +18,25 @@ class LinearOperator {
   virtual void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const = 0;
 };
 
-/// A matrix in memory as an operator. It looks at W and owns nothing.
+/// A matrix in memory as an operator, by products that are fast for a few columns (thin_product.hpp) and do not go through the
+/// chosen backend. It views W and owns nothing.
 template <Real S>
-class DenseOperator final : public LinearOperator<S> {
+class ThinOperator final : public LinearOperator<S> {
  public:
-  explicit DenseOperator(ConstWeightView<S> W) : W_(W) {}
+  explicit ThinOperator(ConstWeightView<S> W) : W_(W) {}
   template <class D>
-  explicit DenseOperator(Eigen::PlainObjectBase<D>&&) = delete;  // the operator would outlive it
+  explicit ThinOperator(Eigen::PlainObjectBase<D>&&) = delete;  // the operator would outlive it
 
   Index rows() const override { return W_.rows(); }
   Index cols() const override { return W_.cols(); }
-  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_thin<S>(W_, false, X, Y); }
-  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_thin<S>(W_, true, X, Y); }
+  void multiply(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_thin<S>(W_, X, Y); }
+  void multiply_transposed(ConstMatrixView<S> X, MatrixView<S> Y) const override { multiply_thin_transposed<S>(W_, X, Y); }
 
  private:
   ConstWeightView<S> W_;
 };
 
-/// Wᵀ of an operator W, by swapping the two products. It looks at W.
+/// Wᵀ of an operator W, by swapping the two products. It views W.
 template <Real S>
 class TransposedOperator final : public LinearOperator<S> {
  public:

@@ -1,5 +1,5 @@
-// Products of a large matrix with a few columns. A general product copies the matrix into an order that its kernel likes, which
-// pays when many columns share the copy; with a few dozen of them it takes a quarter to a half of the time.
+// Products of a large matrix with a few columns. A general product copies the matrix into the order of its kernel, which pays
+// when many columns share the copy; with a few dozen columns the copy takes a quarter to a half of the time.
 #pragma once
 
 #include <algorithm>
@@ -46,12 +46,13 @@ struct ColumnPanel {
     }
   }
 
-  /// Y = W X, or Wᵀ X when `turned`, for at most `columns` columns.
-  static void multiply(ConstWeightView<S> W, bool turned, ConstMatrixView<S> X, MatrixView<S> Y) {
+  /// Y = W X, or Wᵀ X when `transpose`, for at most `columns` columns.
+  static void multiply(ConstWeightView<S> W, bool transpose, ConstMatrixView<S> X, MatrixView<S> Y) {
     const Index padded = (W.rows() + lines - 1) / lines * lines;
     const Index long_side = std::max(padded, W.cols());
     const std::make_integer_sequence<int, lines * packets> tile;
-    Vector<S> x(long_side * columns), y(long_side * columns), rest;  // rest: the last rows of W, filled up with zeros
+    Vector<S> x(long_side * columns), y(long_side * columns);
+    Vector<S> rest(lines * std::min(chunk, W.cols()));  // the last rows of W, filled up with zeros
     std::fill_n(x.data(), x.size(), S(0));
     std::fill_n(y.data(), y.size(), S(0));
     for (Index c = 0; c < X.cols(); ++c)
@@ -62,13 +63,12 @@ struct ColumnPanel {
         const S* rows = W.data() + i * W.outerStride() + begin;
         Index stride = W.outerStride();
         if (i + lines > W.rows()) {
-          rest.resize(lines * count);
           std::fill_n(rest.data(), rest.size(), S(0));
           for (Index k = 0; k < W.rows() - i; ++k) std::copy_n(rows + k * stride, count, rest.data() + k * count);
           rows = rest.data();
           stride = count;
         }
-        if (turned)
+        if (transpose)
           add_transposed(tile, std::make_integer_sequence<int, packets>(), rows, stride, x.data() + i * columns, count,
                          y.data() + begin * columns);
         else
@@ -80,22 +80,34 @@ struct ColumnPanel {
   }
 };
 
-}  // namespace detail
-
-/// Y = W X, or Wᵀ X when `turned`, overwritten; the same bits whatever the backend. W: m x n, X: n x k (turned: m x k), Y: m x
-/// k (turned: n x k). For k up to a hundred or so, and a W that is larger than a cache. Throws ErrorId::shape.
 template <Real S>
-void multiply_thin(ConstWeightView<S> W, bool turned, ConstMatrixView<S> X, MatrixView<S> Y) {
-  require_rows(X, turned ? W.rows() : W.cols(), "linalg::multiply_thin", "X", turned ? "rows of W" : "columns of W");
-  require_shape(Y, turned ? W.cols() : W.rows(), X.cols(), "linalg::multiply_thin", "Y");
-  constexpr Index narrow = detail::ColumnPanel<S, 2>::columns, wide = detail::ColumnPanel<S, 3>::columns;
+void run_thin(ConstWeightView<S> W, bool transpose, ConstMatrixView<S> X, MatrixView<S> Y) {
+  constexpr Index narrow = ColumnPanel<S, 2>::columns, wide = ColumnPanel<S, 3>::columns;
   for (Index begin = 0, count; begin < X.cols(); begin += count) {
     const Index left = X.cols() - begin;
     const bool use_wide = left % wide == 0 || left > 2 * narrow;  // so that little of the last panel is idle
     count = std::min(left, use_wide ? wide : narrow);
-    const auto multiply = use_wide ? detail::ColumnPanel<S, 3>::multiply : detail::ColumnPanel<S, 2>::multiply;
-    multiply(W, turned, X.middleCols(begin, count), Y.middleCols(begin, count));
+    const auto multiply = use_wide ? ColumnPanel<S, 3>::multiply : ColumnPanel<S, 2>::multiply;
+    multiply(W, transpose, X.middleCols(begin, count), Y.middleCols(begin, count));
   }
+}
+
+}  // namespace detail
+
+/// Y = W X, overwritten; the same bits whatever the backend. W: m x n, X: n x k, Y: m x k, for k up to a hundred or so and a W
+/// that is larger than a cache. Throws ErrorId::shape.
+template <Real S>
+void multiply_thin(ConstWeightView<S> W, ConstMatrixView<S> X, MatrixView<S> Y) {
+  require_rows(X, W.cols(), "linalg::multiply_thin", "X", "columns of W");
+  require_shape(Y, W.rows(), X.cols(), "linalg::multiply_thin", "Y");
+  detail::run_thin<S>(W, false, X, Y);
+}
+/// Y = Wᵀ X, overwritten. X: m x k, Y: n x k.
+template <Real S>
+void multiply_thin_transposed(ConstWeightView<S> W, ConstMatrixView<S> X, MatrixView<S> Y) {
+  require_rows(X, W.rows(), "linalg::multiply_thin_transposed", "X", "rows of W");
+  require_shape(Y, W.cols(), X.cols(), "linalg::multiply_thin_transposed", "Y");
+  detail::run_thin<S>(W, true, X, Y);
 }
 
 }  // namespace lorasb::linalg

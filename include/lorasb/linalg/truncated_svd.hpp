@@ -140,7 +140,7 @@ TruncatedSvd<S> truncated_svd(const LinearOperator<S>& W, TruncatedSvdOptions op
 template <Real S>
 TruncatedSvd<S> truncated_svd(std::type_identity_t<ConstWeightView<S>> W, TruncatedSvdOptions options) {
   require_finite(W, "linalg::truncated_svd", "W");
-  return truncated_svd<S>(DenseOperator<S>(W), options);
+  return truncated_svd<S>(ThinOperator<S>(W), options);
 }
 
 }  // namespace lorasb::linalg

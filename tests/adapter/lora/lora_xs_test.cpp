@@ -1,6 +1,6 @@
 #include "lorasb/adapter/lora/lora_xs.hpp"
 
-#include "random_adapter.hpp"
+#include "adapter/random_adapter.hpp"
 
 using namespace lorasb;
 using namespace lorasb::test;

@@ -7,6 +7,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/config.hpp"
+#include "lorasb/core/view.hpp"
 
 namespace lorasb {
 

@@ -1,52 +1,11 @@
-#include "lorasb/adapter/bind.hpp"
+#include "lorasb/adapter/lora/bind.hpp"
 
-#include "random_adapter.hpp"
+#include "support.hpp"
 
 using namespace lorasb;
 using namespace lorasb::test;
 
-TEST_CASE("layers read their cores from one flat buffer, in the order of the modules") {
-  const Weight<float> Wq = random_matrix<Weight<float>>(6, 5, 1);
-  const Weight<float> Wk = random_matrix<Weight<float>>(4, 5, 2);
-  const std::vector<Module<float>> modules{{"q", Wq}, {"k", Wk}};
-  AdapterSet<float> adapters;
-  adapters.add("k", random_adapter<float>(4, 5, 3, 4));  // in another order than the modules
-  adapters.add("q", random_adapter<float>(6, 5, 2, 3));
-  ParameterLayout layout;
-  append_cores(modules, adapters, layout);
-  CHECK(layout.size() == 4 + 9);
-  CHECK(layout.tensors().front().name == "q.R");
-  Parameters<float> values(layout);
-  store_cores(adapters, values);
-  const Layers<float> layers = bind_cores(modules, adapters, std::as_const(values));
-  REQUIRE(layers.size() == 2);
-  const Matrix<float> X = random_matrix<Matrix<float>>(5, 3, 5);
-  Matrix<float> Y(4, 3);
-  LinearCache<float> cache;
-  values["k.R"] *= 2;
-  layers[1]->forward(X, Y, cache);
-  const Eigen::MatrixXd W = Wk.cast<double>() + 2 * delta(adapters.at("k"));
-  CHECK(relative_error(Y, W * X.cast<double>()) < Tolerance<float>::sum);
-  load_cores(values, adapters);
-  CHECK(adapters.at("k").R == values["k.R"]);
-
-  ParameterLayout other;
-  CHECK_ERROR(append_cores<float>({{"q", Wq}}, adapters, other), ErrorId::unknown_name, "an adapter for \"k\"");
-  CHECK_ERROR(bind_cores<float>({{"q", Wq}, {"v", Wk}}, adapters, values), ErrorId::unknown_name, "\"v");
-}
-
-TEST_CASE("a core and its place in the buffer that differ in size are refused both ways, and nothing is read or written") {
-  AdapterSet<float> adapters;
-  adapters.add("q", random_adapter<float>(5, 4, 3, 2, 1));
-  ParameterLayout layout;
-  layout.add("q.R", 4, 4);
-  Parameters<float> values(layout);
-  CHECK_ERROR(store_cores(adapters, values), ErrorId::shape, "store_cores: R is 3 x 3, expected 4 x 4");
-  CHECK_ERROR(load_cores(values, adapters), ErrorId::shape, "load_cores: the buffer's core is 4 x 4, expected 3 x 3");
-  CHECK(adapters.at("q").rank() == 3);
-}
-
-TEST_CASE("plain LoRA's factors stand one after the other in the buffer") {
+TEST_CASE("plain LoRA's factors are one after the other in the buffer") {
   const Weight<double> W0 = random_matrix<Weight<double>>(6, 5, 1);
   ParameterLayout layout;
   append_lora("v", 6, 5, 2, layout);
@@ -90,4 +49,24 @@ TEST_CASE("with A frozen, the buffer holds B alone, and clients share one A") {
     CHECK(relative_error(Y, W0 * X) < Tolerance<double>::sum);  // B of q is 0
   }
   CHECK_ERROR(bind_lora<double>(modules, 0.5, one, one), ErrorId::unknown_name, "\"q.A\"");
+}
+
+TEST_CASE("every module's factors start from a seed of its own, whichever of them are in the buffer") {
+  const Weight<double> W0 = random_matrix<Weight<double>>(6, 5, 1);
+  const std::vector<Module<double>> modules{{"q", W0}, {"v", W0}};
+  ParameterLayout both, B_only, A_only;
+  for (const Module<double>& module : modules) {
+    append_lora(module.name, 6, 5, 2, both);
+    append_lora(module.name, 6, 5, 2, B_only, A_only);
+  }
+  Parameters<double> values(both), frozen(A_only);
+  start_lora(modules, {.rank = 2, .alpha = 2, .seed = 9}, values);
+  start_lora(modules, {.rank = 2, .alpha = 2, .seed = 9}, frozen);
+  CHECK(values["q.B"].isZero());
+  CHECK(values["q.A"] != values["v.A"]);
+  CHECK(values["q.A"] == frozen["q.A"]);
+  CHECK(values["v.A"] == frozen["v.A"]);
+  const NamedSet<LoraAdapter<double>> adapters = lora_adapters(modules, 0.5, values);
+  CHECK(adapters.at("v").A == values["v.A"]);
+  CHECK(adapters.at("v").scale == 0.5);
 }
