@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "support.hpp"
-#include "support_files.hpp"
+#include "io/files.hpp"
 
 using namespace lorasb;
 using namespace lorasb::examples;

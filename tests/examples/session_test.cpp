@@ -20,7 +20,7 @@ struct Small {
   FederateOptions options;
   std::optional<FederatedTask> task;
 
-  explicit Small(federated::Method method = federated::Method::fed_sb) {
+  explicit Small(federated::FederatedMethod method = federated::FederatedMethod::fed_sb) {
     options.data = folder.data();
     options.model = test::model_folder();
     options.out = folder.path / "out";
@@ -58,7 +58,7 @@ struct Round {
 
 /// Passes everything on and adds up the bytes that go each way to and from the clients that are asked.
 struct Spy {
-  federated::InProcess& transport;
+  federated::InProcessTransport& transport;
   std::vector<std::size_t> bytes{};  // by round
 
   double now() const { return transport.now(); }
@@ -77,7 +77,7 @@ struct Spy {
 
 TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it was") {
   if (!test::model_files_present()) return;
-  for (const federated::Method method : {federated::Method::fed_sb, federated::Method::fedex_lora}) {
+  for (const federated::FederatedMethod method : {federated::FederatedMethod::fed_sb, federated::FederatedMethod::fedex_lora}) {
     INFO(federated::name_of(method));
     const Small small(method);
     SharedModel shared(*small.task, small.options);
@@ -160,7 +160,7 @@ TEST_CASE("The bytes of a report are those that were sent, with a share of the c
   const Shares shares = shares_of(*small.task, small.options);
   SharedModel shared(*small.task, small.options), at_clients = shared;
   TrainingHost host(*small.task, small.options, at_clients, shares, 1);
-  federated::InProcess transport(host, 1);
+  federated::InProcessTransport transport(host, 1);
   Spy spy{transport};
   std::optional<io::Journal> journal;
   const SessionResult result = SessionRun(*small.task, small.options, shared, spy, journal).finish();

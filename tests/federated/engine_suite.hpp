@@ -20,9 +20,9 @@ inline const std::vector<std::string> six_clients{"a", "b", "c", "d", "e", "f"};
 class DrawingHost : public federated::ClientHost {
  public:
   void begin(std::span<const std::byte> message) override {
-    auto found = federated::validate_model<float>(session_, model_.round, message);
-    if (const auto* refusal = std::get_if<federated::Refusal>(&found)) throw std::runtime_error(refusal->text);
-    model_ = std::get<federated::Model<float>>(std::move(found));
+    auto found = federated::validate_broadcast<float>(session_, model_.round, message);
+    if (const auto* refusal = std::get_if<federated::Rejection>(&found)) throw std::runtime_error(refusal->text);
+    model_ = std::get<federated::Broadcast<float>>(std::move(found));
   }
   federated::Bytes answer(Index client, int) override {
     before_answer(client, model_.round);
@@ -41,13 +41,13 @@ class DrawingHost : public federated::ClientHost {
 
  private:
   federated::Session session_ = small_session();
-  federated::Model<float> model_;
+  federated::Broadcast<float> model_;
 };
 
 template <class Transport>
 federated::RoundReport next_round(federated::Server<float>& server, Transport& transport, double timeout_seconds = 1e9) {
   const auto message =
-      std::make_shared<const federated::Bytes>(federated::encode_model(server.session(), server.round(), server.global()));
+      std::make_shared<const federated::Bytes>(federated::encode_broadcast(server.session(), server.round(), server.global()));
   return federated::run_round(server, transport, message, timeout_seconds);
 }
 
@@ -56,7 +56,7 @@ inline std::vector<float> four_rounds_by_hand() {
   federated::Server<float> server(small_session(), numbers(99), six_clients, {.participation = 0.5, .seed = 5});
   DrawingHost host;
   for (int round = 0; round < 4; ++round) {
-    host.begin(federated::encode_model(server.session(), server.round(), server.global()));
+    host.begin(federated::encode_broadcast(server.session(), server.round(), server.global()));
     server.open(0, 1);
     for (const Index client : server.selected())
       server.receive(host.answer(client, 0), six_clients[static_cast<std::size_t>(client)], 0);
@@ -117,7 +117,7 @@ void check_straggler(const Engine& run) {
     CHECK(std::ranges::find(first.clients, 5) == first.clients.end());
     const std::vector<float> after_first(server.global().begin(), server.global().end());
     const federated::RoundReport second = next_round(server, transport);
-    CHECK(second.rejected_for(federated::Rejection::late_round) >= 1);
+    CHECK(second.rejected_for(federated::Reason::late_round) >= 1);
     CHECK(second.accepted == 6);
     CHECK_FALSE(std::ranges::equal(server.global(), after_first));
   });

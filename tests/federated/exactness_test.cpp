@@ -6,7 +6,7 @@
 
 #include "lorasb/adapter/bind.hpp"
 #include "lorasb/exact/mean.hpp"
-#include "lorasb/federated/aggregate.hpp"
+#include "lorasb/federated/baselines/fedex_lora.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/optim/sgd.hpp"
 #include "support.hpp"
@@ -121,8 +121,8 @@ struct FedSb final : Federation<S> {
 
   static ParameterLayout layout() {
     ParameterLayout layout;
-    layout.add("first.R", rank, rank);
-    layout.add("second.R", rank, rank);
+    layout.add("first", Role::core, rank, rank);
+    layout.add("second", Role::core, rank, rank);
     return layout;
   }
   static LowRankAdapter<S> pair(Index rows, Index cols, std::uint64_t seed) {
@@ -238,15 +238,15 @@ struct Flora final : FedIt<S> {
 
 /// The methods with plain LoRA start as they are told, FLoRA always from B = 0.
 template <Real S>
-std::unique_ptr<Federation<S>> federation(Method method, Start start) {
-  if (method == Method::fed_sb) return std::make_unique<FedSb<S>>();
-  if (method == Method::fedit) return std::make_unique<FedIt<S>>(start);
-  if (method == Method::ffa_lora) return std::make_unique<FfaLora<S>>(start);
-  if (method == Method::fedex_lora) return std::make_unique<FedExLora<S>>(start);
+std::unique_ptr<Federation<S>> federation(FederatedMethod method, Start start) {
+  if (method == FederatedMethod::fed_sb) return std::make_unique<FedSb<S>>();
+  if (method == FederatedMethod::fedit) return std::make_unique<FedIt<S>>(start);
+  if (method == FederatedMethod::ffa_lora) return std::make_unique<FfaLora<S>>(start);
+  if (method == FederatedMethod::fedex_lora) return std::make_unique<FedExLora<S>>(start);
   return std::make_unique<Flora<S>>();
 }
 
-constexpr Method methods[] = {Method::fed_sb, Method::fedit, Method::ffa_lora, Method::fedex_lora, Method::flora};
+constexpr FederatedMethod methods[] = {FederatedMethod::fed_sb, FederatedMethod::fedit, FederatedMethod::ffa_lora, FederatedMethod::fedex_lora, FederatedMethod::flora};
 
 /// A round of one step, beside one step of a centre that has all examples, both relative to that step.
 template <Real S>
@@ -270,7 +270,7 @@ struct OneStep {
 TEMPLATE_TEST_CASE("after one step from a common start, averaged parameters are those of the centralised step", "", float,
                    double) {
   using S = TestType;
-  for (const Method method : {Method::fed_sb, Method::fedit, Method::ffa_lora, Method::fedex_lora}) {
+  for (const FederatedMethod method : {FederatedMethod::fed_sb, FederatedMethod::fedit, FederatedMethod::ffa_lora, FederatedMethod::fedex_lora}) {
     CAPTURE(name_of(method));
     const OneStep<S> step(*federation<S>(method, Start::common));
     CHECK(step.parameters < Tolerance<S>::sum);  // of gradients over 19 examples, relative to a step a tenth of the numbers
@@ -280,7 +280,7 @@ TEMPLATE_TEST_CASE("after one step from a common start, averaged parameters are 
 TEMPLATE_TEST_CASE("after one step from B = 0, every method has the adapted weights of the centralised step", "", float,
                    double) {
   using S = TestType;
-  for (const Method method : methods) {  // FLoRA by stacking, as all clients still have one A; Fed-SB from any R
+  for (const FederatedMethod method : methods) {  // FLoRA by stacking, as all clients still have one A; Fed-SB from any R
     CAPTURE(name_of(method));
     const OneStep<S> step(*federation<S>(method, Start::zero));
     CHECK(step.weights < Tolerance<S>::sum);
@@ -291,10 +291,10 @@ TEMPLATE_TEST_CASE("after one step from B = 0, every method has the adapted weig
 TEMPLATE_TEST_CASE("after one step from B that is not 0, FedIT misses the clients' mean and FedEx-LoRA the centralised step",
                    "", float, double) {
   using S = TestType;
-  const OneStep<S> fedit(*federation<S>(Method::fedit, Start::common));
+  const OneStep<S> fedit(*federation<S>(FederatedMethod::fedit, Start::common));
   CHECK(fedit.weights < Tolerance<S>::sum);
   CHECK(fedit.error > 1e-3);
-  const OneStep<S> fedex(*federation<S>(Method::fedex_lora, Start::common));
+  const OneStep<S> fedex(*federation<S>(FederatedMethod::fedex_lora, Start::common));
   CHECK(fedex.weights > 1e-3);  // by the residue: exact is the mean of the clients
   CHECK(fedex.error < Tolerance<S>::exact);
 }
@@ -303,13 +303,13 @@ TEMPLATE_TEST_CASE(
     "with two local steps, from the second round on, all methods but FedIT have the mean of the clients' weights", "", float,
     double) {
   using S = TestType;
-  for (const Method method : methods) {
+  for (const FederatedMethod method : methods) {
     CAPTURE(name_of(method));
     const std::unique_ptr<Federation<S>> server = federation<S>(method, Start::zero);
     server->round(2);
     for (int round = 2; round <= 4; ++round) {
       const double error = server->round(2);
-      if (method == Method::fedit)
+      if (method == FederatedMethod::fedit)
         CHECK(error > 1e-3);
       else
         CHECK(error < Tolerance<S>::exact);  // a rounding or two of each number

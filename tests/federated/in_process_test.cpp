@@ -11,7 +11,7 @@ namespace {
 
 auto engine(int threads) {
   return [threads](ClientHost& host, const auto& body) {
-    InProcess transport(host, threads);
+    InProcessTransport transport(host, threads);
     body(transport);
   };
 }
@@ -39,9 +39,9 @@ TEST_CASE("Answers that nobody fetches hold the threads back") {
     std::atomic<int> answered = 0;
     void before_answer(Index, std::uint64_t) override { ++answered; }
   } host;
-  InProcess transport(host, 2);
+  InProcessTransport transport(host, 2);
   Server<float> server(test::small_session(), test::numbers(99), test::six_clients, {});
-  const auto message = std::make_shared<const Bytes>(encode_model(server.session(), 1, server.global()));
+  const auto message = std::make_shared<const Bytes>(encode_broadcast(server.session(), 1, server.global()));
   std::vector<Index> many(1000, 3);
   transport.ask(many, message);
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
@@ -62,9 +62,9 @@ TEST_CASE("Row 3: in one process clients that have not begun when the deadline p
       released.wait(false);
     }
   } host;
-  InProcess transport(host, 1);
+  InProcessTransport transport(host, 1);
   const Session session = test::small_session();
-  const auto message = std::make_shared<const Bytes>(encode_model<float>(session, 1, test::numbers(99)));
+  const auto message = std::make_shared<const Bytes>(encode_broadcast<float>(session, 1, test::numbers(99)));
   transport.ask(std::vector<Index>{3, 1, 4, 0, 5}, message);
   host.begun.wait(0);
   CHECK_FALSE(transport.next(transport.now()));  // the deadline
@@ -80,10 +80,10 @@ TEST_CASE("Row 3: in one process clients that have not begun when the deadline p
 TEST_CASE("A transport that goes while clients wait is not held up by them") {
   test::DrawingHost host;
   Server<float> server(test::small_session(), test::numbers(99), test::six_clients, {});
-  const auto message = std::make_shared<const Bytes>(encode_model(server.session(), 1, server.global()));
+  const auto message = std::make_shared<const Bytes>(encode_broadcast(server.session(), 1, server.global()));
   {
-    InProcess transport(host, 2);
+    InProcessTransport transport(host, 2);
     transport.ask(std::vector<Index>(1000, 3), message);
   }
-  CHECK_THROWS_AS(InProcess(host, 0), Error);
+  CHECK_THROWS_AS(InProcessTransport(host, 0), Error);
 }

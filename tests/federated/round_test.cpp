@@ -8,13 +8,13 @@ using namespace lorasb;
 using namespace lorasb::federated;
 
 TEST_CASE("Every reason has a name of its own, in the order of the reasons") {
-  CHECK(std::set<std::string_view>(rejection_names.begin(), rejection_names.end()).size() == rejection_names.size());
-  CHECK(name_of(Rejection::malformed) == "malformed");
-  CHECK(name_of(Rejection::late_round) == "late_round");
-  CHECK(name_of(Rejection::base_hash_mismatch) == "base_hash_mismatch");
-  CHECK(name_of(Rejection::no_data) == "no_data");
-  CHECK(name_of(Rejection::over_cap) == "over_cap");
-  CHECK(std::size_t(Rejection::over_cap) + 1 == rejection_names.size());
+  CHECK(std::set<std::string_view>(reason_table.begin(), reason_table.end()).size() == reason_table.size());
+  CHECK(name_of(Reason::malformed) == "malformed");
+  CHECK(name_of(Reason::late_round) == "late_round");
+  CHECK(name_of(Reason::base_hash_mismatch) == "base_hash_mismatch");
+  CHECK(name_of(Reason::no_data) == "no_data");
+  CHECK(name_of(Reason::over_cap) == "over_cap");
+  CHECK(std::size_t(Reason::over_cap) + 1 == reason_table.size());
 }
 
 TEST_CASE("Server options that contradict themselves are refused with the number that was found") {

@@ -25,13 +25,13 @@ struct Rig {
 
   explicit Rig(ServerOptions options = {}) : server(small_session(), start, five, options) { server.open(0, 60); }
 
-  std::optional<Rejection> send(const std::string& client, std::span<const std::byte> message, double now = 1) {
+  std::optional<Reason> send(const std::string& client, std::span<const std::byte> message, double now = 1) {
     const Receipt receipt = server.receive(message, client, now);
-    CHECK(receipt.accepted == !receipt.refusal.has_value());
-    if (!receipt.refusal) return std::nullopt;
-    return receipt.refusal->reason;
+    CHECK(receipt.accepted == !receipt.rejection.has_value());
+    if (!receipt.rejection) return std::nullopt;
+    return receipt.rejection->reason;
   }
-  std::optional<Rejection> send(const std::string& client, std::uint64_t seed, std::uint64_t examples = 10,
+  std::optional<Reason> send(const std::string& client, std::uint64_t seed, std::uint64_t examples = 10,
                                 std::uint64_t round = 1, double now = 1) {
     return send(client, message_of(client, seed, examples, round), now);
   }
@@ -94,11 +94,11 @@ TEST_CASE("Row 3: a straggler after the commit is late, and is not carried into 
   rig.send("a", 1);
   rig.server.close();
   const std::vector<float> committed = rig.global();
-  CHECK(rig.send("b", 2) == Rejection::late_round);
+  CHECK(rig.send("b", 2) == Reason::late_round);
   rig.server.open(100, 160);
-  CHECK(rig.send("b", 2) == Rejection::late_round);
+  CHECK(rig.send("b", 2) == Reason::late_round);
   const RoundReport report = rig.server.close();
-  CHECK(report.rejected_for(Rejection::late_round) == 2);
+  CHECK(report.rejected_for(Reason::late_round) == 2);
   CHECK(report.accepted == 0);
   CHECK(rig.global() == committed);
 }
@@ -113,7 +113,7 @@ TEST_CASE("Row 4: updates over the cap are chosen by priority of their clients, 
     const RoundReport report = rig.server.close();
     CHECK(report.committed);
     CHECK(report.accepted == 3);
-    CHECK(report.rejected_for(Rejection::over_cap) == 2);
+    CHECK(report.rejected_for(Reason::over_cap) == 2);
     if (!expected) expected = rig.global();
     CHECK(rig.global() == *expected);
     std::shuffle(order.begin(), order.end(), shuffle);
@@ -134,9 +134,9 @@ TEST_CASE("Row 5: the same bytes again are acknowledged and count once") {
 TEST_CASE("Row 6: of two different updates of a client the first one counts") {
   Rig rig;
   CHECK_FALSE(rig.send("a", 1));
-  CHECK(rig.send("a", 2) == Rejection::duplicate);
+  CHECK(rig.send("a", 2) == Reason::duplicate);
   const RoundReport report = rig.server.close();
-  CHECK(report.rejected_for(Rejection::duplicate) == 1);
+  CHECK(report.rejected_for(Reason::duplicate) == 1);
   CHECK(rig.global() == numbers(1));
 }
 
@@ -146,7 +146,7 @@ TEST_CASE("Row 7: an update that counted in its round is a replay in later ones"
   rig.send("a", old);
   rig.server.close();
   rig.server.open(100, 160);
-  CHECK(rig.send("a", old) == Rejection::wrong_round);
+  CHECK(rig.send("a", old) == Reason::wrong_round);
   CHECK(rig.server.accepted() == 0);
 }
 
@@ -154,17 +154,17 @@ TEST_CASE("Rows 8 to 11: a refused update changes nothing and is counted under i
   Rig rig;
   std::vector<std::byte> broken = message_of("b", 2);
   broken.pop_back();
-  CHECK(rig.send("b", broken) == Rejection::malformed);
+  CHECK(rig.send("b", broken) == Reason::malformed);
   Session other = small_session();
   other.base[0] ^= std::byte{1};
-  CHECK(rig.send("b", encode_update(other, update_of("b", 2))) == Rejection::base_hash_mismatch);
+  CHECK(rig.send("b", encode_update(other, update_of("b", 2))) == Reason::base_hash_mismatch);
   Update<float> infinite = update_of("b", 2);
   infinite.values[25] = std::numeric_limits<float>::infinity();
-  CHECK(rig.send("b", encode_update(small_session(), infinite)) == Rejection::non_finite);
+  CHECK(rig.send("b", encode_update(small_session(), infinite)) == Reason::non_finite);
   CHECK_FALSE(rig.send("a", 1));
   const RoundReport report = rig.server.close();
   CHECK(report.accepted == 1);
-  for (const Rejection reason : {Rejection::malformed, Rejection::base_hash_mismatch, Rejection::non_finite})
+  for (const Reason reason : {Reason::malformed, Reason::base_hash_mismatch, Reason::non_finite})
     CHECK(report.rejected_for(reason) == 1);
   CHECK(rig.global() == numbers(1));
 }
@@ -176,7 +176,7 @@ TEST_CASE("Row 12: an update beyond the norm bound is refused or moved back to i
     return encode_update(small_session(), update);
   };
   Rig rejecting({.max_norm = 1});
-  CHECK(rejecting.send("a", far(1e38f)) == Rejection::norm);
+  CHECK(rejecting.send("a", far(1e38f)) == Reason::norm);
   Rig clipping({.max_norm = 1, .norm_rule = NormRule::clip});
   CHECK_FALSE(clipping.send("a", far(1e38f)));
   CHECK(clipping.server.close().committed);
@@ -240,16 +240,16 @@ TEST_CASE("Row 17: no update abandons, as many as asked for commit, and one is e
 
 TEST_CASE("Rows 30 and 31: clients that are not of the session, and peers that speak for others, are refused") {
   Rig rig;
-  CHECK(rig.send("mallory", 1) == Rejection::unknown_client);
-  CHECK(rig.send("mallory", std::vector<std::byte>(7)) == Rejection::unknown_client);  // before anything is parsed
-  CHECK(rig.send("b", message_of("a", 1)) == Rejection::unknown_client);
+  CHECK(rig.send("mallory", 1) == Reason::unknown_client);
+  CHECK(rig.send("mallory", std::vector<std::byte>(7)) == Reason::unknown_client);  // before anything is parsed
+  CHECK(rig.send("b", message_of("a", 1)) == Reason::unknown_client);
   CHECK(rig.server.accepted() == 0);
 }
 
 TEST_CASE("Row 32: the deadline is the caller's, exclusive of what comes after it, and cannot lie in the past") {
   Rig rig;
   CHECK_FALSE(rig.send("a", 1, 10, 1, 60));
-  CHECK(rig.send("b", 2, 10, 1, 60.001) == Rejection::late_round);
+  CHECK(rig.send("b", 2, 10, 1, 60.001) == Reason::late_round);
   CHECK_ERROR(rig.server.open(0, 1), ErrorId::value, "round 1 is open already");
   rig.server.close();
   CHECK_ERROR(rig.server.open(10, 10), ErrorId::value, "the deadline is 10 s, expected after now, 10 s");
@@ -295,8 +295,8 @@ TEST_CASE("Row 38: rounds rise by one with each commit, and updates of later one
   Rig rig;
   for (std::uint64_t round = 1; round <= 3; ++round) {
     CHECK(rig.server.round() == round);
-    CHECK(rig.send("a", 1, 10, round + 1) == Rejection::wrong_round);
-    CHECK(rig.send("a", 1, 10, ~std::uint64_t{0}) == Rejection::wrong_round);
+    CHECK(rig.send("a", 1, 10, round + 1) == Reason::wrong_round);
+    CHECK(rig.send("a", 1, 10, ~std::uint64_t{0}) == Reason::wrong_round);
     CHECK_FALSE(rig.send("a", round, 10, round));
     rig.server.close();
     rig.server.open(100, 160);
@@ -309,7 +309,7 @@ TEST_CASE("A share of the clients takes part, others are refused, and the choice
   CHECK(selected.size() == 2);
   for (std::size_t c = 0; c < five.size(); ++c) {
     const bool chosen = std::ranges::find(selected, static_cast<Index>(c)) != selected.end();
-    CHECK(rig.send(five[c], c) == (chosen ? std::nullopt : std::optional(Rejection::not_selected)));
+    CHECK(rig.send(five[c], c) == (chosen ? std::nullopt : std::optional(Reason::not_selected)));
   }
   CHECK(select_clients(1000, 0.3, 1, 1).size() == 300);
   CHECK(select_clients(1000, 0.3, 1, 1) == select_clients(1000, 0.3, 1, 1));
@@ -363,8 +363,8 @@ TEST_CASE("Rows 21 and 24: a server that takes over the committed rounds of anot
   CHECK(again.global() == rig.global());
   for (Rig* r : {&rig, &again}) {
     r->server.open(100, 160);
-    CHECK(r->send("a", 1, 10, 1, 110) == Rejection::wrong_round);  // a replay: it counted
-    CHECK(r->send("b", 2, 10, 1, 110) == Rejection::late_round);
+    CHECK(r->send("a", 1, 10, 1, 110) == Reason::wrong_round);  // a replay: it counted
+    CHECK(r->send("b", 2, 10, 1, 110) == Reason::late_round);
     CHECK_FALSE(r->send("c", 3, 10, 2, 110));
     r->server.close();
   }
@@ -506,11 +506,11 @@ TEST_CASE("A round that was abandoned is opened again for clients drawn anew, an
 TEST_CASE("What is refused between two rounds is counted in the next report") {
   Rig rig;
   rig.server.close();
-  CHECK(rig.send("a", 1) == Rejection::late_round);
+  CHECK(rig.send("a", 1) == Reason::late_round);
   rig.server.open(100, 160);
   CHECK_FALSE(rig.send("b", 2, 10, 1, 110));
   const RoundReport report = rig.server.close();
-  CHECK(report.rejected_for(Rejection::late_round) == 1);
+  CHECK(report.rejected_for(Reason::late_round) == 1);
   CHECK(report.messages == 2);
   CHECK_THROWS_AS(Rig({.min_clients = 6}), Error);  // five clients: it could never count
 }

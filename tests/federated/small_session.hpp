@@ -4,26 +4,27 @@
 #include <string>
 #include <vector>
 
+#include "lorasb/federated/base_digest.hpp"
 #include "lorasb/federated/update.hpp"
 #include "support.hpp"
 
 namespace lorasb::test {
 
-inline AdapterSet<float> small_adapters(std::uint64_t seed = 1) {
-  AdapterSet<float> adapters;
-  for (const char* module : {"q", "v"})
-    adapters.add(module, {.B = random_matrix<Weight<float>>(6, 3, seed++),
-                          .R = Weight<float>::Zero(3, 3),
-                          .A = random_matrix<Weight<float>>(3, 5, seed++)});
-  return adapters;
+inline AdapterBases<float> small_bases(std::uint64_t seed = 1) {
+  AdapterBases<float> bases;
+  for (const char* module : {"q", "v"}) {
+    Weight<float> B = random_matrix<Weight<float>>(6, 3, seed++);
+    bases.add(module, {.B = std::move(B), .A = random_matrix<Weight<float>>(3, 5, seed++)});
+  }
+  return bases;
 }
 
 inline federated::Session small_session() {
   ParameterLayout layout;
-  layout.add("q.R", 3, 3);
-  layout.add("v.R", 3, 3);
-  layout.add("classifier.weight", 2, 4);
-  return {.id = "session", .base = federated::base_digest(small_adapters()), .layout = layout};
+  layout.add("q", Role::core, 3, 3);
+  layout.add("v", Role::core, 3, 3);
+  layout.add("classifier", Role::head_weight, 2, 4);
+  return {.id = "session", .base = federated::base_digest(small_bases()), .layout = layout};
 }
 
 /// Random numbers for all of the session's layout.

@@ -10,12 +10,12 @@ using test::message_of, test::small_session, test::update_of;
 
 namespace {
 
-Rejection rejection_of(const Session& session, std::span<const std::byte> bytes, std::uint64_t open_round = 1) {
-  const std::variant<Update<float>, Refusal> result = validate_update<float>(session, open_round, bytes);
-  REQUIRE(std::holds_alternative<Refusal>(result));
-  INFO(std::get<Refusal>(result).text);
-  CHECK_FALSE(std::get<Refusal>(result).text.empty());
-  return std::get<Refusal>(result).reason;
+Reason rejection_of(const Session& session, std::span<const std::byte> bytes, std::uint64_t open_round = 1) {
+  const std::variant<Update<float>, Rejection> result = validate_update<float>(session, open_round, bytes);
+  REQUIRE(std::holds_alternative<Rejection>(result));
+  INFO(std::get<Rejection>(result).text);
+  CHECK_FALSE(std::get<Rejection>(result).text.empty());
+  return std::get<Rejection>(result).reason;
 }
 
 /// The message with one text in its header replaced by another of the same length.
@@ -52,33 +52,33 @@ TEST_CASE("An update comes back from its bytes as it was, bit for bit") {
 }
 
 TEST_CASE("Row 7: an update of a round to come is refused as of a wrong round") {
-  CHECK(rejection_of(small_session(), message_of("a", 1, 10, 3), 2) == Rejection::wrong_round);
+  CHECK(rejection_of(small_session(), message_of("a", 1, 10, 3), 2) == Reason::wrong_round);
   Session other = small_session();
   other.id = "another";
-  CHECK(rejection_of(other, message_of("a", 1)) == Rejection::wrong_session);
+  CHECK(rejection_of(other, message_of("a", 1)) == Reason::wrong_session);
 }
 
 TEST_CASE("Row 8: an update that was trained on other frozen numbers is refused, whichever of them differs") {
   const auto refused = [](const AdapterSet<float>& adapters) {
     Session session = small_session();
     session.base = base_digest(adapters);
-    return rejection_of(session, message_of("a", 1)) == Rejection::base_hash_mismatch;
+    return rejection_of(session, message_of("a", 1)) == Reason::base_hash_mismatch;
   };
-  CHECK(refused(test::small_adapters(2)));
-  AdapterSet<float> changed = test::small_adapters();
+  CHECK(refused(test::small_bases(2)));
+  AdapterSet<float> changed = test::small_bases();
   changed.at("v").scale = 2;
   CHECK(refused(changed));
-  changed = test::small_adapters();
+  changed = test::small_bases();
   changed.at("q").B(5, 2) = std::nextafter(changed.at("q").B(5, 2), 9.0f);
   CHECK(refused(changed));
-  changed = test::small_adapters();
+  changed = test::small_bases();
   changed.at("v").A(0, 0) += 1;
   CHECK(refused(changed));
   AdapterSet<float> renamed;
-  renamed.add("q", test::small_adapters().at("q"));
-  renamed.add("w", test::small_adapters().at("v"));
+  renamed.add("q", test::small_bases().at("q"));
+  renamed.add("w", test::small_bases().at("v"));
   CHECK(refused(renamed));
-  changed = test::small_adapters();
+  changed = test::small_bases();
   changed.at("q").R.setConstant(7);  // is trained
   CHECK(base_digest(changed) == small_session().base);
 }
@@ -87,40 +87,40 @@ TEST_CASE("Row 9: a missing, additional or differently shaped tensor, another ty
   ParameterLayout missing;
   missing.add("q.R", 3, 3);
   missing.add("classifier.weight", 2, 4);
-  CHECK(rejection_of(small_session(), with_layout(missing)) == Rejection::schema);
+  CHECK(rejection_of(small_session(), with_layout(missing)) == Reason::schema);
   ParameterLayout more = small_session().layout;
   more.add("x", 1, 1);
-  CHECK(rejection_of(small_session(), with_layout(more)) == Rejection::schema);
+  CHECK(rejection_of(small_session(), with_layout(more)) == Reason::schema);
   ParameterLayout renamed = missing;
   renamed.add("w.R", 3, 3);
-  CHECK(rejection_of(small_session(), with_layout(renamed)) == Rejection::schema);
+  CHECK(rejection_of(small_session(), with_layout(renamed)) == Reason::schema);
   ParameterLayout turned = missing;
   turned.add("v.R", 1, 9);
-  CHECK(rejection_of(small_session(), with_layout(turned)) == Rejection::schema);
+  CHECK(rejection_of(small_session(), with_layout(turned)) == Reason::schema);
   ParameterLayout smaller = missing;
   smaller.add("v.R", 2, 2);
-  CHECK(rejection_of(small_session(), with_layout(smaller)) == Rejection::schema);
+  CHECK(rejection_of(small_session(), with_layout(smaller)) == Reason::schema);
 
   Update<double> doubles{.round = 1, .client = "a", .examples = 1, .rank = 0, .values = std::vector<double>(26, 1.0)};
-  CHECK(rejection_of(small_session(), encode_update(small_session(), doubles)) == Rejection::schema);
-  CHECK(rejection_of(small_session(), replaced(message_of("a", 1), "\"rank\":\"0\"", "\"rank\":\"4\"")) == Rejection::schema);
+  CHECK(rejection_of(small_session(), encode_update(small_session(), doubles)) == Reason::schema);
+  CHECK(rejection_of(small_session(), replaced(message_of("a", 1), "\"rank\":\"0\"", "\"rank\":\"4\"")) == Reason::schema);
   CHECK(rejection_of(small_session(), replaced(message_of("a", 1), "\"version\":\"1\"", "\"version\":\"2\"")) ==
-        Rejection::version);
+        Reason::version);
 }
 
 TEST_CASE("Row 10: cut, lengthened, oversize and lying messages are malformed, and no flipped bit breaks anything") {
   const Session session = small_session();
   const std::vector<std::byte> good = message_of("a", 1);
   for (std::size_t length = 0; length < good.size(); ++length)
-    CHECK(rejection_of(session, std::span(good).first(length)) == Rejection::malformed);
+    CHECK(rejection_of(session, std::span(good).first(length)) == Reason::malformed);
   std::vector<std::byte> longer = good;
   longer.push_back(std::byte{0});
-  CHECK(rejection_of(session, longer) == Rejection::malformed);
-  CHECK(rejection_of(session, std::vector<std::byte>(std::size_t{2} << 20)) == Rejection::malformed);
+  CHECK(rejection_of(session, longer) == Reason::malformed);
+  CHECK(rejection_of(session, std::vector<std::byte>(std::size_t{2} << 20)) == Reason::malformed);
   std::vector<std::byte> lying = good;
   for (std::size_t i = 0; i < 8; ++i) lying[i] = std::byte{0xff};  // a header of 2^64 - 1 bytes
-  CHECK(rejection_of(session, lying) == Rejection::malformed);
-  CHECK(rejection_of(session, replaced(good, "[32,68]", "[32,99]")) == Rejection::malformed);
+  CHECK(rejection_of(session, lying) == Reason::malformed);
+  CHECK(rejection_of(session, replaced(good, "[32,68]", "[32,99]")) == Reason::malformed);
   for (std::size_t i = 0; i < good.size(); ++i)
     for (int bit = 0; bit < 8; ++bit) {
       std::vector<std::byte> flipped = good;
@@ -134,7 +134,7 @@ TEST_CASE("Row 11: NaN and infinity are refused in every tensor") {
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
       Update<float> update = update_of("a", 1);
       update.values[place] = bad;
-      CHECK(rejection_of(small_session(), encode_update(small_session(), update)) == Rejection::non_finite);
+      CHECK(rejection_of(small_session(), encode_update(small_session(), update)) == Reason::non_finite);
     }
 }
 
@@ -142,17 +142,17 @@ TEST_CASE("Row 14: a number of examples that is missing, signed, broken or above
   const auto with = [](std::string_view text) {
     return rejection_of(small_session(), replaced(message_of("a", 1, 1234567890), "\"1234567890\"", text));
   };
-  CHECK(with("\"4294967296\"") == Rejection::weight);
-  CHECK(with("\"-000000001\"") == Rejection::weight);
-  CHECK(with("\"0000000001\"") == Rejection::weight);
-  CHECK(with("\"12345678.0\"") == Rejection::weight);
-  CHECK(with("\" 234567890\"") == Rejection::weight);
-  CHECK(with("\"          \"") == Rejection::weight);
-  CHECK(rejection_of(small_session(), replaced(message_of("a", 1), "\"examples\"", "\"exbmples\"")) == Rejection::weight);
+  CHECK(with("\"4294967296\"") == Reason::weight);
+  CHECK(with("\"-000000001\"") == Reason::weight);
+  CHECK(with("\"0000000001\"") == Reason::weight);
+  CHECK(with("\"12345678.0\"") == Reason::weight);
+  CHECK(with("\" 234567890\"") == Reason::weight);
+  CHECK(with("\"          \"") == Reason::weight);
+  CHECK(rejection_of(small_session(), replaced(message_of("a", 1), "\"examples\"", "\"exbmples\"")) == Reason::weight);
 }
 
 TEST_CASE("Row 35: a client without examples is refused as without data") {
-  CHECK(rejection_of(small_session(), message_of("a", 1, 0)) == Rejection::no_data);
+  CHECK(rejection_of(small_session(), message_of("a", 1, 0)) == Reason::no_data);
 }
 
 TEST_CASE("Row 36: a lower rank is sent as leading blocks, and smaller by as much") {
@@ -173,5 +173,5 @@ TEST_CASE("Row 36: a lower rank is sent as leading blocks, and smaller by as muc
   CHECK(whole[2] == 0);       // row 0, column 2: beyond the block
   CHECK(whole[9 + 3] == all[9 + 3]);
   CHECK(std::equal(whole.begin() + 18, whole.end(), all.begin() + 18));
-  CHECK(rejection_of(small_session(), replaced(bytes, "\"rank\":\"2\"", "\"rank\":\"1\"")) == Rejection::schema);
+  CHECK(rejection_of(small_session(), replaced(bytes, "\"rank\":\"2\"", "\"rank\":\"1\"")) == Reason::schema);
 }

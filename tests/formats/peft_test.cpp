@@ -13,11 +13,14 @@
 #include "support.hpp"
 
 using lorasb::AdapterSet;
+using lorasb::Dtype;
+using lorasb::dtype_of;
 using lorasb::Error;
 using lorasb::ErrorId;
 using lorasb::Index;
 using lorasb::LoraAdapter;
 using lorasb::LowRankAdapter;
+using lorasb::NamedSet;
 using lorasb::Real;
 using lorasb::Weight;
 using lorasb::formats::AdapterFolder;
@@ -75,6 +78,13 @@ template <Real S>
 Weight<double> update(const LowRankAdapter<S>& adapter) {
   return double(adapter.scale) * adapter.B.template cast<double>() * adapter.R.template cast<double>() *
          adapter.A.template cast<double>();
+}
+
+/// A set of one.
+lorasb::NamedSet<lorasb::LoraAdapter<float>> named(const lorasb::LoraAdapter<float>& lora) {
+  lorasb::NamedSet<lorasb::LoraAdapter<float>> set;
+  set.add("module", lora);
+  return set;
 }
 
 /// The two files of a folder, to be changed and written again.
@@ -295,21 +305,21 @@ TEST_CASE("plain LoRA adapters are written as they are") {
   const test::TemporaryFolder folder;
   const LoraAdapter<float> lora{
       .B = test::random_matrix<Weight<float>>(4, 2, 1), .A = test::random_matrix<Weight<float>>(2, 5, 2), .scale = 0.75F};
-  write_lora<float>(folder.path(), {{"module", lora}});
+  write_lora<float>(folder.path(), named(lora));
   const LowRankAdapter<float> back = read_adapter_folder<float>(folder.path(), {.plain_lora = true}).adapters.at("module");
   CHECK(back.B == lora.B);
   CHECK(back.A == lora.A);
   CHECK(back.scale == 0.75F);
   LoraAdapter<float> bad = lora;
   bad.B = Weight<float>::Zero(4, 3);
-  CHECK_ERROR(write_lora<float>(folder.path(), {{"module", bad}}), ErrorId::shape, "module: B is 4 x 3, expected 4 x 2");
+  CHECK_ERROR(write_lora<float>(folder.path(), named(bad)), ErrorId::shape, "module: B is 4 x 3, expected 4 x 2");
   bad = lora;
   bad.A(0, 0) = NAN;
-  CHECK_ERROR(write_lora<float>(folder.path(), {{"module", bad}}), ErrorId::not_finite, "module: A holds nan");
+  CHECK_ERROR(write_lora<float>(folder.path(), named(bad)), ErrorId::not_finite, "module: A holds nan");
   bad = lora;
   bad.scale = 0;
-  CHECK_ERROR(write_lora<float>(folder.path(), {{"module", bad}}), ErrorId::value, "module: scale is 0");
-  CHECK_ERROR(write_lora<float>(folder.path(), {{"module", lora}, {"module", lora}}), ErrorId::duplicate_name, "module");
+  CHECK_ERROR(write_lora<float>(folder.path(), named(bad)), ErrorId::value, "module: scale is 0");
+  CHECK_ERROR(([&] { NamedSet<LoraAdapter<float>> two = named(lora); two.add("module", lora); }()), ErrorId::duplicate_name, "module");
 }
 
 TEST_CASE("a tensor that is missing is refused with module and kind") {

@@ -384,7 +384,7 @@ TEST_CASE("a configuration that lies about its lengths is refused, without memor
     return std::string(reinterpret_cast<const char*>(bytes.data()), 8);
   };
   const auto refused = [&](const std::string& content) {
-    const lorasb::formats::detail::RecordFrame frame(Digest{}, content.size());
+    const lorasb::io::detail::RecordFrame frame(Digest{}, content.size());
     const Digest sum = frame.digest(test::bytes_of(content));
     put_file(folder / "journal", "lorasb journal 1\n" + std::string(reinterpret_cast<const char*>(frame.head().data()), head) +
                                      content + std::string(reinterpret_cast<const char*>(sum.data()), digest));

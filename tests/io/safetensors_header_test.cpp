@@ -64,7 +64,7 @@ TEST_CASE("every type of the format has its size") {
         "{\"x\":{\"dtype\":\"" + std::string(name) + "\",\"shape\":[3],\"data_offsets\":[0," + std::to_string(3 * size) + "]}}",
         3 * size);
     CHECK(lorasb::name_of(header.tensors[0].dtype) == name);
-    CHECK(lorasb::io::size_of(header.tensors[0].dtype) == size);
+    CHECK(lorasb::size_of(header.tensors[0].dtype) == size);
   }
 }
 

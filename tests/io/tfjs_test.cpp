@@ -1,10 +1,10 @@
-#include "examples/common/tfjs_model.hpp"
+#include "lorasb/io/tfjs.hpp"
 
 #include "support.hpp"
-#include "support_files.hpp"
+#include "io/files.hpp"
 
 using namespace lorasb;
-using namespace lorasb::examples;
+using namespace lorasb::io;
 using lorasb::test::TemporaryFolder;
 
 namespace {

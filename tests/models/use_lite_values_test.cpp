@@ -1,10 +1,10 @@
 // The pretrained encoder, from the files of its package, against what the package itself computes.
-#include "examples/common/use_lite.hpp"
-
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "lorasb/models/sentence_encoder/model.hpp"
+#include "lorasb/models/sentence_encoder/weights.hpp"
+#include "lorasb/nn/linear.hpp"
 #include "lorasb/text/use_tokenizer.hpp"
 #include "model_files.hpp"
 #include "support.hpp"
@@ -14,12 +14,14 @@ using namespace lorasb::test;
 
 TEST_CASE("the encoder gives the embeddings that its package gives") {
   if (!model_files_present()) return;
-  const examples::UseLite model = examples::read_use_lite(model_folder());
-  CHECK(model.weights.layout().size() == 6975744);
+  const models::UseLite model = models::read_use_lite(model_folder());
+  Index numbers = 0;
+  for (const auto& [name, weight] : model.weights) numbers += weight.size();
+  CHECK(numbers == 6975744);
   Layers<float> layers;
-  for (const Module<float>& module : examples::adapted_modules(model))
+  for (const Module<float>& module : model.modules())
     layers.push_back(std::make_unique<nn::Linear<float>>(module.W0));
-  const models::SentenceEncoder<float> encoder(model.config, model.weights, model.inverse_timescales, layers);
+  const models::SentenceEncoder<float> encoder(model.config, model.weights, model.inverse_timescales, layers, ParameterLayout());
   const nlohmann::json golden = nlohmann::json::parse(std::ifstream(LORASB_TEST_DIR "/golden/embeddings.json"));
 
   nn::PackedBatch batch;  // all texts at once: packing must not mix them

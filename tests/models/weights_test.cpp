@@ -1,12 +1,12 @@
-#include "examples/common/use_lite.hpp"
+#include "lorasb/models/sentence_encoder/weights.hpp"
 
 #include <limits>
 
 #include "support.hpp"
-#include "support_files.hpp"
+#include "io/files.hpp"
 
 using namespace lorasb;
-using namespace lorasb::examples;
+using namespace lorasb::models;
 
 TEST_CASE("The encoder's tensors are checked one by one") {
   const test::TemporaryFolder folder;

@@ -21,7 +21,7 @@ int ranks() {
 void engine(federated::ClientHost& host, const auto& body) {
   if (ranks() < 2) return;
   if (rank() > 0) return mpi::serve(MPI_COMM_WORLD, host);
-  mpi::Transport transport(MPI_COMM_WORLD);
+  mpi::MpiTransport transport(MPI_COMM_WORLD);
   body(transport);
 }
 constexpr auto run = [](federated::ClientHost& host, const auto& body) { engine(host, body); };
@@ -52,7 +52,7 @@ TEST_CASE("Row 3: a rank leaves out the clients of a round that have not begun w
     const auto ask = [&](std::uint64_t round) {
       transport.ask(std::vector<Index>{0, 1, 2, 3, 4, 5},
                     std::make_shared<const federated::Bytes>(
-                        federated::encode_model<float>(test::small_session(), round, test::numbers(99))));
+                        federated::encode_broadcast<float>(test::small_session(), round, test::numbers(99))));
     };
     ask(1);
     for (int r = 1; r < ranks(); ++r) MPI_Recv(nullptr, 0, MPI_BYTE, r, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
@@ -66,7 +66,7 @@ TEST_CASE("Row 3: a rank leaves out the clients of a round that have not begun w
 }
 
 TEST_CASE("The server's end is on rank 0 of several only") {
-  if (rank() > 0 || ranks() == 1) CHECK_THROWS_AS(mpi::Transport(MPI_COMM_WORLD), Error);
+  if (rank() > 0 || ranks() == 1) CHECK_THROWS_AS(mpi::MpiTransport(MPI_COMM_WORLD), Error);
 }
 
 TEST_CASE("A transport that goes while answers are on their way lets all ranks go") {
@@ -76,7 +76,7 @@ TEST_CASE("A transport that goes while answers are on their way lets all ranks g
   engine(host, [](auto& transport) {
     federated::Server<float> server(test::small_session(), test::numbers(99), test::six_clients, {});
     const auto message =
-        std::make_shared<const federated::Bytes>(federated::encode_model(server.session(), 1, server.global()));
+        std::make_shared<const federated::Bytes>(federated::encode_broadcast(server.session(), 1, server.global()));
     transport.ask(std::vector<Index>{0, 1, 2, 3, 4, 5}, message);
   });
 }

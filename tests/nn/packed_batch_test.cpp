@@ -4,7 +4,6 @@
 
 using namespace lorasb;
 using lorasb::nn::PackedBatch;
-using lorasb::nn::require_offsets;
 using Ids = std::vector<std::int32_t>;
 
 TEST_CASE("A packed batch lays its sequences side by side") {

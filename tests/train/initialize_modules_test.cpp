@@ -16,26 +16,28 @@ struct Chain {
   Matrix<double> X = random_matrix<Matrix<double>>(8, 30, 4);
   Matrix<double> dY = random_matrix<Matrix<double>>(7, 30, 5);
   int passes = 0;
+  bool tells_loss = false;
 
   std::vector<Module<double>> modules() const { return {{"first", first}, {"second", second}, {"third", third}}; }
 
   /// Batches of 12, 12 and 6 examples.
-  Index pass(const Layers<double>& layers) {
+  EstimationResult pass(const Layers<double>& layers) {
     ++passes;
+    double loss = 0;
     for (Index begin = 0; begin < 30; begin += 12) {
       const Index examples = std::min<Index>(12, 30 - begin);
       const Matrix<double> x0 = X.middleCols(begin, examples);
       Matrix<double> x1(10, examples), x2(9, examples), y(7, examples), d2(9, examples), d1(10, examples), d0(8, examples);
-      LinearCache<double> cache;
-      layers[0]->forward(x0, x1, cache);
-      layers[1]->forward(x1, x2, cache);
-      layers[2]->forward(x2, y, cache);
+      LinearCache<double> c0, c1, c2;
+      const ForwardPass<double> p0 = layers[0]->forward(x0, x1, c0), p1 = layers[1]->forward(x1, x2, c1),
+                                p2 = layers[2]->forward(x2, y, c2);
       const Matrix<double> d = dY.middleCols(begin, examples);
-      layers[2]->backward(x2, d, cache, {}, d2);
-      layers[1]->backward(x1, d2, cache, {}, d1);
-      layers[0]->backward(x0, d1, cache, {}, d0);
+      loss += y.cwiseProduct(d).sum();
+      layers[2]->backward(p2, d, c2, not_wanted, d2);
+      layers[1]->backward(p1, d2, c1, not_wanted, d1);
+      layers[0]->backward(p0, d1, c0, not_wanted, d0);
     }
-    return X.cols();
+    return tells_loss ? EstimationResult(X.cols(), loss) : EstimationResult(X.cols());
   }
   InitializedModules<double> initialize(InitializeModulesOptions options) {
     options.adapter.rank = 3;
@@ -105,8 +107,10 @@ TEST_CASE("an example counts once however many batches and places of a module it
         modules,
         [&](const Layers<double>& layers) {
           LinearCache<double> cache;
+          Matrix<double> Y(10, 10);
           for (Index begin = 0; begin < 30; begin += 10)  // 15 examples, each in two places
-            layers[0]->backward_parameters(chain.X.middleCols(begin, 10), dY.middleCols(begin, 10), cache, {});
+            layers[0]->backward(layers[0]->forward(chain.X.middleCols(begin, 10), Y, cache), dY.middleCols(begin, 10), cache,
+                                not_wanted, not_wanted);
           return Index(15);
         },
         {.adapter = {.rank = 3, .rule = FirstStep::sgd, .learning_rate = 1}, .kind = kind});
@@ -121,4 +125,43 @@ TEST_CASE("a pass over no examples is refused") {
   const auto pass = [](const Layers<double>&) { return Index(0); };
   CHECK_ERROR(initialize_modules<double>(chain.modules(), pass, {.adapter = {.rank = 3}}), ErrorId::no_examples,
               "the pass went over 0 examples");
+}
+
+TEST_CASE("a start that raises the loss is seen: it is measured before and with the adapters on") {
+  Chain chain;
+  chain.tells_loss = true;
+  InitializeModulesOptions options;
+  options.adapter.rule = FirstStep::sgd;
+  options.adapter.learning_rate = 1e-4;
+  const InitializedModules<double> found = chain.initialize(options);
+  CHECK(found.passes == 2);
+  CHECK(found.loss_after < found.loss_before);  // a small step along the gradient of a sum that may be negative
+  Matrix<double> y = chain.X;
+  for (const auto& [name, W] : std::vector<std::pair<std::string, Weight<double>>>{
+           {"first", chain.first}, {"second", chain.second}, {"third", chain.third}}) {
+    const LowRankAdapter<double>& a = found.adapters.at(name);
+    y = ((W + a.scale * a.B * a.R * a.A) * y).eval();
+  }
+  CHECK(found.loss_after == Approx(y.cwiseProduct(chain.dY).sum() / 30));
+
+  InitializedModules<double> reported;
+  reported.loss_before = 0.8;
+  reported.loss_after = 27;
+  CHECK(reported.raises_loss());
+  reported.loss_after = std::numeric_limits<double>::quiet_NaN();
+  CHECK(reported.raises_loss());
+  reported.loss_after = 0.81;
+  CHECK_FALSE(reported.raises_loss());
+  CHECK_FALSE(InitializedModules<double>().raises_loss());  // not measured
+  Chain silent;
+  CHECK(silent.initialize({}).passes == 1);  // a pass that tells no loss is not run again
+}
+
+TEST_CASE("the report shows how far the start goes, and a rank above that of the data") {
+  GradientEstimate<double> estimate(9, 10, "two examples");
+  estimate.add(random_matrix<Matrix<double>>(9, 2, 6), random_matrix<Matrix<double>>(10, 2, 7), 2);
+  const Initialized<double> start = initialize(estimate, {.rank = 5, .rule = FirstStep::sgd, .learning_rate = 0.3});
+  CHECK(start.report.numerical_rank == 2);
+  CHECK(start.report.largest_singular_value == Approx(start.adapter.R(0, 0)));
+  CHECK(start.report.residual_norm == 0);
 }

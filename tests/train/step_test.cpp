@@ -33,7 +33,7 @@ struct Problem {
     Step<S> step(7, parts, threads);
     return step.run(
         examples, [&](Index, Index first, Index count, std::span<S> g) { return pass(first, count, g); }, values, sgd, 0.1,
-        max_norm);
+        {.max_norm = max_norm});
   }
 };
 
@@ -67,7 +67,7 @@ TEST_CASE("the number of threads changes no bit, and a second step starts from a
   for (int i = 0; i < 3; ++i)
     step.run(
         13, [&](Index, Index first, Index count, std::span<float> g) { return twice.pass(first, count, g); }, twice.values, sgd,
-        0.1, 0);
+        0.1);
   CHECK(twice.values == one.values);
 }
 
@@ -92,4 +92,70 @@ TEST_CASE("a loss or gradient that is not finite is a status and changes nothing
   CHECK(problem.values == before);
   CHECK_ERROR(problem.run(0, 4, 2), ErrorId::value, "the batch has 0 examples");
   CHECK_ERROR(problem.run(3, 0, 2), ErrorId::value, "parts is 0");
+}
+
+TEST_CASE("batches that are accumulated are one batch, and an empty one adds nothing") {
+  Problem<double> whole, in_pieces;
+  whole.run(13, 1, 1);
+  optim::Sgd<double> sgd(7, {});
+  Step<double> step(7, 3, 2);
+  const auto from = [&](Index start) {
+    return [&, start](Index, Index first, Index count, std::span<double> g) { return in_pieces.pass(start + first, count, g); };
+  };
+  step.accumulate(5, from(0));
+  step.accumulate(0, from(5));
+  step.accumulate(8, from(5));
+  CHECK(step.examples() == 13);
+  const StepResult found = step.apply(in_pieces.values, sgd, 0.1);
+  CHECK(found.status == StepStatus::updated);
+  for (std::size_t k = 0; k < 7; ++k) CHECK(in_pieces.values[k] == Approx(whole.values[k]).epsilon(1e-14));
+  CHECK(step.examples() == 0);
+  CHECK_ERROR(step.apply(in_pieces.values, sgd, 0.1), ErrorId::value, "no examples were accumulated");
+}
+
+TEST_CASE("a sum may be changed before it is applied, and is divided by an expected size, for an empty batch too") {
+  std::vector<double> values(7, 1.0);
+  optim::Sgd<double> sgd(7, {});
+  Step<double> step(7, 2, 1);
+  step.accumulate(0, [](Index, Index, Index, std::span<double>) { return PassResult{}; });
+  for (double& x : step.gradient_sum()) x += 3;  // noise
+  const StepResult found = step.apply(values, sgd, 0.5, {.divisor = 6});
+  CHECK(found.gradient_norm == Approx(0.5 * std::sqrt(7.0)));
+  for (const double x : values) CHECK(x == Approx(0.75));
+  CHECK_ERROR(step.apply(values, sgd, 0.5, {.divisor = -1}), ErrorId::value, "divisor is -1");
+}
+
+TEST_CASE("a loss over the whole batch is the same for any parts and threads") {
+  // each value w_k adds to the summed loss half the square of Σ_i (w_k - target(i, k)) over the whole batch
+  Problem<double> problem;
+  const auto run = [&](Index parts, int threads) {
+    std::vector<double> values = problem.values;
+    optim::Sgd<double> sgd(7, {});
+    Step<double> step(7, parts, threads);
+    Step<double>::TwoPhasePass pass{.statistics_size = 7};
+    pass.forward = [&](Index, Index first, Index count, std::span<double> sums) {
+      for (Index i = first; i < first + count; ++i)
+        for (Index k = 0; k < 7; ++k) sums[std::size_t(k)] += values[std::size_t(k)] - problem.targets(k, i);
+      return PassResult{.loss = double(count), .correct = count};
+    };
+    pass.auxiliary_loss = [](std::span<const double> sums) {
+      double loss = 0;
+      for (const double x : sums) loss += x * x / 2;
+      return loss;
+    };
+    pass.backward = [&](Index, Index, Index count, std::span<const double> sums, std::span<double> gradient) {
+      for (std::size_t k = 0; k < 7; ++k) gradient[k] += sums[k] * double(count);
+    };
+    step.accumulate(13, pass);
+    const StepResult found = step.apply(values, sgd, 0.01);
+    CHECK(found.correct == 13);
+    return std::pair(found.mean_loss, values);
+  };
+  const auto [loss, values] = run(1, 1);
+  CHECK(loss > 1);
+  for (const auto& [parts, threads] : {std::pair<Index, int>{2, 1}, {3, 2}, {20, 2}}) {
+    const auto [same_loss, same_values] = run(parts, threads);
+    CHECK(same_loss == Approx(loss).epsilon(1e-13));
+    for (std::size_t k = 0; k < 7; ++k) CHECK(same_values[k] == Approx(values[k]).epsilon(1e-13));
+  }
 }

@@ -103,11 +103,11 @@ Index numerical_rank(const linalg::TruncatedSvd<S>& svd) {
 template <Real S>
 [[gnu::cold]] Initialized<S> initialize(const GradientEstimate<S>& estimate, InitializeOptions options = {}) {
   options.validate();
+  require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(),
+          "\" saw no example");
   const Index smaller = std::min(estimate.out_features(), estimate.in_features());
   require(options.rank >= 1 && options.rank <= smaller, ErrorId::rank, "initialize: rank is ", options.rank,
           ", expected 1 to min(out, in) = ", smaller, " of \"", estimate.name(), "\"");
-  require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(),
-          "\" saw no example");
   const linalg::TruncatedSvdOptions svd_options{
       .rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed};
   const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N

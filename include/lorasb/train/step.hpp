@@ -63,11 +63,12 @@ class Step {
   struct TwoPhasePass {
     Index statistics_size = 0;
     /// Forward only: returns the sums, and adds the statistics of the part.
-    std::function<PassResult(Index part, Index first, Index count, std::span<double> statistics)> forward;
+    std::function<PassResult(Index part, Index first, Index count, std::span<double> statistics)> forward = {};
     /// The auxiliary loss of the batch from the statistics of all parts together; added to the summed loss.
-    std::function<double(std::span<const double> statistics)> auxiliary_loss;
+    std::function<double(std::span<const double> statistics)> auxiliary_loss = {};
     /// Backward of the same part, with the statistics of the whole batch.
-    std::function<void(Index part, Index first, Index count, std::span<const double> statistics, std::span<S> gradient)> backward;
+    std::function<void(Index part, Index first, Index count, std::span<const double> statistics, std::span<S> gradient)>
+        backward = {};
   };
 
   /// `size` trainable values. Throws ErrorId::value for parts or threads below 1.

@@ -1,4 +1,7 @@
-#include "lorasb/federated/aggregate.hpp"
+#include "lorasb/federated/baselines/factors.hpp"
+
+#include "lorasb/federated/baselines/fedex_lora.hpp"
+#include "lorasb/federated/baselines/flora.hpp"
 
 #include <limits>
 #include <vector>

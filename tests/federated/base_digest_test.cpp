@@ -1,4 +1,4 @@
-#include "lorasb/federated/session.hpp"
+#include "lorasb/federated/base_digest.hpp"
 
 #include <array>
 
@@ -6,14 +6,14 @@
 
 using namespace lorasb;
 using namespace lorasb::federated;
-using test::small_adapters;
+using test::small_bases;
 
 namespace {
 
-AdapterSet<float> one_adapter() {
-  AdapterSet<float> adapters;
-  adapters.add("q", {.B = Weight<float>{{1}, {2}}, .R = Weight<float>{{7}}, .A = Weight<float>{{3, 4, 5}}, .scale = 2});
-  return adapters;
+AdapterBases<float> one_basis() {
+  AdapterBases<float> bases;
+  bases.add("q", {.B = Weight<float>{{1}, {2}}, .A = Weight<float>{{3, 4, 5}}, .scale = 2});
+  return bases;
 }
 const Weight<float> W0{{1, 2, 3}, {4, 5, 6}};
 
@@ -21,18 +21,18 @@ const Weight<float> W0{{1, 2, 3}, {4, 5, 6}};
 
 // The hexadecimal digits are of Python's hashlib over: "lorasb base 1 F32", 1, "q", the double 2, 2, 1, B, 1, 3, A; and over
 // "lorasb base with weights 1", those 32 bytes, 1, "q", 2, 3, W0. Numbers are 8 bytes, the lowest first, texts follow theirs.
-TEST_CASE("The digest of frozen numbers has the bytes of its description, with weights and without") {
-  CHECK(hex(base_digest(one_adapter())) == "760ec51c68dd8e3369ac380d61546433c29ade21cf180c4e9cebd7e12eecece0");
-  CHECK(hex(base_digest(one_adapter(), {Module<float>{"q", W0}})) ==
+TEST_CASE("The digest of what is frozen has the bytes of its description, with weights and without") {
+  CHECK(hex(base_digest(one_basis())) == "760ec51c68dd8e3369ac380d61546433c29ade21cf180c4e9cebd7e12eecece0");
+  CHECK(hex(base_digest(one_basis(), {Module<float>{"q", W0}})) ==
         "c5304d2df4adfd56b4e1fdf13d675f15a67355885679780bd840b9f4871e8a69");
 }
 
 TEST_CASE("Row 8: the digest with weights tells base models apart that have the same adapters") {
   const Weight<float> other = test::random_matrix<Weight<float>>(4, 4, 2);
   const std::vector<Module<float>> modules{{"q", W0}, {"v", other}};
-  const Digest digest = base_digest(small_adapters(), modules);
-  CHECK(base_digest(small_adapters(), modules) == digest);
-  CHECK(base_digest(small_adapters(2), modules) != digest);
+  const Digest digest = base_digest(small_bases(), modules);
+  CHECK(base_digest(small_bases(), modules) == digest);
+  CHECK(base_digest(small_bases(2), modules) != digest);
 
   Weight<float> changed = other;
   changed(3, 3) = std::nextafter(changed(3, 3), 9.0f);
@@ -43,43 +43,18 @@ TEST_CASE("Row 8: the digest with weights tells base models apart that have the 
                                                    {{"v", other}, {"q", W0}},
                                                    {{"q", W0}},
                                                    {}})
-    CHECK(base_digest(small_adapters(), others) != digest);
+    CHECK(base_digest(small_bases(), others) != digest);
 }
 
 TEST_CASE("A weight with gaps between its lines has the digest of its numbers") {
   Weight<float> wide = Weight<float>::Constant(2, 5, 9);
   wide.block(0, 1, 2, 3) = W0;
   const std::vector<Module<float>> gaps{{"q", wide.block(0, 1, 2, 3)}}, whole{{"q", W0}};
-  CHECK(base_digest(one_adapter(), gaps) == base_digest(one_adapter(), whole));
-}
-
-TEST_CASE("Row 36: leading numbers are the first rows and columns of each core, and all of what is no core") {
-  ParameterLayout layout;
-  layout.add("q.R", 3, 3);
-  layout.add("head", 1, 2);
-  layout.add("v.R", 2, 2);
-  layout.add("odd.R", 1, 2);  // not square: no core
-  std::vector<float> whole(17);
-  for (std::size_t i = 0; i < whole.size(); ++i) whole[i] = float(i);
-
-  const ParameterLayout two = leading_layout(layout, 2);
-  REQUIRE(two.size() == 12);
-  CHECK(two.at("q.R").rows == 2);
-  CHECK(two.at("v.R").rows == 2);
-  std::vector<float> leading(12);
-  load_leading<float>(layout, 2, whole, leading);
-  CHECK(leading == std::vector<float>{0, 1, 3, 4, 9, 10, 11, 12, 13, 14, 15, 16});
-
-  std::vector<float> filled(17, -1);
-  store_leading<float>(layout, 2, leading, filled);
-  CHECK(filled == std::vector<float>{0, 1, -1, 3, 4, -1, -1, -1, -1, 9, 10, 11, 12, 13, 14, 15, 16});
-
-  for (const Index all : {0, 3, 9}) CHECK(leading_layout(layout, all) == layout);
-  CHECK(leading_layout(layout, 1).size() == 1 + 2 + 1 + 2);
+  CHECK(base_digest(one_basis(), gaps) == base_digest(one_basis(), whole));
 }
 
 TEST_CASE("the digest of frozen weights tells bfloat16 from its widened copy, and sees each number of either") {
-  const AdapterSet<float> none;
+  const AdapterBases<float> none;
   Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow =
       test::random_matrix<Weight<float>>(3, 4, 1).cast<Bfloat16>();
   const Weight<float> wide = narrow.cast<float>();
