@@ -102,7 +102,7 @@ pid_t process_of_rank(pid_t job, int rank) {
 
 }  // namespace
 
-TEST_CASE("every method leaves the metrics that were promised, with the exactness that it promises") {
+TEST_CASE("every method leaves the metrics that were promised, with the exactness that it promises", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   for (const std::string method : {"fed-sb", "fedit", "ffa-lora", "fedex-lora", "flora", "local", "central"}) {
@@ -165,7 +165,7 @@ TEST_CASE("every method leaves the metrics that were promised, with the exactnes
           1e-6);
 }
 
-TEST_CASE("Row 39: the number of threads, the engine and its ranks change no bit of a session") {
+TEST_CASE("Row 39: the number of threads, the engine and its ranks change no bit of a session", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const std::string expected = folder.session("one", {"--threads", "1"})["global_sha256"];
@@ -186,7 +186,7 @@ TEST_CASE("Row 39: the number of threads, the engine and its ranks change no bit
 }
 
 #ifdef LORASB_MPIEXEC
-TEST_CASE("Row 21: an MPI job whose rank is killed ends, and started again goes on from its journal to the same numbers") {
+TEST_CASE("Row 21: an MPI job whose rank is killed ends, and started again goes on from its journal to the same numbers", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const nlohmann::json whole = folder.session("whole", {"--rounds", "4"});
@@ -211,7 +211,7 @@ TEST_CASE("Row 21: an MPI job whose rank is killed ends, and started again goes 
 }
 #endif
 
-TEST_CASE("Rows 1 and 24: a session goes on over abandoned rounds of its journal to the same numbers and the same report") {
+TEST_CASE("Rows 1 and 24: a session goes on over abandoned rounds of its journal to the same numbers and the same report", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   for (const std::string method : {"fed-sb", "fedex-lora"}) {
@@ -246,7 +246,7 @@ TEST_CASE("Rows 1 and 24: a session goes on over abandoned rounds of its journal
   }
 }
 
-TEST_CASE("Rows 21 and 24: a session that was killed goes on from its journal to the same numbers and the same report") {
+TEST_CASE("Rows 21 and 24: a session that was killed goes on from its journal to the same numbers and the same report", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   for (const std::string method : {"fed-sb", "fedex-lora"}) {
@@ -280,7 +280,7 @@ TEST_CASE("Rows 21 and 24: a session that was killed goes on from its journal to
   }
 }
 
-TEST_CASE("Row 1: a session whose rounds have too few clients changes nothing, and says so") {
+TEST_CASE("Row 1: a session whose rounds have too few clients changes nothing, and says so", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const nlohmann::json m = folder.session("few", {"--clients", "120", "--min-clients", "120", "--local-steps", "1"});
@@ -291,7 +291,7 @@ TEST_CASE("Row 1: a session whose rounds have too few clients changes nothing, a
   CHECK(folder.said().find("too few") != std::string::npos);
 }
 
-TEST_CASE("Row 34: clients whose training breaks down are left out by name, with what may help") {
+TEST_CASE("Row 34: clients whose training breaks down are left out by name, with what may help", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const nlohmann::json m = folder.session("broken", {"--learning-rate", "1e30"});
@@ -301,7 +301,7 @@ TEST_CASE("Row 34: clients whose training breaks down are left out by name, with
   CHECK(folder.said().find("a lower --learning-rate") != std::string::npos);
 }
 
-TEST_CASE("Row 36: clients of mixed ranks send their leading blocks alone, and the mean stays exact") {
+TEST_CASE("Row 36: clients of mixed ranks send their leading blocks alone, and the mean stays exact", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   Words words = folder.arguments("mixed", {"--ranks", "2,4"});
@@ -315,7 +315,7 @@ TEST_CASE("Row 36: clients of mixed ranks send their leading blocks alone, and t
   CHECK(m["rounds"][1]["exactness_error"].get<double>() < 1e-6);
 }
 
-TEST_CASE("Row 35: a client without texts is rejected for that reason, and the round goes on") {
+TEST_CASE("Row 35: a client without texts is rejected for that reason, and the round goes on", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const nlohmann::json m = folder.session("empty", {"--clients", "120", "--rounds", "1", "--local-steps", "1"});
@@ -324,7 +324,7 @@ TEST_CASE("Row 35: a client without texts is rejected for that reason, and the r
   CHECK(round["accepted"].get<int>() + round["rejected"]["no_data"].get<int>() == 120);
 }
 
-TEST_CASE("bytes of a client do not grow when clients go from 3 to 100") {
+TEST_CASE("bytes of a client do not grow when clients go from 3 to 100", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const auto bytes = [&](const char* clients, const char* key) {
@@ -337,7 +337,7 @@ TEST_CASE("bytes of a client do not grow when clients go from 3 to 100") {
 }
 
 #ifndef LORASB_SANITIZER  // which needs memory of its own
-TEST_CASE("A session of a thousand clients, half of them in each of three rounds, fits in 1 GiB") {
+TEST_CASE("A session of a thousand clients, half of them in each of three rounds, fits in 1 GiB", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   std::ofstream train(folder.path / "many.tsv");
@@ -355,7 +355,7 @@ TEST_CASE("A session of a thousand clients, half of them in each of three rounds
 }
 #endif
 
-TEST_CASE("lorasb-federate names bad input and leaves nothing behind") {
+TEST_CASE("lorasb-federate names bad input and leaves nothing behind", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const auto refused = [&](const Words& more, const std::string& words) {

@@ -46,7 +46,7 @@ nlohmann::json metrics(const Folder& folder, const std::string& out) {
 
 }  // namespace
 
-TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree") {
+TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   REQUIRE(run(folder, folder.arguments("out")) == 0);
@@ -79,7 +79,7 @@ TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders t
   }
 }
 
-TEST_CASE("every method runs with both optimizers where it can") {
+TEST_CASE("every method runs with both optimizers where it can", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const std::map<std::string, int> trainable{
@@ -97,7 +97,7 @@ TEST_CASE("every method runs with both optimizers where it can") {
   CHECK(metrics(folder, "sgd").contains("captured_energy_standard_error"));
 }
 
-TEST_CASE("frozen weights in bfloat16, and another library of products, change the numbers a little and the result hardly") {
+TEST_CASE("frozen weights in bfloat16, and another library of products, change the numbers a little and the result hardly", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   REQUIRE(run(folder, with(folder.arguments("wide"), {"--backend", "eigen"})) == 0);
@@ -119,7 +119,7 @@ TEST_CASE("frozen weights in bfloat16, and another library of products, change t
   CHECK(narrow["history"].front()["loss"] != wide["history"].front()["loss"]);
 }
 
-TEST_CASE("a run that was killed goes on to the same bits, and the number of threads changes none") {
+TEST_CASE("a run that was killed goes on to the same bits, and the number of threads changes none", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const auto arguments = [&](const std::string& out) { return with(folder.arguments(out), {"--checkpoint-every", "1"}); };
@@ -142,7 +142,7 @@ TEST_CASE("a run that was killed goes on to the same bits, and the number of thr
   CHECK(slurp(folder.path / "log").find("learning_rate") != std::string::npos);
 }
 
-TEST_CASE("bad input is named and leaves nothing behind") {
+TEST_CASE("bad input is named and leaves nothing behind", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   const auto refused = [&](std::vector<std::string> more, const std::string& words) {
@@ -182,7 +182,7 @@ TEST_CASE("bad input is named and leaves nothing behind") {
     CHECK(entry.is_directory());  // nothing half-written
 }
 
-TEST_CASE("a text that is too long is cut, and the program says so") {
+TEST_CASE("a text that is too long is cut, and the program says so", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
   std::ofstream train(folder.path / "train.tsv", std::ios::app);

@@ -40,13 +40,13 @@ struct Small {
 
 /// Three clients that have moved all numbers of the session by draws of their own, and the mean of them.
 struct Round {
-  std::vector<AdmittedUpdate<float>> updates;
+  std::vector<federated::AdmittedUpdate<float>> updates;
   std::vector<float> mean;
 
-  explicit Round(const SharedModel& shared) : mean(shared.values().flat().size()) {
+  explicit Round(const SharedModel& shared) : mean(std::as_const(shared).values().flat().size()) {
     ExactMean<float> sum(std::ssize(mean));
     for (Index c = 0; c < 3; ++c) {
-      const std::span<const float> start = shared.values().flat();
+      const std::span<const float> start = std::as_const(shared).values().flat();
       updates.push_back({.client = c, .weight = 1, .values = {start.begin(), start.end()}});
       Random random(1, std::uint64_t(c));
       for (float& x : updates.back().values) x += 0.01f * float(random.normal());
@@ -75,13 +75,13 @@ struct Spy {
 
 }  // namespace
 
-TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it was") {
+TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it was", "[model]") {
   if (!test::model_files_present()) return;
   for (const federated::FederatedMethod method : {federated::FederatedMethod::fed_sb, federated::FederatedMethod::fedex_lora}) {
     INFO(federated::name_of(method));
     const Small small(method);
-    SharedModel shared(*small.task, small.options);
-    const Bytes first = shared.message(1, shared.values().flat(), {});
+    SharedModel shared = start_shared_model(*small.task, small.options);
+    const Bytes first = shared.message(1, std::as_const(shared).values().flat(), {});
     shared.take(first);
     const auto [updates, mean] = Round(shared);
     const Bytes second = shared.message(2, mean, updates);
@@ -109,7 +109,7 @@ TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it 
     if (shared.adds_to_weights()) refused(shared.message(3, mean, updates), "round 3 after one of round 1");
     FederateOptions other = small.options;
     other.seed = 99;
-    const SharedModel stranger(*small.task, other);
+    const SharedModel stranger = start_shared_model(*small.task, other);
     refused(stranger.message(2, mean, updates), "wrong_session");
 
     shared.take(second);
@@ -137,13 +137,13 @@ TEST_CASE("Bytes that are no message are counted as sent, and break nothing") {
     }
   };
   ParameterLayout layout;
-  layout.add("q.R", 2, 2);
-  layout.add("classifier.weight", 2, 3);
+  layout.add("q", Role::core, 2, 2);
+  layout.add("classifier", Role::head_weight, 2, 3);
   const Bytes good = federated::write_message<float>("update", {}, layout, std::vector<float>(10));
   Bytes lying = good;
   lying[0] = std::byte{0xff};
   Broken transport{.messages = {{}, Bytes(1), Bytes(100), Bytes(good.begin(), good.end() - 1), lying, Bytes(3), good}};
-  examples::detail::CountingTransport<Broken> counting(transport, "round", 7);
+  examples::detail::CountingTransport<Broken> counting(transport, layout, "round", 7);
   int answers = 0;
   while (counting.next(1e9)) ++answers;
   CHECK(answers == 7);
@@ -152,15 +152,15 @@ TEST_CASE("Bytes that are no message are counted as sent, and break nothing") {
   CHECK(counting.sent().adapter == 4 * sizeof(float));  // of the good one
 }
 
-TEST_CASE("The bytes of a report are those that were sent, with a share of the clients and some without texts") {
+TEST_CASE("The bytes of a report are those that were sent, with a share of the clients and some without texts", "[model]") {
   if (!test::model_files_present()) return;
   Small small;
   small.options.clients = 110;  // of 104 texts
   small.options.participation = 0.2;
-  const Shares shares = shares_of(*small.task, small.options);
-  SharedModel shared(*small.task, small.options), at_clients = shared;
-  TrainingHost host(*small.task, small.options, at_clients, shares, 1);
-  federated::InProcessTransport transport(host, 1);
+  const federated::Shares shares = shares_of(*small.task, small.options);
+  SharedModel shared = start_shared_model(*small.task, small.options), at_clients = shared;
+  TrainingClients clients(*small.task, small.options, at_clients, shares, 1);
+  federated::InProcessTransport transport(clients.host(), 1);
   Spy spy{transport};
   std::optional<io::Journal> journal;
   const SessionResult result = SessionRun(*small.task, small.options, shared, spy, journal).finish();

@@ -26,7 +26,7 @@ TEST_CASE("A model comes back bit for bit, with fields of the caller's beside it
   REQUIRE(std::holds_alternative<Broadcast<float>>(found));
   CHECK(std::get<Broadcast<float>>(found).round == 3);
   CHECK(std::get<Broadcast<float>>(found).values == numbers(1));
-  CHECK(read_message(bytes, "model", 1000).field("participants") == "7");
+  CHECK(std::get<RawMessage>(read_message(bytes, "model", 1000)).field("participants") == "7");
 }
 
 TEST_CASE("Row 37: a client refuses a model of another session, base, shape or type, or with numbers that are not finite") {

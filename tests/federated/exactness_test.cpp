@@ -4,10 +4,13 @@
 #include <memory>
 #include <vector>
 
-#include "lorasb/adapter/bind.hpp"
+#include "lorasb/adapter/cores.hpp"
+#include "lorasb/adapter/lora/bind.hpp"
 #include "lorasb/exact/mean.hpp"
 #include "lorasb/federated/baselines/fedex_lora.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
+#include "lorasb/federated/baselines/flora.hpp"
+#include "lorasb/federated/exactness.hpp"
 #include "lorasb/optim/sgd.hpp"
 #include "support.hpp"
 
@@ -54,11 +57,11 @@ void train(const Layers<S>& layers, Parameters<S>& values, const Data<S>& data, 
   for (int step = 0; step < steps; ++step) {
     Parameters<S> gradients(values.layout());
     const std::span<S> of_first = gradients.flat().first(std::size_t(first.trainable()));
-    first.forward(data.X, H, first_cache);
-    second.forward(H, Y, second_cache);
+    const ForwardPass<S> first_pass = first.forward(data.X, H, first_cache);
+    const ForwardPass<S> second_pass = second.forward(H, Y, second_cache);
     const Matrix<S> dY = (Y - data.T) / S(count);
-    second.backward(H, dY, second_cache, gradients.flat().subspan(of_first.size()), dH);
-    first.backward_parameters(data.X, dH, first_cache, of_first);
+    second.backward(second_pass, dY, second_cache, gradients.flat().subspan(of_first.size()), dH);
+    first.backward(first_pass, dH, first_cache, of_first, not_wanted);
     sgd.step(values.flat(), gradients.flat(), learning_rate);
   }
 }
@@ -117,7 +120,7 @@ struct Federation {
 
 template <Real S>
 struct FedSb final : Federation<S> {
-  AdapterSet<S> pairs;
+  AdapterBases<S> pairs;
 
   static ParameterLayout layout() {
     ParameterLayout layout;
@@ -132,14 +135,15 @@ struct FedSb final : Federation<S> {
             .scale = S(s)};
   }
   FedSb() : Federation<S>(layout()) {
-    pairs.add("first", pair(hidden, in, 5));
-    pairs.add("second", pair(out, hidden, 6));
-    store_cores(pairs, this->global);
+    AdapterSet<S> start;
+    start.add("first", pair(hidden, in, 5));
+    start.add("second", pair(out, hidden, 6));
+    pairs = take_cores(std::move(start), this->global);
   }
-  Layers<S> layers(const Parameters<S>& values) const override { return bind_cores(this->modules(), pairs, values); }
+  Layers<S> layers(const Parameters<S>& values) const override { return bind_cores<S>(this->modules(), pairs, values); }
   Departure adapters(const Parameters<S>& values) const override {
     const auto product = [&](const std::string& module) -> Eigen::MatrixXd {
-      const LowRankAdapter<S>& shared = pairs.at(module);
+      const AdapterBasis<S>& shared = pairs.at(module);
       return s * shared.B.template cast<double>() * values[module + ".R"].template cast<double>() *
              shared.A.template cast<double>();
     };
@@ -186,7 +190,7 @@ struct FfaLora final : Federation<S> {
     draw_A(A, 0);
     draw_B(this->global, start);
   }
-  Layers<S> layers(const Parameters<S>& values) const override { return bind_lora(this->modules(), S(s), values, A); }
+  Layers<S> layers(const Parameters<S>& values) const override { return bind_lora<S>(this->modules(), S(s), values, A); }
   Departure adapters(const Parameters<S>& values) const override { return products(values, A); }
 };
 
@@ -202,7 +206,7 @@ struct FedIt : Federation<S> {
     draw_A(this->global, 0);
     draw_B(this->global, start);
   }
-  Layers<S> layers(const Parameters<S>& values) const override { return bind_lora(this->modules(), S(s), values); }
+  Layers<S> layers(const Parameters<S>& values) const override { return bind_lora<S>(this->modules(), S(s), values); }
   Departure adapters(const Parameters<S>& values) const override { return products(values, values); }
 };
 

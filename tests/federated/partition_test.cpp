@@ -1,11 +1,11 @@
-#include "examples/federated/partition.hpp"
+#include "lorasb/federated/partition.hpp"
 
 #include <numeric>
 
 #include "support.hpp"
 
 using namespace lorasb;
-using namespace lorasb::examples;
+using namespace lorasb::federated;
 
 namespace {
 
@@ -78,7 +78,7 @@ TEST_CASE("Shares of a Dirichlet distribution have its mean and variance") {
     double sum = 0, squares = 0;
     const int draws = 20000;
     for (int i = 0; i < draws; ++i) {
-      const std::vector<double> shares = examples::detail::dirichlet(alpha, 4, random);
+      const std::vector<double> shares = lorasb::federated::detail::dirichlet(alpha, 4, random);
       CHECK(std::accumulate(shares.begin(), shares.end(), 0.0) == Approx(1));
       sum += shares[0];
       squares += shares[0] * shares[0];

@@ -59,13 +59,13 @@ TEST_CASE("Row 7: an update of a round to come is refused as of a wrong round") 
 }
 
 TEST_CASE("Row 8: an update that was trained on other frozen numbers is refused, whichever of them differs") {
-  const auto refused = [](const AdapterSet<float>& adapters) {
+  const auto refused = [](const AdapterBases<float>& bases) {
     Session session = small_session();
-    session.base = base_digest(adapters);
+    session.base = base_digest(bases);
     return rejection_of(session, message_of("a", 1)) == Reason::base_hash_mismatch;
   };
   CHECK(refused(test::small_bases(2)));
-  AdapterSet<float> changed = test::small_bases();
+  AdapterBases<float> changed = test::small_bases();
   changed.at("v").scale = 2;
   CHECK(refused(changed));
   changed = test::small_bases();
@@ -74,25 +74,22 @@ TEST_CASE("Row 8: an update that was trained on other frozen numbers is refused,
   changed = test::small_bases();
   changed.at("v").A(0, 0) += 1;
   CHECK(refused(changed));
-  AdapterSet<float> renamed;
+  AdapterBases<float> renamed;
   renamed.add("q", test::small_bases().at("q"));
   renamed.add("w", test::small_bases().at("v"));
   CHECK(refused(renamed));
-  changed = test::small_bases();
-  changed.at("q").R.setConstant(7);  // is trained
-  CHECK(base_digest(changed) == small_session().base);
 }
 
 TEST_CASE("Row 9: a missing, additional or differently shaped tensor, another type, rank or version are refused whole") {
   ParameterLayout missing;
-  missing.add("q.R", 3, 3);
+  missing.add("q", Role::core, 3, 3);
   missing.add("classifier.weight", 2, 4);
   CHECK(rejection_of(small_session(), with_layout(missing)) == Reason::schema);
   ParameterLayout more = small_session().layout;
   more.add("x", 1, 1);
   CHECK(rejection_of(small_session(), with_layout(more)) == Reason::schema);
   ParameterLayout renamed = missing;
-  renamed.add("w.R", 3, 3);
+  renamed.add("w", Role::core, 3, 3);
   CHECK(rejection_of(small_session(), with_layout(renamed)) == Reason::schema);
   ParameterLayout turned = missing;
   turned.add("v.R", 1, 9);

@@ -12,7 +12,7 @@
 using namespace lorasb;
 using namespace lorasb::test;
 
-TEST_CASE("the encoder gives the embeddings that its package gives") {
+TEST_CASE("the encoder gives the embeddings that its package gives", "[model]") {
   if (!model_files_present()) return;
   const models::UseLite model = models::read_use_lite(model_folder());
   Index numbers = 0;

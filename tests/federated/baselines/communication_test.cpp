@@ -3,7 +3,7 @@
 #include <limits>
 #include <vector>
 
-#include "lorasb/adapter/bind.hpp"
+#include "lorasb/adapter/lora/bind.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
