@@ -7,6 +7,7 @@
 
 #include "lorasb/adapter/lora/lora.hpp"
 #include "lorasb/adapter/low_rank_adapter.hpp"
+#include "lorasb/core/sums.hpp"
 #include "lorasb/core/frozen_weight.hpp"
 #include "lorasb/linalg/product.hpp"
 

@@ -81,7 +81,7 @@ class LinearLayer {
       require_shape(dY, out_features_, pass.cols_, where("backward"), "dY", "out_features of \"", name_,
                     "\" x tokens of the forward pass");
     check_gradient(gradient, dY.cols());
-    if (dX.wanted())
+    if (dX.wanted() && (dX.view().rows() != in_features_ || dX.view().cols() != dY.cols()))
       require_shape(dX.view(), in_features_, dY.cols(), where("backward"), "dX", "in_features of \"", name_, "\" x tokens");
     run_backward(pass.X(), dY, cache, gradient, dX);
   }
@@ -129,10 +129,9 @@ class LinearLayer {
       require_offsets(gradient.offsets(), tokens, where("backward"));
       require_shape(gradient.each(), trainable_, static_cast<Index>(gradient.offsets().size()) - 1, where("backward"),
                     "the gradient", "trained values of \"", name_, "\" x examples");
-    } else {
-      require(static_cast<Index>(gradient.summed().size()) == trainable_, ErrorId::shape, where("backward"),
-              ": the gradient has ", gradient.summed().size(), " numbers, expected ", trainable_, " (trained values of \"", name_,
-              "\")");
+    } else if (static_cast<Index>(gradient.summed().size()) != trainable_) {
+      throw Error(ErrorId::shape, concat(where("backward"), ": the gradient has ", gradient.summed().size(),
+                                         " numbers, expected ", trainable_, " (trained values of \"", name_, "\")"));
     }
   }
 

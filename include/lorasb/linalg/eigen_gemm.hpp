@@ -2,8 +2,9 @@
 #pragma once
 
 #include <algorithm>
+#include <vector>
 
-#include "lorasb/core/sums.hpp"
+#include "lorasb/core/types.hpp"
 
 namespace lorasb::linalg {
 
@@ -28,41 +29,76 @@ namespace detail {
 
 template <Real S>
 void scale_result(const Gemm<S>& g) {
+  if (g.beta == S(1)) return;
   for (Index j = 0; j < g.cols; ++j) {
     S* const column = g.result + j * g.result_stride;
     if (g.beta == S(0)) std::fill_n(column, g.rows, S(0));
-    if (g.beta != S(0) && g.beta != S(1))
+    if (g.beta != S(0))
       for (Index i = 0; i < g.rows; ++i) column[i] *= g.beta;
   }
 }
 
-/// result += alpha left right by loops: for vectors and for matrices so small that blocking costs more than it saves.
+/// result += alpha left right by loops: for matrices so small that calling a kernel costs more than it saves.
 template <Real S>
 void add_by_loops(const Gemm<S>& g) {
-  const Index right_step = g.right_row_major ? g.right_stride : 1;  // from one row of right to the next
-  const Index right_column = g.right_row_major ? 1 : g.right_stride;
-  for (Index j = 0; j < g.cols; ++j) {
-    S* const column = g.result + j * g.result_stride;
-    const S* const r = g.right + j * right_column;
-    if (g.rows == 1 && right_step == 1 && (g.left_row_major || g.left_stride == 1)) {
-      column[0] += g.alpha * S(dot(g.left, r, g.depth));
-    } else if (!g.left_row_major) {
-      for (Index k = 0; k < g.depth; ++k) {
-        const S factor = g.alpha * r[k * right_step];
-        const S* const l = g.left + k * g.left_stride;
-        for (Index i = 0; i < g.rows; ++i) column[i] += factor * l[i];
-      }
-    } else if (right_step == 1) {
-      for (Index i = 0; i < g.rows; ++i) column[i] += g.alpha * S(dot(g.left + i * g.left_stride, r, g.depth));
-    } else {
-      for (Index i = 0; i < g.rows; ++i) {
-        const S* const l = g.left + i * g.left_stride;
-        S sum = 0;
-        for (Index k = 0; k < g.depth; ++k) sum += l[k] * r[k * right_step];
-        column[i] += g.alpha * sum;
-      }
+  const Index left_row = g.left_row_major ? g.left_stride : 1, left_column = g.left_row_major ? 1 : g.left_stride;
+  const Index right_row = g.right_row_major ? g.right_stride : 1, right_column = g.right_row_major ? 1 : g.right_stride;
+  for (Index j = 0; j < g.cols; ++j)
+    for (Index i = 0; i < g.rows; ++i) {
+      const S *const l = g.left + i * left_row, *const r = g.right + j * right_column;
+      S sum = 0;
+      for (Index k = 0; k < g.depth; ++k) sum += l[k * left_column] * r[k * right_row];
+      g.result[j * g.result_stride + i] += g.alpha * sum;
     }
+}
+
+/// y += alpha M x with M: rows x depth in this storage order, by the kernel behind Eigen's own products of a matrix and a vector;
+/// from one entry to the next x_step and y_step. The kernel of a row-major matrix wants x without gaps, that of a column-major
+/// one y without gaps: a copy is made where there are some.
+template <Real S, int Order>
+void add_matrix_vector(Index rows, Index depth, const S* M, Index stride, const S* x, Index x_step, S* y, Index y_step, S alpha) {
+  using Matrix = Eigen::internal::const_blas_data_mapper<S, Index, Order>;
+  constexpr bool row_major = Order == Eigen::RowMajor;
+  using VectorMapper = Eigen::internal::const_blas_data_mapper<S, Index, row_major ? Eigen::ColMajor : Eigen::RowMajor>;
+  using Kernel = Eigen::internal::general_matrix_vector_product<Index, S, Matrix, Order, false, S, VectorMapper, false>;
+  if (row_major && x_step != 1) {
+    thread_local std::vector<S> copy;
+    copy.resize(static_cast<std::size_t>(depth));
+    for (Index k = 0; k < depth; ++k) copy[static_cast<std::size_t>(k)] = x[k * x_step];
+    Kernel::run(rows, depth, Matrix(M, stride), VectorMapper(copy.data(), 1), y, y_step, alpha);
+  } else if (!row_major && y_step != 1) {
+    thread_local std::vector<S> copy;
+    copy.assign(static_cast<std::size_t>(rows), S(0));
+    Kernel::run(rows, depth, Matrix(M, stride), VectorMapper(x, x_step), copy.data(), 1, alpha);
+    for (Index i = 0; i < rows; ++i) y[i * y_step] += copy[static_cast<std::size_t>(i)];
+  } else {
+    Kernel::run(rows, depth, Matrix(M, stride), VectorMapper(x, x_step), y, y_step, alpha);
   }
+}
+
+/// result += alpha left right where one of both is a vector: one token, or one row of a weight.
+template <Real S>
+void add_by_vector(const Gemm<S>& g) {
+  constexpr int column_major = Eigen::ColMajor, row_major = Eigen::RowMajor;
+  if (g.cols == 1) {
+    const Index step = g.right_row_major ? g.right_stride : 1;
+    const auto add = g.left_row_major ? add_matrix_vector<S, row_major> : add_matrix_vector<S, column_major>;
+    add(g.rows, g.depth, g.left, g.left_stride, g.right, step, g.result, 1, g.alpha);
+  } else {  // the row result is (rightᵀ leftᵀ)ᵀ, and rightᵀ has the other storage order
+    const Index step = g.left_row_major ? 1 : g.left_stride;
+    const auto add = g.right_row_major ? add_matrix_vector<S, column_major> : add_matrix_vector<S, row_major>;
+    add(g.cols, g.depth, g.right, g.right_stride, g.left, step, g.result, g.result_stride, g.alpha);
+  }
+}
+
+/// result += alpha left right where the depth is one: the outer product of a column and a row.
+template <Real S>
+void add_outer(const Gemm<S>& g) {
+  const Index left_row = g.left_row_major ? g.left_stride : 1, right_column = g.right_row_major ? 1 : g.right_stride;
+  if (left_row != 1) return add_by_loops(g);
+  const Eigen::Map<const Vector<S>> left(g.left, g.rows);
+  for (Index j = 0; j < g.cols; ++j)
+    Eigen::Map<Vector<S>>(g.result + j * g.result_stride, g.rows) += (g.alpha * g.right[j * right_column]) * left;
 }
 
 /// result += alpha left right by the kernel behind Eigen's own products, which EIGEN_USE_BLAS replaces by BLAS's gemm. Called
@@ -82,7 +118,9 @@ template <Real S>
 void eigen_gemm(const Gemm<S>& g) {
   detail::scale_result(g);
   if (g.rows == 0 || g.cols == 0 || g.depth == 0) return;
-  if (g.rows == 1 || g.cols == 1 || g.rows + g.cols + g.depth < 20) return detail::add_by_loops(g);
+  if (g.rows + g.cols + g.depth < 20) return detail::add_by_loops(g);
+  if (g.rows == 1 || g.cols == 1) return detail::add_by_vector(g);
+  if (g.depth == 1) return detail::add_outer(g);
   if (!g.left_row_major && !g.right_row_major) return detail::add_by_blocks<S, Eigen::ColMajor, Eigen::ColMajor>(g);
   if (!g.left_row_major) return detail::add_by_blocks<S, Eigen::ColMajor, Eigen::RowMajor>(g);
   if (!g.right_row_major) return detail::add_by_blocks<S, Eigen::RowMajor, Eigen::ColMajor>(g);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "lorasb/core/sums.hpp"
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/view.hpp"

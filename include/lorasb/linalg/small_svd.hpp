@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "lorasb/core/sums.hpp"
 #include "lorasb/linalg/orthonormalize.hpp"
 
 namespace lorasb::linalg {
