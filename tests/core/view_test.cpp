@@ -1,5 +1,6 @@
 #include "lorasb/core/view.hpp"
 
+#include "lorasb/core/buffer.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
@@ -71,4 +72,17 @@ TEST_CASE("a view takes entries of its own size and refuses any other, in every 
   CHECK_ERROR(view += wide, ErrorId::shape, "View::operator+=: the matrix is 4 x 4, expected 4 x 3");
   CHECK_ERROR(view -= 2 * wide, ErrorId::shape, "View::operator-=: the matrix is 4 x 4, expected 4 x 3");
   CHECK(m.sum() == 12);  // nothing was written
+}
+
+TEST_CASE("a view over memory that cannot be there is refused, with its sizes") {
+  std::vector<float> memory(12);
+  const Index huge = Index{1} << 40;
+  CHECK_ERROR(ConstMatrixView<float>(memory.data(), 4, 3, 3), ErrorId::shape, "4 x 3 with an outer stride of 3");  // columns overlap
+  CHECK_ERROR(WeightView<float>(memory.data(), 3, 4, 3), ErrorId::shape, "at least 4");
+  CHECK_ERROR(MatrixView<float>(nullptr, 4, 3), ErrorId::shape, "null pointer");
+  CHECK_ERROR(ConstWeightView<float>(memory.data(), -1, 3), ErrorId::shape, "-1 x 3");
+  CHECK_ERROR(ConstMatrixView<float>(memory.data(), huge, huge), ErrorId::shape, "view");
+  CHECK_ERROR(Buffer<float>().reshape(huge, huge), ErrorId::shape, "Buffer::reshape");
+  CHECK(ConstMatrixView<float>(nullptr, 0, 3).size() == 0);
+  CHECK(ConstMatrixView<float>(memory.data(), 4, 1, 0).size() == 4);  // one column has no stride
 }

@@ -3,13 +3,14 @@
 
 #include <utility>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/view.hpp"
 
 namespace lorasb {
 
 /// Owned by the caller of a forward pass and handed in again at the next one. Entries are undefined after a reshape.
 template <Real S>
-class Buffer {
+class LORASB_OWNS_MEMORY Buffer {
  public:
   Buffer() = default;
   Buffer(const Buffer&) = default;
@@ -22,9 +23,13 @@ class Buffer {
     return *this;
   }
 
-  /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps.
+  /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps. Throws ErrorId::shape for negative sizes
+  /// and for more numbers than an Index can count.
   MatrixView<S> reshape(Index rows, Index cols) {
-    if (rows * cols > storage_.size()) storage_.resize(rows * cols);
+    Index size = 0;
+    if (rows < 0 || cols < 0 || __builtin_mul_overflow(rows, cols, &size)) [[unlikely]]
+      throw Error(ErrorId::shape, concat("Buffer::reshape: ", rows, " x ", cols, " is no size of a matrix"));
+    if (size > storage_.size()) storage_.resize(size);
     rows_ = rows;
     cols_ = cols;
     return view();

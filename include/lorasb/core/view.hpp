@@ -4,6 +4,7 @@
 #include <span>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
@@ -26,6 +27,20 @@ concept ViewableAs = std::same_as<typename D::Scalar, S> && bool(int(D::Flags) &
 template <class D, class S, int Order>
 concept WritableAs = ViewableAs<D, S, Order> && bool(int(D::Flags) & int(Eigen::LvalueBit));
 
+/// Throws ErrorId::shape for sizes that no memory has: negative ones, lines that overlap, none at all for a matrix that has
+/// entries, or more entries than an Index can count.
+inline void require_memory(const void* data, Index rows, Index cols, Index outer_stride, int order) {
+  const Index lines = order == Eigen::RowMajor ? rows : cols, length = order == Eigen::RowMajor ? cols : rows;
+  Index reach = 0;
+  if (rows >= 0 && cols >= 0 && (lines <= 1 || outer_stride >= length) && (data != nullptr || rows == 0 || cols == 0) &&
+      !__builtin_mul_overflow(rows, cols, &reach) && !__builtin_mul_overflow(lines, outer_stride, &reach)) [[likely]]
+    return;
+  throw Error(ErrorId::shape, concat("view: ", rows, " x ", cols, " with an outer stride of ", outer_stride,
+                                     data == nullptr ? " over a null pointer" : "",
+                                     ", expected sizes of at least 0, an outer stride of at least ", length,
+                                     ", and memory for as many entries"));
+}
+
 template <class S, int Order>
 using PlainMatrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic, Order>;
 
@@ -37,7 +52,7 @@ using ConstStridedMap = Eigen::Map<const PlainMatrix<S, Order>, Eigen::Unaligned
 
 }  // namespace detail
 
-/// A matrix that is only read. It is made without a word from a matrix, map or block of the same scalar and storage order,
+/// A matrix that is only read. It is made silently from a matrix, map or block of the same scalar and storage order,
 /// and it is an Eigen expression itself. Anything else would need a copy: the deleted constructor then names the argument,
 /// and the caller writes `.eval()` or changes the storage order where the copy can be seen.
 /// It lives as long as the memory that it looks at.
@@ -47,12 +62,14 @@ class ConstView : public detail::ConstStridedMap<S, Order> {
 
  public:
   ConstView(const S* data, Index rows, Index cols) : ConstView(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
+  /// Throws ErrorId::shape, see detail::require_memory().
   ConstView(const S* data, Index rows, Index cols, Index outer_stride)
-      : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+      : Base((detail::require_memory(data, rows, cols, outer_stride, Order), data), rows, cols,
+             Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
-  requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::DenseBase<D>& e)
-      : ConstView(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+  requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::DenseBase<D>& e LORASB_LIFETIMEBOUND)
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>
   requires(!detail::ViewableAs<D, S, Order>) ConstView(const Eigen::DenseBase<D>&)
@@ -66,15 +83,18 @@ class View : public detail::StridedMap<S, Order> {
 
  public:
   View(S* data, Index rows, Index cols) : View(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
-  View(S* data, Index rows, Index cols, Index outer_stride) : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+  /// Throws ErrorId::shape, see detail::require_memory().
+  View(S* data, Index rows, Index cols, Index outer_stride)
+      : Base((detail::require_memory(data, rows, cols, outer_stride, Order), data), rows, cols,
+             Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
-  requires detail::WritableAs<D, S, Order> View(Eigen::DenseBase<D>& e)
-      : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+  requires detail::WritableAs<D, S, Order> View(Eigen::DenseBase<D>& e LORASB_LIFETIMEBOUND)
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>  // a block or map passed as it is made: `forward(X, Y.leftCols(3), cache)`
   requires(detail::WritableAs<D, S, Order> && !std::derived_from<D, Eigen::PlainObjectBase<D>>) View(Eigen::DenseBase<D>&& e)
-      : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>
   requires(!detail::WritableAs<D, S, Order>) View(const Eigen::DenseBase<D>&)

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lorasb/adapter/adapted_linear.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/module.hpp"
 #include "lorasb/adapter/initialize.hpp"
 #include "lorasb/adapter/observed_linear.hpp"
@@ -45,7 +46,7 @@ struct ModuleReport {
 };
 
 template <Real S>
-struct InitializedModules {
+struct LORASB_OWNS_MEMORY InitializedModules {
   AdapterSet<S> adapters;
   std::vector<ModuleReport> reports;
   Index passes = 0;  // over the examples
