@@ -9,7 +9,7 @@
 namespace {
 
 // The trainer's own world: buffers as PyTorch lays them out. Activations are [tokens][features], weights [out][in].
-constexpr long tokens = 1024, in = 24, out = 32, rank = 6;
+constexpr long tokens = 1024, in = 24, out = 32, rank = 3;
 
 std::vector<float> noise(std::size_t count, unsigned state) {
   std::vector<float> numbers(count);

@@ -16,10 +16,14 @@ foreach(type "LowRankAdapter<float>" "AdapterBasis<double>" "Parameters<float>" 
   fails("align16" ${CXX} ${WORK_DIR}/give.o ${WORK_DIR}/take_avx.o -o ${WORK_DIR}/mixed)
 endforeach()
 
-# clang warns where a view outlives a temporary
+# clang warns where a view outlives a temporary, and is silent about blocks, which own nothing
 find_program(clang clang++)
 if(clang)
   file(WRITE ${WORK_DIR}/dangling.cpp "#include <lorasb/core/view.hpp>
 float f() { lorasb::ConstMatrixView<float> v = lorasb::Matrix<float>(3, 3); return v(0, 0); }\n")
   fails("temporary" ${clang} ${flags} -Werror=dangling -fsyntax-only ${WORK_DIR}/dangling.cpp)
+  file(WRITE ${WORK_DIR}/block.cpp "#include <lorasb/core/frozen_weight.hpp>
+float f(const lorasb::Matrix<float>& m) { const lorasb::ConstMatrixView<float> v = m.leftCols(2); return v(0, 0); }
+long g(const lorasb::Weight<float>& W) { const lorasb::FrozenWeight<float> F = W.topRows(2); return F.rows(); }\n")
+  run(${clang} ${flags} -Wall -Wextra -Werror -fsyntax-only ${WORK_DIR}/block.cpp)
 endif()

@@ -68,7 +68,10 @@ class ConstView : public detail::ConstStridedMap<S, Order> {
              Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
-  requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::DenseBase<D>& e LORASB_LIFETIMEBOUND)
+  requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::DenseBase<D>& e)
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
+  template <class D>  // a matrix that owns its numbers: clang warns of a view that outlives it
+  requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::PlainObjectBase<D>& e LORASB_LIFETIMEBOUND)
       : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>
@@ -89,7 +92,10 @@ class View : public detail::StridedMap<S, Order> {
              Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
-  requires detail::WritableAs<D, S, Order> View(Eigen::DenseBase<D>& e LORASB_LIFETIMEBOUND)
+  requires detail::WritableAs<D, S, Order> View(Eigen::DenseBase<D>& e)
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
+  template <class D>
+  requires detail::WritableAs<D, S, Order> View(Eigen::PlainObjectBase<D>& e LORASB_LIFETIMEBOUND)
       : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>  // a block or map passed as it is made: `forward(X, Y.leftCols(3), cache)`
