@@ -27,7 +27,7 @@ project(none "find_package(lorasb REQUIRED)")
 run(${configure} -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
 project(io "find_package(lorasb REQUIRED COMPONENTS io)")
 fails("its component \"io\" needs nlohmann-json" ${configure} -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON)
-run(${configure})
+run(${configure} -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=OFF)  # kept in the cache
 project(typo "find_package(lorasb REQUIRED COMPONENTS tokenizer)")
 fails("there is no component[ \n]+\"tokenizer\"" ${configure})
 
