@@ -1,9 +1,10 @@
-// LoRA-SB inside a trainer that knows no Eigen: raw float buffers, an optimizer of its own, three calls a step.
+// LoRA-SB inside a trainer that knows no Eigen: raw float buffers, an optimizer of its own, two calls a step.
 #include <cmath>
 #include <cstdio>
 #include <vector>
 
 #include "lorasb/adapter/adapted_linear.hpp"
+#include "lorasb/adapter/gradient_estimate.hpp"
 #include "lorasb/adapter/initialize.hpp"
 
 namespace {
@@ -61,11 +62,10 @@ int main() {
   float first = 0, last = 0;
   for (int step = 0; step < 400; ++step) {
     std::vector<float> dR(rank * rank);  // added to, so it starts at zero
-    layer.forward({x.data(), in, tokens}, {y.data(), out, tokens}, cache);
+    const lorasb::ForwardPass<float> pass = layer.forward({x.data(), in, tokens}, {y.data(), out, tokens}, cache);
     last = loss_and_gradient(y, target, dy);
     if (step == 0) first = last;
-    layer.backward_parameters({dy.data(), out, tokens}, cache, {dR.data(), rank, rank});
-    layer.backward_input({dy.data(), out, tokens}, cache, {dx.data(), in, tokens});  // for the layer below
+    layer.backward(pass, {dy.data(), out, tokens}, cache, dR, {dx.data(), in, tokens});  // dx is for the layer below
     float* R = adapter.R.data();
     for (std::size_t k = 0; k < dR.size(); ++k) R[k] -= learning_rate * dR[k] / tokens;
   }

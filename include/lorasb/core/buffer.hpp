@@ -22,9 +22,13 @@ class Buffer {
     return *this;
   }
 
-  /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps.
+  /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps. Throws ErrorId::value for a size that
+  /// is negative or cannot be counted.
   MatrixView<S> reshape(Index rows, Index cols) {
-    if (rows * cols > storage_.size()) storage_.resize(rows * cols);
+    Index size = 0;
+    require(rows >= 0 && cols >= 0 && !__builtin_mul_overflow(rows, cols, &size), ErrorId::value, "Buffer::reshape: ", rows, " x ",
+            cols, " numbers cannot be counted");
+    if (size > storage_.size()) storage_.resize(size);
     rows_ = rows;
     cols_ = cols;
     return view();

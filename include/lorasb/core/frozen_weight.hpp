@@ -43,7 +43,12 @@ class FrozenWeight {
   template <class D>
   requires(detail::ViewableAs<D, S, Eigen::RowMajor> || detail::ViewableAs<D, Bfloat16, Eigen::RowMajor> ||
            detail::ViewableAs<D, Eigen::half, Eigen::RowMajor>)
-      FrozenWeight(const Eigen::DenseBase<D>& W LORASB_LIFETIMEBOUND)
+      FrozenWeight(const Eigen::DenseBase<D>& W)
+      : FrozenWeight(W.derived().data(), W.rows(), W.cols(), W.derived().outerStride(), 0) {}
+  template <class D>  // a matrix that owns its numbers: clang warns of a view that outlives it
+  requires(detail::ViewableAs<D, S, Eigen::RowMajor> || detail::ViewableAs<D, Bfloat16, Eigen::RowMajor> ||
+           detail::ViewableAs<D, Eigen::half, Eigen::RowMajor>)
+      FrozenWeight(const Eigen::PlainObjectBase<D>& W LORASB_LIFETIMEBOUND)
       : FrozenWeight(W.derived().data(), W.rows(), W.cols(), W.derived().outerStride(), 0) {}
   template <class D>
   FrozenWeight(Eigen::PlainObjectBase<D>&&) = delete;  // the view would outlive the matrix

@@ -1,9 +1,11 @@
-// Views of matrices that somebody else owns, which refuse at compile time whatever they would have to copy.
+// Views of matrices that somebody else owns; what would need a copy does not compile.
 #pragma once
 
+#include <algorithm>
 #include <span>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
@@ -35,12 +37,25 @@ using StridedMap = Eigen::Map<PlainMatrix<S, Order>, Eigen::Unaligned, Eigen::Ou
 template <class S, int Order>
 using ConstStridedMap = Eigen::Map<const PlainMatrix<S, Order>, Eigen::Unaligned, Eigen::OuterStride<>>;
 
+/// Passes `data` on, or throws ErrorId::value: for lines that overlap, a size that is negative or cannot be addressed, and for
+/// numbers at a null pointer.
+template <class P>
+P* checked(P* data, Index rows, Index cols, Index lines, Index length, Index stride) {
+  Index end = 0;
+  const bool good = rows >= 0 && cols >= 0 && (lines <= 1 || stride >= length) && (data != nullptr || rows == 0 || cols == 0) &&
+                    !__builtin_mul_overflow(lines, std::max(stride, length), &end) &&
+                    !__builtin_mul_overflow(end, static_cast<Index>(sizeof(P)), &end);
+  if (!good) [[unlikely]]
+    fail(ErrorId::value, {"View: the matrix is ", rows, " x ", cols, ", its lines are ", stride, " numbers apart, expected at least ",
+                          length, data == nullptr ? ", and its pointer is null" : ""});
+  return data;
+}
+
 }  // namespace detail
 
-/// A matrix that is only read. It is made without a word from a matrix, map or block of the same scalar and storage order,
-/// and it is an Eigen expression itself. Anything else would need a copy: the deleted constructor then names the argument,
-/// and the caller writes `.eval()` or changes the storage order where the copy can be seen.
-/// It lives as long as the memory that it looks at.
+/// A read-only view. Converts implicitly from a matrix, map or block of the same scalar and storage order; is itself an Eigen
+/// expression. Anything else would need a copy and does not compile: the deleted constructor names the argument, and the caller
+/// writes `.eval()` or changes the storage order where the copy can be seen. The memory must outlive the view.
 template <Real S, int Order>
 class ConstView : public detail::ConstStridedMap<S, Order> {
   using Base = detail::ConstStridedMap<S, Order>;
@@ -48,11 +63,16 @@ class ConstView : public detail::ConstStridedMap<S, Order> {
  public:
   ConstView(const S* data, Index rows, Index cols) : ConstView(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
   ConstView(const S* data, Index rows, Index cols, Index outer_stride)
-      : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+      : Base(Order == Eigen::RowMajor ? detail::checked(data, rows, cols, rows, cols, outer_stride)
+                                      : detail::checked(data, rows, cols, cols, rows, outer_stride),
+             rows, cols, Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
   requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::DenseBase<D>& e)
-      : ConstView(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
+  template <class D>  // a matrix that owns its numbers: clang warns of a view that outlives it
+  requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::PlainObjectBase<D>& e LORASB_LIFETIMEBOUND)
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>
   requires(!detail::ViewableAs<D, S, Order>) ConstView(const Eigen::DenseBase<D>&)
@@ -66,24 +86,29 @@ class View : public detail::StridedMap<S, Order> {
 
  public:
   View(S* data, Index rows, Index cols) : View(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
-  View(S* data, Index rows, Index cols, Index outer_stride) : Base(data, rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+  View(S* data, Index rows, Index cols, Index outer_stride)
+      : Base(Order == Eigen::RowMajor ? detail::checked(data, rows, cols, rows, cols, outer_stride)
+                                      : detail::checked(data, rows, cols, cols, rows, outer_stride),
+             rows, cols, Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
   requires detail::WritableAs<D, S, Order> View(Eigen::DenseBase<D>& e)
-      : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
+  template <class D>
+  requires detail::WritableAs<D, S, Order> View(Eigen::PlainObjectBase<D>& e LORASB_LIFETIMEBOUND)
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>  // a block or map passed as it is made: `forward(X, Y.leftCols(3), cache)`
   requires(detail::WritableAs<D, S, Order> && !std::derived_from<D, Eigen::PlainObjectBase<D>>) View(Eigen::DenseBase<D>&& e)
-      : View(e.derived().data(), e.rows(), e.cols(), e.derived().outerStride()) {}
+      : Base(e.derived().data(), e.rows(), e.cols(), Eigen::OuterStride<>(e.derived().outerStride())) {}
 
   template <class D>
   requires(!detail::WritableAs<D, S, Order>) View(const Eigen::DenseBase<D>&)
   = delete;  // read only, or another scalar, storage order or stride
 
   View(const View&) = default;
-  /// Entries are copied, added or subtracted, as by every Eigen expression; the view keeps looking where it does. Each throws
-  /// ErrorId::shape for another size, in every build. What noalias(), array() or a block return is Eigen's own, which checks
-  /// in debug builds only.
+  /// Copies, adds or subtracts entries; the view stays on its memory. Each throws ErrorId::shape for another size, in every
+  /// build. What noalias(), array() or a block return is Eigen's own and is checked in debug builds only.
   View& operator=(const View& other) { return *this = static_cast<const Base&>(other); }
   template <class D>
   View& operator=(const Eigen::EigenBase<D>& e) {
