@@ -1,10 +1,9 @@
-// LoRA-SB inside a trainer that knows no Eigen: raw float buffers, an optimizer of its own, two calls a step.
+// LoRA-SB inside a trainer without Eigen: raw float buffers, an optimizer of its own, two calls a step.
 #include <cmath>
 #include <cstdio>
 #include <vector>
 
 #include "lorasb/adapter/adapted_linear.hpp"
-#include "lorasb/adapter/gradient_estimate.hpp"
 #include "lorasb/adapter/initialize.hpp"
 
 namespace {
@@ -69,6 +68,6 @@ int main() {
     float* R = adapter.R.data();
     for (std::size_t k = 0; k < dR.size(); ++k) R[k] -= learning_rate * dR[k] / tokens;
   }
-  std::printf("loss %.4f -> %.4f with %ld trained numbers\n", first, last, rank * rank);
+  std::printf("loss %.4f -> %.4f with %ld trained values\n", first, last, rank * rank);
   return std::isfinite(last) && last < 0.05f * first ? 0 : 1;
 }

@@ -2,11 +2,9 @@
 #include <cstdio>
 
 #include "lorasb/adapter/adapted_linear.hpp"
-#include "lorasb/adapter/gradient_estimate.hpp"
 #include "lorasb/adapter/initialize.hpp"
 #include "lorasb/adapter/merge.hpp"
 #include "lorasb/core/random.hpp"
-#include "lorasb/core/view.hpp"
 #include "lorasb/linalg/product.hpp"
 #include "lorasb/optim/adamw.hpp"
 
@@ -24,32 +22,27 @@ int main() {
   Weight<float> W1 = W0;  // what the layer should become: W0 and a change of rank 4
   linalg::multiply(left, right, W1, 0.1f, 1);
   const Matrix<float> target = linalg::product(W1, X);
-
-  const auto loss = [](const Matrix<float>& dY) { return dY.squaredNorm() / 4096; };  // the mean of ‖y - target‖² / 2
+  Matrix<float> Y = linalg::product(W0, X), dY = Y - target;  // dL/dY of the summed loss ‖Y - target‖² / 2
 
   GradientEstimate<float> estimate(64, 48);
-  Matrix<float> Y = linalg::product(W0, X);
-  Matrix<float> dY = Y - target;  // dL/dY of the summed loss ‖Y - target‖² / 2
   estimate.add(dY, X, 2048);
-  // The rate is that of the first step of full fine-tuning. If the loss at step 0 is above the loss of W0, it is too large.
   auto [adapter, report] = initialize(estimate, {.rank = 4, .rule = FirstStep::sgd, .learning_rate = 0.1});
-  std::printf("trained numbers      %td instead of %td\n", adapter.trainable(), W0.size());
+  std::printf("trained values       %td instead of %td\n", adapter.trainable(), W0.size());
   std::printf("of the first step    %.0f %% captured\n", 100 * report.captured_energy);
-  std::printf("loss of W0           %.2f\n", loss(dY));
 
-  AdaptedLinear<float> layer(W0, adapter);
+  const AdaptedLinear<float> layer(W0, adapter);
   optim::AdamW<float> optimizer(adapter.trainable());
   LinearCache<float> cache;
   for (int step = 0; step <= 200; ++step) {
     const ForwardPass<float> pass = layer.forward(X, Y, cache);
     dY = Y - target;
-    if (step % 100 == 0) std::printf("loss at step %-8d%.2f\n", step, loss(dY));
+    if (step % 100 == 0) std::printf("loss at step %-8d%.2f\n", step, dY.squaredNorm() / 4096);
     Weight<float> dR = Weight<float>::Zero(4, 4);
-    layer.backward(pass, dY, cache, dR, not_wanted);  // added to dR; dX, for a layer below, is not wanted
+    layer.backward(pass, dY, cache, dR, not_wanted);
     optimizer.step(flat(adapter.R), flat(dR), 0.1);
   }
   merge(adapter, W0);
   linalg::multiply(W0, X, Y);
   dY = Y - target;
-  std::printf("after merging        %.2f\n", loss(dY));
+  std::printf("after merging        %.2f\n", dY.squaredNorm() / 4096);
 }

@@ -30,10 +30,10 @@ int main(int argc, char** argv) {
   float first = 0;
   float last = 0;
   for (int step = 0; step < 100; ++step) {
-    layer.forward(X, Y, cache);
+    const ForwardPass<float> pass = layer.forward(X, Y, cache);
     const Matrix<float> dY = Y - target;
     Weight<float> dR = Weight<float>::Zero(2, 2);
-    layer.backward_parameters(dY, cache, dR);
+    layer.backward(pass, dY, cache, dR, not_wanted);
     last = dY.squaredNorm();
     if (step == 0) first = last;
     optimizer.step(flat(adapter.R), flat(dR), 0.05);
