@@ -59,8 +59,8 @@ TEST_CASE("a run that is saved and restored goes on to the same bits") {
 TEST_CASE("the names in a checkpoint are those of checkpoints that were written before") {
   io::Checkpoint<double> old;
   old.tensors["values"] = {1, 2, 3};
-  old.tensors["optimizer.m"] = {4, 5, 6};
-  old.tensors["optimizer.v"] = {7, 8, 9};
+  old.tensors["optimizer.first_moment"] = {4, 5, 6};
+  old.tensors["optimizer.second_moment"] = {7, 8, 9};
   old.tensors["frozen.q.B"] = {1, 2, 3, 4, 5, 6};
   old.tensors["frozen.q.A"] = {7, 8, 9, 10};
   old.put_integer("steps", 42);
