@@ -166,12 +166,3 @@ TEST_CASE("a start that raises the loss is seen: it is measured before and with 
   Chain silent;
   CHECK(silent.initialize({}).passes == 1);  // a pass that tells no loss is not run again
 }
-
-TEST_CASE("the report shows how far the start goes, and a rank above that of the data") {
-  GradientEstimate<double> estimate(9, 10, "two examples");
-  estimate.add(random_matrix<Matrix<double>>(9, 2, 6), random_matrix<Matrix<double>>(10, 2, 7), 2);
-  const Initialized<double> start = initialize(estimate, {.rank = 5, .rule = FirstStep::sgd, .learning_rate = 0.3});
-  CHECK(start.report.numerical_rank == 2);
-  CHECK(start.report.largest_singular_value == Approx(start.adapter.R(0, 0)));
-  CHECK(start.report.residual_norm == 0);
-}

@@ -60,7 +60,8 @@ class AdaptedLinear final : public LinearLayer<S> {
   /// R as it is now. An adapter that was moved away or given matrices of another shape is an error, not a dangling view.
   ConstWeightView<S> core() const {
     const bool good = B_->rows() == this->out_features() && B_->cols() == rank_ && A_->rows() == rank_ &&
-                      A_->cols() == this->in_features() && (own_R_ == nullptr || (own_R_->rows() == rank_ && own_R_->cols() == rank_));
+                      A_->cols() == this->in_features() &&
+                      (own_R_ == nullptr || (own_R_->rows() == rank_ && own_R_->cols() == rank_));
     require(good, ErrorId::shape, "AdaptedLinear: the adapter of ", "\"", this->name(),
             "\" has other shapes than when the layer was made: was it moved, or given another matrix?");
     return own_R_ == nullptr ? R_ : ConstWeightView<S>(*own_R_);

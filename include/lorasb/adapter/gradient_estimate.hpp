@@ -27,7 +27,8 @@ class GradientEstimate {
   }
 
   /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, the input of the layer; dY: out x tokens, the
-  /// gradient of the batch's summed loss with respect to the output Y. Throws ErrorId::shape, not_finite, and value for examples < 1.
+  /// gradient of the batch's summed loss with respect to the output Y. Throws ErrorId::shape, not_finite, and value for examples
+  /// < 1.
   void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
     check(dY, X);
     count(examples);
@@ -42,7 +43,8 @@ class GradientEstimate {
   }
   /// Throws ErrorId::value for examples < 1.
   void count(Index examples) {
-    require(examples >= 1, ErrorId::value, "GradientEstimate: examples is ", examples, ", expected at least 1 (\"", name_, "\")");
+    require(examples >= 1, ErrorId::value, "GradientEstimate: examples is ", examples, ", expected at least 1 (\"", name_,
+            "\")");
     examples_ += examples;
   }
 

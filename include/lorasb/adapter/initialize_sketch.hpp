@@ -40,7 +40,8 @@ SketchInitialized<S> initialize(const GradientSketch<S>& sketch, InitializeOptio
   require(options.rule == FirstStep::sgd, ErrorId::value, "initialize: a sketch of \"", sketch.name(),
           "\" can only give SGD's first step; sign(G) is not linear in G. Use GradientEstimate for AdamW's");
   require(sketch.examples() > 0, ErrorId::no_examples, "initialize: the sketch of \"", sketch.name(), "\" saw no example");
-  require(options.rank >= 1 && options.rank <= sketch.options().range_columns, ErrorId::rank, "initialize: rank is ", options.rank,
+  require(options.rank >= 1 && options.rank <= sketch.options().range_columns, ErrorId::rank, "initialize: rank is ",
+          options.rank,
           ", expected 1 to the range_columns of the sketch of \"", sketch.name(), "\", ", sketch.options().range_columns);
   const typename GradientSketch<S>::Factors f = sketch.factors();
   const Weight<S> M = f.M;

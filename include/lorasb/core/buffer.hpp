@@ -26,8 +26,8 @@ class Buffer {
   /// is negative or cannot be counted.
   MatrixView<S> reshape(Index rows, Index cols) {
     Index size = 0;
-    require(rows >= 0 && cols >= 0 && !__builtin_mul_overflow(rows, cols, &size), ErrorId::value, "Buffer::reshape: ", rows, " x ",
-            cols, " numbers cannot be counted");
+    require(rows >= 0 && cols >= 0 && !__builtin_mul_overflow(rows, cols, &size), ErrorId::value, "Buffer::reshape: ", rows,
+            " x ", cols, " numbers cannot be counted");
     if (size > storage_.size()) storage_.resize(size);
     rows_ = rows;
     cols_ = cols;

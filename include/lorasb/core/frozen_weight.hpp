@@ -82,7 +82,8 @@ class FrozenWeight {
   /// Writes rows first, ..., first + count - 1 as S, one after the other: count * cols numbers.
   void widen(Index first, Index count, S* to) const {
     const Decode<S> decode = decoder<S>(dtype_);
-    for (Index i = first; i < first + count; ++i, to += cols_) decode(bytes_ + static_cast<std::size_t>(i) * row_bytes_, to, cols_);
+    for (Index i = first; i < first + count; ++i, to += cols_)
+      decode(bytes_ + static_cast<std::size_t>(i) * row_bytes_, to, cols_);
   }
   /// A copy in S.
   Weight<S> widened() const {

@@ -64,7 +64,8 @@ template <Real S>
 class InputGradient {
  public:
   InputGradient(NotWanted) {}
-  InputGradient(MatrixView<S> dX) : data_(dX.data()), rows_(dX.rows()), cols_(dX.cols()), stride_(dX.outerStride()), wanted_(true) {}
+  InputGradient(MatrixView<S> dX)
+      : data_(dX.data()), rows_(dX.rows()), cols_(dX.cols()), stride_(dX.outerStride()), wanted_(true) {}
   InputGradient(S* data, Index rows, Index cols) : InputGradient(MatrixView<S>(data, rows, cols)) {}
   template <class T>
   requires(std::convertible_to<T, MatrixView<S>> && !std::same_as<std::remove_cvref_t<T>, MatrixView<S>>) InputGradient(T&& dX)

@@ -46,8 +46,8 @@ P* checked(P* data, Index rows, Index cols, Index lines, Index length, Index str
                     !__builtin_mul_overflow(lines, std::max(stride, length), &end) &&
                     !__builtin_mul_overflow(end, static_cast<Index>(sizeof(P)), &end);
   if (!good) [[unlikely]]
-    fail(ErrorId::value, {"View: the matrix is ", rows, " x ", cols, ", its lines are ", stride, " numbers apart, expected at least ",
-                          length, data == nullptr ? ", and its pointer is null" : ""});
+    fail(ErrorId::value, {"View: the matrix is ", rows, " x ", cols, ", its lines are ", stride, " numbers apart, expected at "
+                          "least ", length, data == nullptr ? ", and its pointer is null" : ""});
   return data;
 }
 

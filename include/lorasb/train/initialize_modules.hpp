@@ -107,11 +107,13 @@ template <Real S>
 class StartedLinear final : public LinearLayer<S> {
  public:
   StartedLinear(const Module<S>& module, const LowRankAdapter<S>& adapter)
-      : LinearLayer<S>("StartedLinear", module.name, module.W0.rows(), module.W0.cols(), 0), W0_(module.W0), adapter_(adapter) {}
+      : LinearLayer<S>("StartedLinear", module.name, module.W0.rows(), module.W0.cols(), 0),
+        W0_(module.W0), adapter_(adapter) {}
 
  private:
   void run_forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
-    MatrixView<S> Z = cache.buffer(0).reshape(adapter_.rank(), X.cols()), RZ = cache.buffer(1).reshape(adapter_.rank(), X.cols());
+    MatrixView<S> Z = cache.buffer(0).reshape(adapter_.rank(), X.cols());
+    MatrixView<S> RZ = cache.buffer(1).reshape(adapter_.rank(), X.cols());
     linalg::multiply(adapter_.A, X, Z);
     linalg::multiply(adapter_.R, Z, RZ, adapter_.scale);
     linalg::multiply(W0_, X, Y);
@@ -120,7 +122,8 @@ class StartedLinear final : public LinearLayer<S> {
   void run_backward(ConstMatrixView<S>, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>&,
                     const InputGradient<S>& dX) const override {
     if (!dX.wanted()) return;
-    MatrixView<S> P = cache.buffer(0).reshape(adapter_.rank(), dY.cols()), RtP = cache.buffer(1).reshape(adapter_.rank(), dY.cols());
+    MatrixView<S> P = cache.buffer(0).reshape(adapter_.rank(), dY.cols());
+    MatrixView<S> RtP = cache.buffer(1).reshape(adapter_.rank(), dY.cols());
     linalg::multiply(linalg::transposed(adapter_.B), dY, P, adapter_.scale);
     linalg::multiply(linalg::transposed(adapter_.R), P, RtP);
     linalg::multiply_transposed(W0_, dY, dX.view());
@@ -150,8 +153,8 @@ inline ModuleReport report(const std::string& module, const SketchReport& r) {
 }  // namespace detail
 
 /// Estimates the first step of every module's weight and makes an adapter of each, one pass over the examples for each group
-/// of modules, and one more to measure the start. Every module's SVD gets a seed of its own. Throws ErrorId::no_examples for a pass over none, and what
-/// initialize() throws, with the module's name.
+/// of modules, and one more to measure the start. Every module's SVD gets a seed of its own. Throws
+/// ErrorId::no_examples for a pass over none, and what initialize() throws, with the module's name.
 template <Real S>
 InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const EstimationPass<S>& pass,
                                          InitializeModulesOptions options) {
