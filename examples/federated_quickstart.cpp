@@ -27,7 +27,7 @@ int main() {
   const LowRankAdapter<float> start = initialize(estimate, {.rank = 4, .rule = FirstStep::sgd, .learning_rate = 0.1}).adapter;
   AdapterBases<float> bases;
   bases.add("layer", {.B = start.B, .A = start.A});
-  federated::Session session{.id = "quickstart", .base = federated::base_digest(bases, {{"layer", W0}}), .layout = {}};
+  federated::Session session{.id = "quickstart", .base = federated::base_digest(bases, {{"layer", W0}})};
   session.layout.add("layer", Role::core, 4, 4);
 
   // A client: ten steps of SGD on examples of its own, from the values that the round starts with.

@@ -52,7 +52,8 @@ def main():
             if "lorasb/mpi/" in code:
                 run = ["mpiexec", "--allow-run-as-root", "--oversubscribe", "-n", "2", program]
             ran = subprocess.run(run, capture_output=True, text=True, cwd=folder)
-            if ran.returncode or ran.stdout != block["output"]:
+            shown = [line.rstrip() for line in block["output"].splitlines()]
+            if ran.returncode or [line.rstrip() for line in ran.stdout.splitlines()] != shown:
                 sys.exit(f"{where}: exit status {ran.returncode}, printed\n{ran.stdout}\nexpected\n{block['output']}\n{ran.stderr}")
     print(f"{arguments.page.name}: {len(programs)} programs print what the page shows")
 

@@ -127,7 +127,7 @@ TEST_CASE("every method leaves the metrics that were promised, with the exactnes
         continue;
       }
       // numbers as the library counts them, in messages with some words around them
-      const std::optional<federated::Method> named = federated::method_named(method);
+      const std::optional<federated::FederatedMethod> named = federated::method_named(method);
       std::vector<federated::AdaptedShape> modules;
       for (const auto& [out, in] : std::vector<std::pair<Index, Index>>{{512, 256},
                                                                         {768, 256},

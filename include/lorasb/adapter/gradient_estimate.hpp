@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/view.hpp"
 #include "lorasb/linalg/product.hpp"
 
@@ -17,7 +18,7 @@ namespace lorasb {
 ///     estimate.add(dY, X, examples);   // as often as you like
 ///     auto [adapter, report] = initialize(estimate, {.rank = 16, .learning_rate = 1e-4});
 template <Real S>
-class GradientEstimate {
+class LORASB_OWNS_MEMORY GradientEstimate {
  public:
   /// `name` is only for messages. Throws ErrorId::value for a size below 1.
   GradientEstimate(Index out_features, Index in_features, std::string name = "layer") : name_(std::move(name)) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/linalg/least_squares.hpp"
 #include "lorasb/linalg/orthonormalize.hpp"
@@ -33,7 +34,7 @@ struct SketchOptions {
 /// and no out x in matrix exists: out (k + q) + l in numbers. The signs are generated again for every batch and
 /// take as much again while add() runs. Only for SGD's rule, since sign(G) is not linear in G, and for spectra that decay.
 template <Real S>
-class GradientSketch {
+class LORASB_OWNS_MEMORY GradientSketch {
  public:
   /// Throws ErrorId::value for l < 2 k + 1, fewer than two test vectors, or k below the rank; ErrorId::rank for a bad rank.
   GradientSketch(Index out_features, Index in_features, SketchOptions options, std::string name = "layer")

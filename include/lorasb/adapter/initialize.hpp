@@ -8,6 +8,7 @@
 
 #include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/adapter/gradient_estimate.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/linalg/truncated_svd.hpp"
 
 namespace lorasb {
@@ -57,7 +58,7 @@ struct InitializeReport {
 };
 
 template <Real S>
-struct Initialized {
+struct LORASB_OWNS_MEMORY Initialized {
   LowRankAdapter<S> adapter;
   InitializeReport report;
 };

@@ -5,6 +5,7 @@
 
 #include "lorasb/adapter/gradient_sketch.hpp"
 #include "lorasb/adapter/initialize.hpp"
+#include "lorasb/core/config.hpp"
 
 namespace lorasb {
 
@@ -27,7 +28,7 @@ struct SketchReport {
 };
 
 template <Real S>
-struct SketchInitialized {
+struct LORASB_OWNS_MEMORY SketchInitialized {
   LowRankAdapter<S> adapter;
   SketchReport report;
 };

@@ -3,13 +3,14 @@
 
 #include <utility>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/view.hpp"
 
 namespace lorasb {
 
 /// Owned by the caller of a forward pass and handed in again at the next one. Entries are undefined after a reshape.
 template <Real S>
-class Buffer {
+class LORASB_OWNS_MEMORY Buffer {
  public:
   Buffer() = default;
   Buffer(const Buffer&) = default;
@@ -22,12 +23,12 @@ class Buffer {
     return *this;
   }
 
-  /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps. Throws ErrorId::value for a size that
-  /// is negative or cannot be counted.
+  /// A rows x cols matrix over the first rows * cols numbers, column-major without gaps. Throws ErrorId::shape for negative sizes
+  /// and for more numbers than an Index can count.
   MatrixView<S> reshape(Index rows, Index cols) {
     Index size = 0;
-    require(rows >= 0 && cols >= 0 && !__builtin_mul_overflow(rows, cols, &size), ErrorId::value, "Buffer::reshape: ", rows,
-            " x ", cols, " numbers cannot be counted");
+    if (rows < 0 || cols < 0 || __builtin_mul_overflow(rows, cols, &size)) [[unlikely]]
+      throw Error(ErrorId::shape, concat("Buffer::reshape: ", rows, " x ", cols, " is no size of a matrix"));
     if (size > storage_.size()) storage_.resize(size);
     rows_ = rows;
     cols_ = cols;

@@ -12,7 +12,7 @@ namespace lorasb {
 
 /// The name and shape of a linear module.
 struct ModuleShape {
-  std::string name;
+  std::string name = {};
   Index out_features = 0;
   Index in_features = 0;
 };
@@ -20,7 +20,7 @@ struct ModuleShape {
 /// A linear module of a model: its name and its frozen weight, out x in.
 template <Real S>
 struct Module {
-  std::string name;
+  std::string name = {};
   FrozenWeight<S> W0;
 };
 

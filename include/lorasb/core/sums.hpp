@@ -5,9 +5,9 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <limits>
 #include <span>
 
+#include "lorasb/core/check.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
@@ -55,11 +55,11 @@ double norm(std::span<const std::span<const S>> parts) {
   };
   const double plain = squares(1);
   // Beyond these bounds squares of doubles overflow or lose digits. Squares of floats never come near them.
-  if (plain > 1e-290 && plain < std::numeric_limits<double>::infinity()) return std::sqrt(plain);
+  if (plain > 1e-290 && is_finite(plain)) return std::sqrt(plain);
   double largest = 0;
   for (const std::span<const S> part : parts)
     for (const S x : part) largest = std::max(largest, std::abs(double(x)));
-  if (largest == 0 || std::isinf(largest)) return plain;                          // 0, infinity or NaN
+  if (largest == 0 || !is_finite(largest)) return plain;                          // 0, infinity or NaN
   const double scale = std::exp2(-std::clamp(std::ilogb(largest), -1022, 1022));  // a power of two: no rounding
   return std::sqrt(squares(scale)) / scale;
 }

@@ -1,7 +1,6 @@
 // Views of matrices that somebody else owns; what would need a copy does not compile.
 #pragma once
 
-#include <algorithm>
 #include <span>
 
 #include "lorasb/core/check.hpp"
@@ -28,6 +27,20 @@ concept ViewableAs = std::same_as<typename D::Scalar, S> && bool(int(D::Flags) &
 template <class D, class S, int Order>
 concept WritableAs = ViewableAs<D, S, Order> && bool(int(D::Flags) & int(Eigen::LvalueBit));
 
+/// Throws ErrorId::shape for sizes that no memory has: negative ones, lines that overlap, none at all for a matrix that has
+/// entries, or more entries than an Index can count.
+inline void require_memory(const void* data, Index rows, Index cols, Index outer_stride, int order) {
+  const Index lines = order == Eigen::RowMajor ? rows : cols, length = order == Eigen::RowMajor ? cols : rows;
+  Index reach = 0;
+  if (rows >= 0 && cols >= 0 && (lines <= 1 || outer_stride >= length) && (data != nullptr || rows == 0 || cols == 0) &&
+      !__builtin_mul_overflow(rows, cols, &reach) && !__builtin_mul_overflow(lines, outer_stride, &reach)) [[likely]]
+    return;
+  throw Error(ErrorId::shape, concat("view: ", rows, " x ", cols, " with an outer stride of ", outer_stride,
+                                     data == nullptr ? " over a null pointer" : "",
+                                     ", expected sizes of at least 0, an outer stride of at least ", length,
+                                     ", and memory for as many entries"));
+}
+
 template <class S, int Order>
 using PlainMatrix = Eigen::Matrix<S, Eigen::Dynamic, Eigen::Dynamic, Order>;
 
@@ -36,20 +49,6 @@ using StridedMap = Eigen::Map<PlainMatrix<S, Order>, Eigen::Unaligned, Eigen::Ou
 
 template <class S, int Order>
 using ConstStridedMap = Eigen::Map<const PlainMatrix<S, Order>, Eigen::Unaligned, Eigen::OuterStride<>>;
-
-/// Passes `data` on, or throws ErrorId::value: for lines that overlap, a size that is negative or cannot be addressed, and for
-/// numbers at a null pointer.
-template <class P>
-P* checked(P* data, Index rows, Index cols, Index lines, Index length, Index stride) {
-  Index end = 0;
-  const bool good = rows >= 0 && cols >= 0 && (lines <= 1 || stride >= length) && (data != nullptr || rows == 0 || cols == 0) &&
-                    !__builtin_mul_overflow(lines, std::max(stride, length), &end) &&
-                    !__builtin_mul_overflow(end, static_cast<Index>(sizeof(P)), &end);
-  if (!good) [[unlikely]]
-    fail(ErrorId::value, {"View: the matrix is ", rows, " x ", cols, ", its lines are ", stride, " numbers apart, expected at "
-                          "least ", length, data == nullptr ? ", and its pointer is null" : ""});
-  return data;
-}
 
 }  // namespace detail
 
@@ -62,10 +61,10 @@ class ConstView : public detail::ConstStridedMap<S, Order> {
 
  public:
   ConstView(const S* data, Index rows, Index cols) : ConstView(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
+  /// Throws ErrorId::shape, see detail::require_memory().
   ConstView(const S* data, Index rows, Index cols, Index outer_stride)
-      : Base(Order == Eigen::RowMajor ? detail::checked(data, rows, cols, rows, cols, outer_stride)
-                                      : detail::checked(data, rows, cols, cols, rows, outer_stride),
-             rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+      : Base((detail::require_memory(data, rows, cols, outer_stride, Order), data), rows, cols,
+             Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
   requires detail::ViewableAs<D, S, Order> ConstView(const Eigen::DenseBase<D>& e)
@@ -86,10 +85,10 @@ class View : public detail::StridedMap<S, Order> {
 
  public:
   View(S* data, Index rows, Index cols) : View(data, rows, cols, Order == Eigen::RowMajor ? cols : rows) {}
+  /// Throws ErrorId::shape, see detail::require_memory().
   View(S* data, Index rows, Index cols, Index outer_stride)
-      : Base(Order == Eigen::RowMajor ? detail::checked(data, rows, cols, rows, cols, outer_stride)
-                                      : detail::checked(data, rows, cols, cols, rows, outer_stride),
-             rows, cols, Eigen::OuterStride<>(outer_stride)) {}
+      : Base((detail::require_memory(data, rows, cols, outer_stride, Order), data), rows, cols,
+             Eigen::OuterStride<>(outer_stride)) {}
 
   template <class D>
   requires detail::WritableAs<D, S, Order> View(Eigen::DenseBase<D>& e)

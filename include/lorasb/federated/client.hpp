@@ -60,7 +60,7 @@ struct ClientWork {
   /// once, with a different `slot` on each. A client without data returns 0 and leaves the values alone.
   std::function<std::uint64_t(Index client, int slot, std::uint64_t round, std::span<S> values, LeadingMask<S>& mask)> train;
   /// Of each client by index: its name, and the rank that it trains (0, or no entry: the whole one).
-  std::vector<std::string> names;
+  std::vector<std::string> names = {};
   std::vector<Index> ranks = {};
   /// Takes a round's message instead of validate_broadcast(), where it carries more than the values of the session; returns
   /// what the clients start from. Throws for a message that it refuses.

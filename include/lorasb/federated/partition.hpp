@@ -37,7 +37,7 @@ inline std::optional<PartitionOptions> partition_named(std::string_view word) {
   word.remove_prefix(dirichlet.size());
   double alpha = 0;
   const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), alpha);
-  if (error != std::errc() || end != word.data() + word.size() || !(alpha > 0) || !std::isfinite(alpha)) return std::nullopt;
+  if (error != std::errc() || end != word.data() + word.size() || !(alpha > 0) || !is_finite(alpha)) return std::nullopt;
   return PartitionOptions{.kind = PartitionKind::dirichlet, .alpha = alpha};
 }
 inline std::string name_of(PartitionOptions p) {

@@ -19,9 +19,9 @@ namespace lorasb::federated {
 
 /// What a restart needs of a round.
 struct RoundRecord {
-  std::string line;            // JSON of the program's own: what it reports of the round
-  std::vector<Index> clients;  // that counted
-  Bytes message;               // that starts the next round; empty: the round was abandoned
+  std::string line = {};            // JSON of the program's own: what it reports of the round
+  std::vector<Index> clients = {};  // that counted
+  Bytes message = {};               // that starts the next round; empty: the round was abandoned
 };
 
 /// Eight bytes of length (the lowest first), {"clients": [...], "line": ...} as JSON of that length, the message. Throws

@@ -14,10 +14,10 @@ namespace lorasb::federated {
 template <Real S>
 struct Update {
   std::uint64_t round = 0;
-  std::string client;
+  std::string client = {};
   std::uint64_t examples = 0;  // that it trained on: its weight, unless all clients weigh the same
   Index rank = 0;              // of the leading blocks of the cores that it trained; 0: all of them
-  std::vector<S> values;       // in leading_layout(session.layout, rank)
+  std::vector<S> values = {};       // in leading_layout(session.layout, rank)
 };
 
 /// The message. Throws ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.

@@ -15,9 +15,9 @@ namespace lorasb::formats {
 /// ("classifier.weight"). Row-major.
 template <Real S>
 struct NamedTensor {
-  std::string name;
-  std::vector<Index> shape;
-  std::vector<S> values;
+  std::string name = {};
+  std::vector<Index> shape = {};
+  std::vector<S> values = {};
   bool operator==(const NamedTensor&) const = default;
 };
 

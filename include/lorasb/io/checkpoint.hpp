@@ -40,9 +40,9 @@ inline constexpr std::string_view checkpoint_version = "1";
 /// The getters throw ErrorId::checkpoint for a name that is not there, or a text that is no such number.
 template <Real S>
 struct Checkpoint {
-  std::map<std::string, std::vector<S>> tensors;  // trainable numbers, optimizer state: flat
-  std::map<std::string, std::string> state;       // counters, positions, seeds: changes from step to step
-  std::map<std::string, std::string> config;      // what must be the same when the run goes on (require_same_config)
+  std::map<std::string, std::vector<S>> tensors = {};  // trainable numbers, optimizer state: flat
+  std::map<std::string, std::string> state = {};       // counters, positions, seeds: changes from step to step
+  std::map<std::string, std::string> config = {};      // what must be the same when the run goes on (require_same_config)
 
   const std::vector<S>& tensor(const std::string& name) const { return find(tensors, name, "tensor"); }
 

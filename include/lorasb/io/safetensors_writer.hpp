@@ -30,10 +30,10 @@ namespace lorasb::io {
 
 /// A tensor to be written: row-major bytes without gaps, which somebody else owns until the file is written.
 struct TensorBytes {
-  std::string name;
+  std::string name = {};
   Dtype dtype = Dtype::f32;
-  std::vector<Index> shape;
-  std::span<const std::byte> bytes;
+  std::vector<Index> shape = {};
+  std::span<const std::byte> bytes = {};
 };
 
 /// Numbers as a tensor of one dimension.

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/linalg/linear_operator.hpp"
 #include "lorasb/linalg/orthonormalize.hpp"
 #include "lorasb/linalg/symmetric_eigen.hpp"
@@ -23,7 +24,7 @@ struct KrylovOptions {
 /// In their first w columns, orthonormal K (d x w) and Z = scale Wᵀ K (D x w). The eigenvalues of ZᵀZ are the squares of the
 /// singular values of scale KᵀW.
 template <Real S>
-struct KrylovBasis {
+struct LORASB_OWNS_MEMORY KrylovBasis {
   Index width = 0;  // w
   Matrix<S> K, Z;
   Matrix<double> gram;  // ZᵀZ, its lower triangle

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/sums.hpp"
 #include "lorasb/linalg/orthonormalize.hpp"
 
@@ -21,7 +22,7 @@ enum class SvdStatus {
 
 /// M = U diag(singular_values) Vᵀ, with p = min(k, l).
 template <Real S>
-struct SmallSvd {
+struct LORASB_OWNS_MEMORY SmallSvd {
   Matrix<S> U;                // k x p, orthonormal columns
   Vector<S> singular_values;  // p, descending, >= 0
   Matrix<S> V;                // l x p, orthonormal columns

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/sums.hpp"
 #include "lorasb/core/view.hpp"
@@ -16,7 +17,7 @@ namespace lorasb::linalg {
 namespace detail {
 
 /// A = H T Hᵀ with T tridiagonal and H = H_0 ... H_{n-3}, H_k = I - factor_k v_k v_kᵀ.
-struct Tridiagonal {
+struct LORASB_OWNS_MEMORY Tridiagonal {
   Vector<double> diagonal;      // of T, n
   Vector<double> off_diagonal;  // n, of which the last is 0
   Matrix<double> reflectors;    // n x n: v_k in rows k + 1 to n - 1 of column k, its first entry 1
@@ -199,7 +200,7 @@ inline double size_of(const Tridiagonal& t) {
 /// are accurate to a few epsilon of the largest one in size. Where eigenvalues lie as close as that, vectors of one may stand
 /// for the other; together they span the space of both. A must be finite, and its largest entry zero or between 1e-140 and
 /// 1e140. Time: 4/3 n³ operations for the values, 2 n² count + 8 n count² for the vectors.
-class SymmetricEigen {
+class LORASB_OWNS_MEMORY SymmetricEigen {
  public:
   explicit SymmetricEigen(ConstMatrixView<double> A) {
     require(A.rows() == A.cols(), ErrorId::shape, "linalg::SymmetricEigen: A is ", A.rows(), " x ", A.cols(),

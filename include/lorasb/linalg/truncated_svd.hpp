@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/linalg/krylov_basis.hpp"
 #include "lorasb/linalg/small_svd.hpp"
 
@@ -37,7 +38,7 @@ struct TruncatedSvdOptions {
 
 /// W ≈ U diag(singular_values) Vᵀ.
 template <Real S>
-struct TruncatedSvd {
+struct LORASB_OWNS_MEMORY TruncatedSvd {
   Matrix<S> U;                // m x r, orthonormal columns
   Vector<S> singular_values;  // r, descending, >= 0
   Matrix<S> V;                // n x r, orthonormal columns

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lorasb/core/buffer.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/models/head.hpp"
 #include "lorasb/models/tokenized_texts.hpp"
 #include "lorasb/nn/cross_entropy.hpp"
@@ -22,7 +23,7 @@ namespace lorasb::models {
 ///     TextClassifier classifier(SentenceEncoder<float>(config, weights, timescales, layers, values.layout()), values, parts);
 ///     nn::PassResult found = classifier.pass(texts, order, part, gradient);
 template <Real S, class Encoder>
-class TextClassifier {
+class LORASB_OWNS_MEMORY TextClassifier {
  public:
   /// `values` holds what is trained, the head among it; it must outlive the classifier, and so must all that the encoder views.
   TextClassifier(Encoder encoder, const Parameters<S>& values LORASB_LIFETIMEBOUND, Index parts)

@@ -13,8 +13,8 @@ namespace lorasb::models {
 
 /// Token ids of texts, with their labels.
 struct TokenizedTexts {
-  std::vector<std::vector<std::int32_t>> ids;
-  std::vector<std::int32_t> labels;
+  std::vector<std::vector<std::int32_t>> ids = {};
+  std::vector<std::int32_t> labels = {};
   Index size() const { return std::ssize(ids); }
 };
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "lorasb/core/buffer.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/offsets.hpp"
 #include "lorasb/linalg/product.hpp"
 
@@ -33,7 +34,7 @@ struct AttentionOptions {
 /// What forward keeps for backward. For a sequence of n tokens there are n x H n numbers, one sequence after the other: column
 /// h n + j holds the weights that query j of head h gives to the n tokens.
 template <Real S>
-struct AttentionCache {
+struct LORASB_OWNS_MEMORY AttentionCache {
   Buffer<S> P;   // Σ H n² numbers, written by forward
   Buffer<S> dP;  // n x n, of one head, for the length of one backward pass
 };

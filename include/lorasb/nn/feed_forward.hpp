@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/layer.hpp"
 #include "lorasb/nn/activation.hpp"
 #include "lorasb/nn/bias.hpp"
@@ -11,7 +12,7 @@ namespace lorasb::nn {
 
 /// What forward keeps for backward.
 template <Real S>
-struct FeedForwardCache {
+struct LORASB_OWNS_MEMORY FeedForwardCache {
   LinearCache<S> up, down;
   ForwardPass<S> up_pass, down_pass;
   Buffer<S> U;   // hidden x tokens, before the activation; only for activations whose backward pass reads it

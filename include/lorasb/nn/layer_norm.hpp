@@ -7,12 +7,13 @@
 
 #include "lorasb/core/buffer.hpp"
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
 
 namespace lorasb::nn {
 
 /// What forward keeps for backward.
 template <Real S>
-struct LayerNormCache {
+struct LORASB_OWNS_MEMORY LayerNormCache {
   Buffer<S> mean;               // 1 x tokens
   Buffer<S> inverse_deviation;  // 1 x tokens
 };

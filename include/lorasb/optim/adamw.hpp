@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/optim/optimizer.hpp"
 
 namespace lorasb::optim {
@@ -35,7 +36,7 @@ struct AdamWOptions {
 /// That is torch.optim.AdamW, in its order of operations. Without decay the first step is -η g / (|g| + ε), nearly -η sign(g).
 /// State: "first_moment" (m) and "second_moment" (v).
 template <Real S>
-class AdamW final : public Optimizer<S> {
+class LORASB_OWNS_MEMORY AdamW final : public Optimizer<S> {
  public:
   explicit AdamW(Index size, AdamWOptions options = {})
       : Optimizer<S>(size, {"first_moment", "second_moment"}), options_(options) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/optim/optimizer.hpp"
 
 namespace lorasb::optim {
@@ -37,7 +38,7 @@ struct SgdOptions {
 ///
 /// That is torch.optim.SGD. State: "momentum" (v); none when μ = 0.
 template <Real S>
-class Sgd final : public Optimizer<S> {
+class LORASB_OWNS_MEMORY Sgd final : public Optimizer<S> {
  public:
   explicit Sgd(Index size, SgdOptions options = {}) : Optimizer<S>(size, state_names(options)), options_(options) {}
 

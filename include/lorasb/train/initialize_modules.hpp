@@ -10,6 +10,7 @@
 #include "lorasb/adapter/initialize_sketch.hpp"
 #include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/adapter/observed_linear.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/module.hpp"
 #include "lorasb/linalg/weight_product.hpp"
 #include "lorasb/nn/linear.hpp"
@@ -46,7 +47,7 @@ struct ModuleReport {
 };
 
 template <Real S>
-struct InitializedModules {
+struct LORASB_OWNS_MEMORY InitializedModules {
   AdapterSet<S> adapters;
   std::vector<ModuleReport> reports;
   Index passes = 0;  // over the examples

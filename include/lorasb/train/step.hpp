@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/parallel.hpp"
 #include "lorasb/core/view.hpp"
 #include "lorasb/optim/clip.hpp"
@@ -53,7 +54,7 @@ struct ApplyOptions {
 /// A batch is split into a fixed number of parts of whole examples, whatever the number of threads; each part has a gradient of
 /// its own, and these are added in order. More parts serve more threads; fewer make larger products.
 template <Real S>
-class Step {
+class LORASB_OWNS_MEMORY Step {
  public:
   /// Runs forward and backward over examples first, ..., first + count - 1 of the batch, adds the gradient of their *summed*
   /// loss, and returns the sums. Called from several threads at once, with a different part on each.

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/sums.hpp"
 #include "lorasb/core/view.hpp"
 
@@ -23,7 +24,7 @@ struct ClientFactors {
 
 /// B A, to be added to a weight:  linalg::multiply(delta.B, delta.A, W, s, 1).
 template <Real S>
-struct LowRankDelta {
+struct LORASB_OWNS_MEMORY LowRankDelta {
   Weight<S> B;  // out x rank
   Weight<S> A;  // rank x in
   Index rank() const { return A.rows(); }

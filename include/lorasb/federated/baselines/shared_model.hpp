@@ -10,6 +10,7 @@
 
 #include "lorasb/adapter/cores.hpp"
 #include "lorasb/adapter/lora/bind.hpp"
+#include "lorasb/core/config.hpp"
 #include "lorasb/federated/base_digest.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/federated/baselines/fedex_lora.hpp"
@@ -46,7 +47,7 @@ struct SharedModelStart {
 ///
 /// LoRA's s is 1: alpha is the rank.
 template <Real S>
-class SharedModel {
+class LORASB_OWNS_MEMORY SharedModel {
  public:
   /// Throws what take_cores(), append_lora() and ParameterLayout::add() throw.
   explicit SharedModel(SharedModelStart<S> start)

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/layer.hpp"
 #include "lorasb/nn/attention.hpp"
 #include "lorasb/nn/feed_forward.hpp"
@@ -13,14 +14,14 @@ namespace lorasb::models {
 
 /// The cache of a linear layer and the pass that wrote it.
 template <Real S>
-struct LinearPass {
+struct LORASB_OWNS_MEMORY LinearPass {
   LinearCache<S> cache;
   ForwardPass<S> pass;
 };
 
 /// What a pass keeps, owned by the caller, one for each thread. Columns are tokens, or texts from `pooled` on.
 template <Real S>
-struct SentenceEncoderCache {
+struct LORASB_OWNS_MEMORY SentenceEncoderCache {
   struct Block {
     nn::LayerNormCache<S> attention_norm, feed_forward_norm;
     nn::AttentionCache<S> attention;
