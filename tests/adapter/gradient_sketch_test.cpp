@@ -91,7 +91,7 @@ TEST_CASE("a sketch refuses what it cannot do") {
   CHECK_ERROR(initialize(sketch, sgd), ErrorId::zero_update, "every gradient of \"out\"");
   CHECK_ERROR(initialize(sketch, {.rank = 2}), ErrorId::value, "sign(G) is not linear in G");
   CHECK_ERROR(initialize(sketch, {.rank = 5, .rule = FirstStep::sgd}), ErrorId::rank,
-              "at most the range_columns of the sketch, 4");
+              "rank is 5, expected 1 to the range_columns of the sketch of \"out\", 4");
   CHECK_ERROR(sketch.add(GradientSketch<float>(12, 10, {.rank = 2, .range_columns = 4, .seed = 1})), ErrorId::value,
               "another shape");
   CHECK_ERROR(GradientSketch<float>(12, 10, {.rank = 11}), ErrorId::rank, "rank is 11, expected 1 to min(out, in) = 10");

@@ -107,3 +107,21 @@ TEST_CASE("refusals say what to change") {
   CHECK_ERROR(initialize(good, {.rank = 2, .scale = 0}), ErrorId::value, "scale is 0");
   CHECK_ERROR(initialize(good, {.rank = 2, .krylov_steps = -1}), ErrorId::value, "krylov_steps is -1");
 }
+
+TEST_CASE("the report shows how far the start goes, and a rank above that of the data") {
+  GradientEstimate<double> estimate(9, 10, "two examples");
+  estimate.add(random_matrix<Matrix<double>>(9, 2, 6), random_matrix<Matrix<double>>(10, 2, 7), 2);
+  const Initialized<double> start = initialize(estimate, {.rank = 5, .rule = FirstStep::sgd, .learning_rate = 0.3});
+  CHECK(start.report.numerical_rank == 2);
+  CHECK(start.report.largest_singular_value == Approx(start.adapter.R(0, 0)));
+  CHECK(start.report.residual_norm == 0);
+}
+
+TEST_CASE("a start needs no options, and moves no entry of the weight further than AdamW's rate for a full weight") {
+  const GradientEstimate<double> estimate = estimate_of<double>(random_matrix<Weight<double>>(40, 30, 1));
+  const auto [adapter, report] = initialize(estimate);
+  CHECK(adapter.rank() == 16);
+  CHECK(report.update_norm == Approx(1e-4 * std::sqrt(40.0 * 30.0)));
+  CHECK(report.largest_singular_value == Approx(singular_values_by_gram(delta(adapter))(0)));
+  CHECK(report.numerical_rank == 16);
+}

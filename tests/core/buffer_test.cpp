@@ -28,3 +28,12 @@ TEST_CASE("A buffer that was moved from has no matrix, and can be used again") {
   CHECK(to.view()(0, 1) == 3);
   CHECK(from.cols() == 0);
 }
+
+TEST_CASE("a buffer refuses a size that is negative or cannot be counted, and stays as it was") {
+  Buffer<float> buffer;
+  buffer.reshape(2, 3);
+  CHECK_ERROR(buffer.reshape(Index{1} << 32, Index{1} << 32), ErrorId::shape, "4294967296 x 4294967296 is no size of a matrix");
+  CHECK_ERROR(buffer.reshape(-1, 2), ErrorId::shape, "-1 x 2");
+  CHECK(buffer.rows() == 2);
+  CHECK(buffer.cols() == 3);
+}

@@ -1,6 +1,7 @@
 #include "lorasb/core/check.hpp"
 
 #include <limits>
+#include <vector>
 
 #include "support.hpp"
 
@@ -41,4 +42,17 @@ TEMPLATE_TEST_CASE("the first bad number is found in vectors, rows, blocks and r
   CHECK_ERROR(require_finite(v, "f", "v"), ErrorId::not_finite, "v holds -inf at row 37, column 0");
   require_finite(v.head(37), "f", "v");
   require_finite(Matrix<S>(0, 3), "f", "nothing");
+}
+
+TEMPLATE_TEST_CASE("finite is what is neither NaN nor infinite, subnormal and largest numbers too", "", float, double) {
+  using S = TestType;
+  using Limits = std::numeric_limits<S>;
+  for (const S x : {S(0), -S(0), Limits::denorm_min(), Limits::max(), Limits::lowest()}) CHECK(is_finite(x));
+  for (const S x : {Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN(), Limits::signaling_NaN()}) CHECK_FALSE(is_finite(x));
+  std::vector<S> many(1000, S(1));
+  CHECK(all_finite(std::span<const S>(many)));
+  many[999] = Limits::quiet_NaN();
+  CHECK_FALSE(all_finite(std::span<const S>(many)));
+  CHECK(all_finite(many.data(), 999));
+  CHECK(all_finite(std::span<const S>()));
 }

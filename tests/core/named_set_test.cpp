@@ -24,7 +24,7 @@ TEST_CASE("a set gives values by name in the order in which they were added") {
 TEST_CASE("values stay at their addresses when others are added and when the set is moved; a copy has its own") {
   NamedSet<std::vector<int>> set;
   std::vector<int>& first = set.add("a", {1});
-  for (int i = 0; i < 1000; ++i) set.add("b" + std::to_string(i), {i});
+  for (int i = 0; i < 1000; ++i) set.add(concat("b", i), {i});
   const NamedSet<std::vector<int>> copy = set;
   const NamedSet<std::vector<int>> moved = std::move(set);
   CHECK(&moved.at("a") == &first);

@@ -42,3 +42,22 @@ TEST_CASE("a tensor with more numbers than can be counted is refused") {
   CHECK_ERROR(layout.add("b", std::numeric_limits<Index>::max() - 5, 1), ErrorId::value, "\"b\" is 9223372036854775802 x 1");
   CHECK(layout.size() == 6);
 }
+
+TEST_CASE("tensors are found by module and role, and where those of a role lie") {
+  ParameterLayout layout;
+  layout.add("a", Role::core, 2, 2);
+  layout.add("b", Role::core, 3, 3);
+  layout.add("head", Role::head_weight, 2, 5);
+  layout.add("c", Role::core, 1, 1);
+  Parameters<float> values(layout);
+  values.at("b", Role::core).setConstant(7);
+  CHECK(values["b.R"].sum() == 63);
+  CHECK(values.flat("b", Role::core).data() == values.flat().data() + 4);
+  const auto is_core = [](const ParameterLayout::Tensor& t) { return t.role == Role::core; };
+  CHECK(layout.ranges(is_core) == std::vector<Range>{{0, 13}, {23, 1}});  // neighbours are joined
+  CHECK(layout.ranges([](const ParameterLayout::Tensor& t) { return is_head(t.role); }) == std::vector<Range>{{13, 10}});
+  CHECK(layout.ranges([](const ParameterLayout::Tensor&) { return false; }).empty());
+  CHECK(layout.count(is_core) == 14);
+  CHECK(Range{4, 9}.of(values.flat())[8] == 7);
+  CHECK_ERROR(values.at("a", Role::weight), ErrorId::unknown_name, "\"a.weight\"");
+}

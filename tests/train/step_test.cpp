@@ -1,7 +1,10 @@
 #include "lorasb/train/step.hpp"
 
 #include <limits>
+#include <stdexcept>
 
+#include "core/balanced_linear.hpp"
+#include "lorasb/optim/adamw.hpp"
 #include "lorasb/optim/sgd.hpp"
 #include "support.hpp"
 
@@ -158,4 +161,101 @@ TEST_CASE("a loss over the whole batch is the same for any parts and threads") {
     CHECK(same_loss == Approx(loss).epsilon(1e-13));
     for (std::size_t k = 0; k < 7; ++k) CHECK(same_values[k] == Approx(values[k]).epsilon(1e-13));
   }
+}
+
+TEST_CASE("a layer with an auxiliary loss trains to the same values for any parts and threads") {
+  const Index examples = 7;
+  const Matrix<double> X = random_matrix<Matrix<double>>(4, examples, 1), target = random_matrix<Matrix<double>>(3, examples, 2);
+  const auto train = [&](Index parts, int threads) {
+    ParameterLayout layout;
+    layout.add("balanced", Role::weight, 3, 4);
+    Parameters<double> values(layout);
+    values.at("balanced", Role::weight) = random_matrix<Weight<double>>(3, 4, 3);
+    const BalancedLinear layer(values.at("balanced", Role::weight));
+    std::vector<LinearCache<double>> caches(static_cast<std::size_t>(parts));
+    std::vector<Matrix<double>> Y(static_cast<std::size_t>(parts));
+    std::vector<ForwardPass<double>> passes(static_cast<std::size_t>(parts));
+
+    Step<double>::TwoPhasePass pass{.statistics_size = layer.statistics_size()};
+    pass.forward = [&](Index part, Index first, Index count, std::span<double> statistics) {
+      const auto p = static_cast<std::size_t>(part);
+      Y[p].resize(3, count);
+      passes[p] = layer.forward(X.middleCols(first, count), Y[p], caches[p]);
+      std::ranges::copy(caches[p].statistics, statistics.begin());
+      return PassResult{.loss = (Y[p] - target.middleCols(first, count)).squaredNorm() / 2};
+    };
+    pass.auxiliary_loss = [&](std::span<const double> statistics) { return layer.auxiliary_loss(statistics); };
+    pass.backward = [&](Index part, Index first, Index count, std::span<const double> statistics, std::span<double> gradient) {
+      const auto p = static_cast<std::size_t>(part);
+      caches[p].batch_statistics = statistics;
+      const Matrix<double> dY = Y[p] - target.middleCols(first, count);
+      layer.backward(passes[p], dY, caches[p], gradient, not_wanted);
+    };
+    optim::Sgd<double> sgd(layout.size(), {});
+    Step<double> step(layout.size(), parts, threads);
+    std::vector<double> losses;
+    for (int t = 0; t < 3; ++t) {
+      step.accumulate(examples, pass);
+      losses.push_back(step.apply(values.flat(), sgd, 0.05).mean_loss);
+    }
+    return std::pair(losses, std::vector<double>(values.flat().begin(), values.flat().end()));
+  };
+  const auto [losses, values] = train(1, 1);
+  const Weight<double> W = random_matrix<Weight<double>>(3, 4, 3);
+  const Vector<double> sum = (W * X).rowwise().sum();
+  CHECK(losses[0] == Approx(((W * X - target).squaredNorm() + sum.squaredNorm()) / 2 / 7).epsilon(1e-12));
+  CHECK(losses[2] < losses[0]);
+  for (const auto& [parts, threads] : {std::pair<Index, int>{2, 1}, {2, 2}, {3, 2}, {9, 2}}) {
+    const auto [same_losses, same_values] = train(parts, threads);
+    for (std::size_t t = 0; t < losses.size(); ++t) CHECK(same_losses[t] == Approx(losses[t]).epsilon(1e-13));
+    for (std::size_t k = 0; k < values.size(); ++k) CHECK(same_values[k] == Approx(values[k]).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("a pass that throws adds nothing, and the step goes on with the next batch") {
+  Problem<double> problem;
+  optim::Sgd<double> sgd(7, {});
+  Step<double> step(7, 4, 2);
+  const auto good = [&](Index, Index first, Index count, std::span<double> g) { return problem.pass(first, count, g); };
+  const auto bad = [&](Index part, Index first, Index count, std::span<double> g) {
+    if (part == 2) throw std::runtime_error("part 2");
+    return problem.pass(first, count, g);
+  };
+  step.accumulate(5, good);
+  const std::vector<double> sum(step.gradient_sum().begin(), step.gradient_sum().end());
+  CHECK_THROWS_WITH(step.accumulate(13, bad), "part 2");
+  CHECK(step.examples() == 5);
+  CHECK(std::equal(sum.begin(), sum.end(), step.gradient_sum().begin()));
+  step.discard();
+  CHECK(step.examples() == 0);
+  Problem<double> other;
+  const StepResult expected = other.run(13, 4, 2);
+  step.accumulate(13, good);
+  const StepResult found = step.apply(problem.values, sgd, 0.1);
+  CHECK(found.mean_loss == expected.mean_loss);
+  CHECK(problem.values == other.values);
+}
+
+TEST_CASE("a status that is not finite leaves the optimizer's state and steps as they are, and the next sum starts at zero") {
+  std::vector<float> values(3, 1.0f);
+  optim::AdamW<float> adamw(3, {});
+  Step<float> step(3, 1, 1);
+  step.accumulate(1, [](Index, Index, Index, std::span<float> g) {
+    g[1] = std::numeric_limits<float>::infinity();
+    return PassResult{};
+  });
+  CHECK(step.apply(values, adamw, 0.1, {.max_norm = 1}).status == StepStatus::not_finite);
+  CHECK(adamw.steps() == 0);
+  CHECK(values == std::vector<float>(3, 1.0f));
+  const auto nan_loss = [](Index, Index, Index, std::span<float>) { return PassResult{.loss = std::numeric_limits<double>::quiet_NaN()}; };
+  CHECK(step.run(1, nan_loss, values, adamw, 0.1).status == StepStatus::not_finite);
+  CHECK(adamw.steps() == 0);
+  const auto good = [](Index, Index, Index, std::span<float> g) {
+    g[0] = 1;
+    return PassResult{};
+  };
+  CHECK(step.run(1, good, values, adamw, 0.1).status == StepStatus::updated);
+  CHECK(adamw.steps() == 1);
+  CHECK(values[0] < 1);
+  CHECK(is_finite(values[1]));
 }

@@ -29,7 +29,8 @@ class AdaptedLinear final : public LinearLayer<S> {
  public:
   /// R is read in the adapter, whatever matrix it holds at the time of a pass. `name` is only for messages. Throws
   /// ErrorId::shape when W0 and the adapter disagree, and what LowRankAdapter::validate_shapes throws.
-  AdaptedLinear(FrozenWeight<S> W0, Borrowed<LowRankAdapter<S>> adapter, std::string name = "layer")
+  AdaptedLinear(FrozenWeight<S> W0 LORASB_LIFETIMEBOUND, Borrowed<LowRankAdapter<S>> adapter LORASB_LIFETIMEBOUND,
+                std::string name = "layer")
       : LinearLayer<S>("AdaptedLinear", std::move(name), W0.rows(), W0.cols(), adapter->R.size()),
         W0_(W0), B_(&adapter->B), A_(&adapter->A), scale_(&adapter->scale), own_R_(&adapter->R), rank_(adapter->rank()),
         R_(nullptr, 0, 0) {
@@ -39,7 +40,8 @@ class AdaptedLinear final : public LinearLayer<S> {
 
   /// R is read where `R` looks, rank x rank: in the trainer's Parameters. Throws ErrorId::shape, and what
   /// AdapterBasis::validate_shapes throws.
-  AdaptedLinear(FrozenWeight<S> W0, Borrowed<AdapterBasis<S>> basis, ConstWeightView<S> R, std::string name = "layer")
+  AdaptedLinear(FrozenWeight<S> W0 LORASB_LIFETIMEBOUND, Borrowed<AdapterBasis<S>> basis LORASB_LIFETIMEBOUND,
+                ConstWeightView<S> R LORASB_LIFETIMEBOUND, std::string name = "layer")
       : LinearLayer<S>("AdaptedLinear", std::move(name), W0.rows(), W0.cols(), R.size()),
         W0_(W0), B_(&basis->B), A_(&basis->A), scale_(&basis->scale), rank_(basis->rank()), R_(R) {
     basis->validate_shapes(this->name());
@@ -58,7 +60,8 @@ class AdaptedLinear final : public LinearLayer<S> {
   /// R as it is now. An adapter that was moved away or given matrices of another shape is an error, not a dangling view.
   ConstWeightView<S> core() const {
     const bool good = B_->rows() == this->out_features() && B_->cols() == rank_ && A_->rows() == rank_ &&
-                      A_->cols() == this->in_features() && (own_R_ == nullptr || (own_R_->rows() == rank_ && own_R_->cols() == rank_));
+                      A_->cols() == this->in_features() &&
+                      (own_R_ == nullptr || (own_R_->rows() == rank_ && own_R_->cols() == rank_));
     require(good, ErrorId::shape, "AdaptedLinear: the adapter of ", "\"", this->name(),
             "\" has other shapes than when the layer was made: was it moved, or given another matrix?");
     return own_R_ == nullptr ? R_ : ConstWeightView<S>(*own_R_);

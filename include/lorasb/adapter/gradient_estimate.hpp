@@ -16,7 +16,7 @@ namespace lorasb {
 ///
 ///     GradientEstimate<float> estimate(out, in);
 ///     estimate.add(dY, X, examples);   // as often as you like
-///     auto [adapter, report] = initialize(estimate, {.rank = 16, .learning_rate = 1e-3});
+///     auto [adapter, report] = initialize(estimate, {.rank = 16, .learning_rate = 1e-4});
 template <Real S>
 class LORASB_OWNS_MEMORY GradientEstimate {
  public:
@@ -27,23 +27,25 @@ class LORASB_OWNS_MEMORY GradientEstimate {
     sum_ = Weight<S>::Zero(out_features, in_features);
   }
 
-  /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, what the layer was given; dY: out x tokens, the gradient
-  /// of the batch's summed loss with respect to what it gave. Throws ErrorId::shape, not_finite, and value for examples < 1.
+  /// Adds dY Xᵀ, for a batch of `examples` examples. X: in x tokens, the input of the layer; dY: out x tokens, the
+  /// gradient of the batch's summed loss with respect to the output Y. Throws ErrorId::shape, not_finite, and value for examples
+  /// < 1.
   void add(ConstMatrixView<S> dY, ConstMatrixView<S> X, Index examples) {
     check(dY, X);
     count(examples);
     linalg::multiply(dY, linalg::transposed(X), sum_, 1, 1);
   }
 
-  /// Adds dY Xᵀ without a word of how many examples it is from: count() is told once, for whatever came this way. For weights
-  /// that a pass goes through several times for each example, and where only the end of a pass knows how many there were.
+  /// Adds dY Xᵀ but counts no examples; call count() once for all such calls. For weights that are applied several times per
+  /// example, and for passes that know the number of examples only at their end.
   void add_uncounted(ConstMatrixView<S> dY, ConstMatrixView<S> X) {
     check(dY, X);
     linalg::multiply(dY, linalg::transposed(X), sum_, 1, 1);
   }
   /// Throws ErrorId::value for examples < 1.
   void count(Index examples) {
-    require(examples >= 1, ErrorId::value, "GradientEstimate: examples is ", examples, ", expected at least 1 (\"", name_, "\")");
+    require(examples >= 1, ErrorId::value, "GradientEstimate: examples is ", examples, ", expected at least 1 (\"", name_,
+            "\")");
     examples_ += examples;
   }
 

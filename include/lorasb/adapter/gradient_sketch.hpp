@@ -31,9 +31,8 @@ struct SketchOptions {
 ///     Y = G Ω (out x k),    C = Ψ G (l x in),    E = G T (out x q)
 /// (Tropp, Yurtsever, Udell, Cevher: Practical sketching algorithms for low-rank matrix approximation, SIMAX 38 (2017),
 /// algorithms 1 and 4.) Each is linear in G: batches are added as they come, sketches of the same options add up over clients,
-/// and no out x in matrix exists: out (k + q) + l in numbers. The signs are generated again for every batch, and take as much
-/// again while add() runs. Only for SGD's
-/// rule, since sign(G) is not linear in G, and for spectra that decay.
+/// and no out x in matrix exists: out (k + q) + l in numbers. The signs are generated again for every batch and
+/// take as much again while add() runs. Only for SGD's rule, since sign(G) is not linear in G, and for spectra that decay.
 template <Real S>
 class LORASB_OWNS_MEMORY GradientSketch {
  public:

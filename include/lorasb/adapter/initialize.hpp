@@ -19,14 +19,15 @@ enum class FirstStep {
   sgd,    // ΔW = -η G
 };
 
-/// η is the rate that full fine-tuning would have at its first step that is not zero: 1e-5 to 1e-4 with AdamW, and with a
-/// warm-up over W steps a W-th of the highest rate. It is not the rate of R, which is 30 to 100 times as large: a start with that
-/// one moves every weight by it and can raise the loss thirty-fold. InitializeReport::largest_singular_value shows how far the
-/// start goes; compare the loss before and after it.
+/// η is a rate for the *full* weight: what full fine-tuning would use at its first step, 1e-5 to 1e-4 with AdamW, or after a
+/// warm-up the first rate that is not zero. It is not the rate of R, which is 30 to 100 times as large: AdamW's rule moves every
+/// entry of the weight by η, and a start at the rate of R can raise the loss thirty-fold. A fiftieth of the rate of R is a good
+/// guess. InitializeReport::largest_singular_value shows how far the start goes; compare the loss before and after it
+/// (train::initialize_modules does). The default suits AdamW; SGD's rates depend on the loss, so give one.
 struct InitializeOptions {
   Index rank = 16;  // r, 1 to min(out, in)
   FirstStep rule = FirstStep::adamw;
-  double learning_rate = 1e-4;  // η, a rate for the *full* weight: see below
+  double learning_rate = 1e-4;  // η, a rate for the *full* weight: see above
   double scale = 1;             // s
   int krylov_steps = 8;         // of the SVD, at most
   double svd_tolerance = 1e-4;  // the SVD stops when a step adds less than this share of the captured energy
@@ -47,11 +48,12 @@ struct InitializeOptions {
 struct InitializeReport {
   double captured_energy = 0;  // ‖s B R A‖² / ‖ΔW‖², Frobenius, 0 to 1
   double update_norm = 0;      // ‖ΔW‖
-  double residual_norm = 0;    // ‖ΔW - s B R A‖, with an error of about √ε ‖ΔW‖ (3e-4 ‖ΔW‖ in float): 0 when that is all
+  double residual_norm = 0;    // ‖ΔW - s B R A‖, from the energies: an error of about √ε ‖ΔW‖ (3e-4 ‖ΔW‖ in float); where the
+                               // energies agree up to rounding, 0
   double largest_singular_value = 0;  // σ₁ of s B R A: how far the start moves the weight in one direction
   Index numerical_rank = 0;           // how many of the r singular values are above rounding, ε max(out, in) σ₁; where it is
                                       // below r, the other directions are noise: use a lower rank or more examples
-  Index svd_products = 0;      // products of ΔW with a block of columns that the SVD took
+  Index svd_products = 0;             // products of ΔW with a block of columns that the SVD took
   linalg::SvdStatus svd_status = linalg::SvdStatus::approximate;
 };
 
@@ -99,8 +101,8 @@ Index numerical_rank(const linalg::TruncatedSvd<S>& svd) {
 /// ΔW = the first step of the rule on the full weight, ΔW ≈ U Σ Vᵀ truncated at r; B = U, R = Σ / s, A = Vᵀ (arXiv 2411.19557,
 /// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses. On a
 /// 2048 x 2048 matrix of random signs (the flattest spectrum) the defaults miss 0.1 % of the best energy at r = 16 and 1.4 % at
-/// r = 64. More `krylov_steps` miss less. B and A are orthonormal to rounding. Memory: one more out x in
-/// matrix while it runs (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank, value, not_finite.
+/// r = 64. More `krylov_steps` miss less. B and A are orthonormal to rounding. Memory: one more out x in matrix while it runs
+/// (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank, value, not_finite.
 template <Real S>
 [[gnu::cold]] Initialized<S> initialize(const GradientEstimate<S>& estimate, InitializeOptions options = {}) {
   options.validate();
@@ -111,7 +113,7 @@ template <Real S>
           ", expected 1 to min(out, in) = ", smaller, " of \"", estimate.name(), "\"");
   const linalg::TruncatedSvdOptions svd_options{
       .rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed};
-  const Weight<S>& G = estimate.sum();  // N times the mean: the sign does not mind, SGD's rate is divided by N
+  const Weight<S>& G = estimate.sum();  // N times the mean: signs are the same, SGD's rate is divided by N
   const bool adamw = options.rule == FirstStep::adamw;
   const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());
   require_finite(G, "initialize", "the sum of gradients of \"", estimate.name(), "\"");  // finite batches may overflow

@@ -36,13 +36,14 @@ struct LORASB_OWNS_MEMORY SketchInitialized {
 /// As initialize(GradientEstimate), from a sketch; options.rule must be FirstStep::sgd. The report says how far to trust it.
 /// Throws ErrorId::value for another rule, no_examples, zero_update, rank.
 template <Real S>
-SketchInitialized<S> initialize(const GradientSketch<S>& sketch, InitializeOptions options) {
+SketchInitialized<S> initialize(const GradientSketch<S>& sketch, InitializeOptions options = {.rule = FirstStep::sgd}) {
   options.validate();
   require(options.rule == FirstStep::sgd, ErrorId::value, "initialize: a sketch of \"", sketch.name(),
           "\" can only give SGD's first step; sign(G) is not linear in G. Use GradientEstimate for AdamW's");
   require(sketch.examples() > 0, ErrorId::no_examples, "initialize: the sketch of \"", sketch.name(), "\" saw no example");
-  require(options.rank <= sketch.options().range_columns, ErrorId::rank, "initialize: rank is ", options.rank,
-          ", expected at most the range_columns of the sketch, ", sketch.options().range_columns);
+  require(options.rank >= 1 && options.rank <= sketch.options().range_columns, ErrorId::rank, "initialize: rank is ",
+          options.rank,
+          ", expected 1 to the range_columns of the sketch of \"", sketch.name(), "\", ", sketch.options().range_columns);
   const typename GradientSketch<S>::Factors f = sketch.factors();
   const Weight<S> M = f.M;
   linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(

@@ -10,15 +10,15 @@
 
 namespace lorasb {
 
-/// Y = W0 X. backward calls observer(dY, X), so that a GradientEstimate or GradientSketch can stand in a model's place for an
-/// adapter before there is one. The observer runs on the thread that runs the pass.
+/// Y = W0 X. backward calls observer(dY, X), for instance to add them to a GradientEstimate or GradientSketch before there
+/// is an adapter. The observer runs on the thread that runs the pass.
 template <Real S>
 class ObservedLinear final : public LinearLayer<S> {
  public:
   using Observer = std::function<void(ConstMatrixView<S> dY, ConstMatrixView<S> X)>;
 
   /// Throws ErrorId::value for an empty observer.
-  ObservedLinear(FrozenWeight<S> W0, Observer observer, std::string name = "layer")
+  ObservedLinear(FrozenWeight<S> W0 LORASB_LIFETIMEBOUND, Observer observer, std::string name = "layer")
       : LinearLayer<S>("ObservedLinear", std::move(name), W0.rows(), W0.cols(), 0), W0_(W0), observer_(std::move(observer)) {
     require(observer_ != nullptr, ErrorId::value, "ObservedLinear: the observer is empty (\"", this->name(), "\")");
   }

@@ -66,7 +66,8 @@ class LinearLayer {
       require_rows(X, in_features_, where("forward"), "X", "in_features of \"", name_, "\"");
     if (Y.rows() != out_features_ || Y.cols() != X.cols())
       require_shape(Y, out_features_, X.cols(), where("forward"), "Y", "out_features of \"", name_, "\" x tokens");
-    cache.set_pass(0);  // should run_forward throw
+    cache.set_pass(0);            // should run_forward throw
+    cache.batch_statistics = {};  // those of another batch
     run_forward(X, Y, cache);
     cache.set_pass(next_pass());
     return {this, X, cache.pass()};
@@ -81,6 +82,9 @@ class LinearLayer {
       require_shape(dY, out_features_, pass.cols_, where("backward"), "dY", "out_features of \"", name_,
                     "\" x tokens of the forward pass");
     check_gradient(gradient, dY.cols());
+    require(cache.batch_statistics.empty() || std::ssize(cache.batch_statistics) == statistics_size(), ErrorId::shape,
+            kind_, "::backward: the batch's statistics are ", cache.batch_statistics.size(), " numbers, expected ",
+            statistics_size(), " (\"", name_, "\")");
     if (dX.wanted() && (dX.view().rows() != in_features_ || dX.view().cols() != dY.cols()))
       require_shape(dX.view(), in_features_, dY.cols(), where("backward"), "dX", "in_features of \"", name_, "\" x tokens");
     run_backward(pass.X(), dY, cache, gradient, dX);

@@ -25,7 +25,7 @@ class LayerGradient {
   requires(std::convertible_to<T&, std::span<S>> && !std::same_as<T, std::span<S>>) LayerGradient(T& summed)
       : LayerGradient(std::span<S>(summed)) {}
   template <class D>
-  LayerGradient(Eigen::PlainObjectBase<D>& summed) : LayerGradient(flat(summed)) {}
+  requires std::same_as<typename D::Scalar, S> LayerGradient(Eigen::PlainObjectBase<D>& summed) : LayerGradient(flat(summed)) {}
   /// trainable() x examples. Example i owns columns offsets[i] to offsets[i + 1] - 1 of the batch.
   LayerGradient(MatrixView<S> each, std::span<const Index> offsets)
       : form_(Form::per_example), each_(each.data()), rows_(each.rows()), cols_(each.cols()), stride_(each.outerStride()),
@@ -64,7 +64,8 @@ template <Real S>
 class InputGradient {
  public:
   InputGradient(NotWanted) {}
-  InputGradient(MatrixView<S> dX) : data_(dX.data()), rows_(dX.rows()), cols_(dX.cols()), stride_(dX.outerStride()), wanted_(true) {}
+  InputGradient(MatrixView<S> dX)
+      : data_(dX.data()), rows_(dX.rows()), cols_(dX.cols()), stride_(dX.outerStride()), wanted_(true) {}
   InputGradient(S* data, Index rows, Index cols) : InputGradient(MatrixView<S>(data, rows, cols)) {}
   template <class T>
   requires(std::convertible_to<T, MatrixView<S>> && !std::same_as<std::remove_cvref_t<T>, MatrixView<S>>) InputGradient(T&& dX)

@@ -67,8 +67,9 @@ class NamedSet {
     std::string all;
     std::size_t shown = 0;
     for (const auto& [name, value] : entries_) {
-      if (shown++ == 10) return all + ", ... (" + std::to_string(size()) + " in all)";
-      all += (all.empty() ? "" : ", ") + in_quotes(name);
+      if (shown++ == 10) return concat(all, ", ... (", size(), " in all)");
+      if (!all.empty()) all += ", ";
+      all += in_quotes(name);
     }
     return all.empty() ? "none" : all;
   }

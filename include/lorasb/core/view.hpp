@@ -1,4 +1,4 @@
-// Views of matrices that somebody else owns, which refuse at compile time whatever they would have to copy.
+// Views of matrices that somebody else owns; what would need a copy does not compile.
 #pragma once
 
 #include <span>
@@ -52,10 +52,9 @@ using ConstStridedMap = Eigen::Map<const PlainMatrix<S, Order>, Eigen::Unaligned
 
 }  // namespace detail
 
-/// A matrix that is only read. It is made silently from a matrix, map or block of the same scalar and storage order,
-/// and it is an Eigen expression itself. Anything else would need a copy: the deleted constructor then names the argument,
-/// and the caller writes `.eval()` or changes the storage order where the copy can be seen.
-/// It lives as long as the memory that it looks at.
+/// A read-only view. Converts implicitly from a matrix, map or block of the same scalar and storage order; is itself an Eigen
+/// expression. Anything else would need a copy and does not compile: the deleted constructor names the argument, and the caller
+/// writes `.eval()` or changes the storage order where the copy can be seen. The memory must outlive the view.
 template <Real S, int Order>
 class ConstView : public detail::ConstStridedMap<S, Order> {
   using Base = detail::ConstStridedMap<S, Order>;
@@ -107,9 +106,8 @@ class View : public detail::StridedMap<S, Order> {
   = delete;  // read only, or another scalar, storage order or stride
 
   View(const View&) = default;
-  /// Entries are copied, added or subtracted, as by every Eigen expression; the view keeps looking where it does. Each throws
-  /// ErrorId::shape for another size, in every build. What noalias(), array() or a block return is Eigen's own, which checks
-  /// in debug builds only.
+  /// Copies, adds or subtracts entries; the view stays on its memory. Each throws ErrorId::shape for another size, in every
+  /// build. What noalias(), array() or a block return is Eigen's own and is checked in debug builds only.
   View& operator=(const View& other) { return *this = static_cast<const Base&>(other); }
   template <class D>
   View& operator=(const Eigen::EigenBase<D>& e) {

@@ -6,12 +6,13 @@
 #include <limits>
 #include <vector>
 
-#include "lorasb/adapter/adapted_linear.hpp"
+#include "lorasb/adapter/initialize.hpp"
+#include "lorasb/adapter/initialize_sketch.hpp"
+#include "lorasb/adapter/low_rank_adapter.hpp"
+#include "lorasb/adapter/observed_linear.hpp"
 #include "lorasb/core/config.hpp"
 #include "lorasb/core/module.hpp"
-#include "lorasb/adapter/initialize.hpp"
-#include "lorasb/adapter/observed_linear.hpp"
-#include "lorasb/adapter/initialize_sketch.hpp"
+#include "lorasb/linalg/weight_product.hpp"
 #include "lorasb/nn/linear.hpp"
 
 namespace lorasb::train {
@@ -68,7 +69,7 @@ struct EstimationResult {
 
 /// Runs forward and backward over all initialisation examples, in batches of any size, with the given layers as the model's
 /// modules, and returns how many examples these were, and their loss. dY must be the gradient of each batch's summed loss. The
-/// layers are for one thread.
+/// layers train nothing (trainable() is 0) and are for one thread.
 template <Real S>
 using EstimationPass = std::function<EstimationResult(const Layers<S>& layers)>;
 
@@ -102,12 +103,43 @@ Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t fir
   return layers;
 }
 
+/// Y = (W0 + s B R A) X with nothing trained: a module as it starts. A pass need not have room for its gradient.
+template <Real S>
+class StartedLinear final : public LinearLayer<S> {
+ public:
+  StartedLinear(const Module<S>& module, const LowRankAdapter<S>& adapter)
+      : LinearLayer<S>("StartedLinear", module.name, module.W0.rows(), module.W0.cols(), 0),
+        W0_(module.W0), adapter_(adapter) {}
+
+ private:
+  void run_forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
+    MatrixView<S> Z = cache.buffer(0).reshape(adapter_.rank(), X.cols());
+    MatrixView<S> RZ = cache.buffer(1).reshape(adapter_.rank(), X.cols());
+    linalg::multiply(adapter_.A, X, Z);
+    linalg::multiply(adapter_.R, Z, RZ, adapter_.scale);
+    linalg::multiply(W0_, X, Y);
+    linalg::multiply(adapter_.B, RZ, Y, 1, 1);
+  }
+  void run_backward(ConstMatrixView<S>, ConstMatrixView<S> dY, LinearCache<S>& cache, const LayerGradient<S>&,
+                    const InputGradient<S>& dX) const override {
+    if (!dX.wanted()) return;
+    MatrixView<S> P = cache.buffer(0).reshape(adapter_.rank(), dY.cols());
+    MatrixView<S> RtP = cache.buffer(1).reshape(adapter_.rank(), dY.cols());
+    linalg::multiply(linalg::transposed(adapter_.B), dY, P, adapter_.scale);
+    linalg::multiply(linalg::transposed(adapter_.R), P, RtP);
+    linalg::multiply_transposed(W0_, dY, dX.view());
+    linalg::multiply(linalg::transposed(adapter_.A), RtP, dX.view(), 1, 1);
+  }
+
+  FrozenWeight<S> W0_;
+  const LowRankAdapter<S>& adapter_;
+};
+
 /// The modules as they start training.
 template <Real S>
-Layers<S> adapted_layers(const std::vector<Module<S>>& modules, const AdapterSet<S>& adapters) {
+Layers<S> started_layers(const std::vector<Module<S>>& modules, const AdapterSet<S>& adapters) {
   Layers<S> layers;
-  for (const Module<S>& m : modules)
-    layers.push_back(std::make_unique<AdaptedLinear<S>>(m.W0, adapters.at(m.name), m.name));
+  for (const Module<S>& m : modules) layers.push_back(std::make_unique<StartedLinear<S>>(m, adapters.at(m.name)));
   return layers;
 }
 
@@ -121,9 +153,9 @@ inline ModuleReport report(const std::string& module, const SketchReport& r) {
 
 }  // namespace detail
 
-/// Estimates the first step of every module's weight and turns each into an adapter, one pass over the examples for each group
-/// of modules. Every module's SVD gets a seed of its own. Throws ErrorId::no_examples for a pass over none, and what
-/// initialize() throws, with the module's name.
+/// Estimates the first step of every module's weight and makes an adapter of each, one pass over the examples for each group
+/// of modules, and one more to measure the start. Every module's SVD gets a seed of its own. Throws
+/// ErrorId::no_examples for a pass over none, and what initialize() throws, with the module's name.
 template <Real S>
 InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const EstimationPass<S>& pass,
                                          InitializeModulesOptions options) {
@@ -152,7 +184,7 @@ InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, 
   };
   const auto measure = [&] {
     if (!options.measure_start || !is_finite(result.loss_before)) return;
-    const EstimationResult found = pass(detail::adapted_layers<S>(modules, result.adapters));
+    const EstimationResult found = pass(detail::started_layers<S>(modules, result.adapters));
     result.loss_after = found.loss / double(found.examples);
     ++result.passes;
   };

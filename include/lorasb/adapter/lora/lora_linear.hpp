@@ -24,7 +24,8 @@ template <Real S>
 class LoraLinear final : public LinearLayer<S> {
  public:
   /// B: out x rank and A: rank x in, often in a flat buffer of parameters. Throws ErrorId::shape, rank, value.
-  LoraLinear(FrozenWeight<S> W0, ConstWeightView<S> B, ConstWeightView<S> A, S scale, std::string name = "layer",
+  LoraLinear(FrozenWeight<S> W0 LORASB_LIFETIMEBOUND, ConstWeightView<S> B LORASB_LIFETIMEBOUND,
+             ConstWeightView<S> A LORASB_LIFETIMEBOUND, S scale, std::string name = "layer",
              TrainedFactors trained = TrainedFactors::B_and_A)
       : LinearLayer<S>("LoraLinear", std::move(name), W0.rows(), W0.cols(),
                        B.size() + (trained == TrainedFactors::B_and_A ? A.size() : 0)),
