@@ -8,6 +8,7 @@
 #include <optional>
 #include <string_view>
 
+#include "lorasb/core/enum_table.hpp"
 #include "lorasb/core/types.hpp"
 
 namespace lorasb {
@@ -62,11 +63,7 @@ inline constexpr std::array<DtypeRow, 17> dtype_table{{
     {Dtype::f64, "F64", 1, 8},
     {Dtype::c64, "C64", 1, 8},
 }};
-static_assert([] {
-  for (std::size_t i = 0; i < dtype_table.size(); ++i)
-    if (static_cast<std::size_t>(dtype_table[i].dtype) != i) return false;
-  return true;
-}());
+static_assert(detail::rows_are_in_order(dtype_table, &DtypeRow::dtype));
 
 constexpr const DtypeRow& row_of(Dtype dtype) { return dtype_table[static_cast<std::size_t>(dtype)]; }
 

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <string_view>
 
+#include "lorasb/core/enum_table.hpp"
+
 namespace lorasb {
 
 enum class Role {
@@ -44,11 +46,7 @@ inline constexpr std::array<RoleRow, 13> role_table{{
     {Role::delta_A, ".delta.A"},
     {Role::other, ""},
 }};
-static_assert([] {
-  for (std::size_t i = 0; i < role_table.size(); ++i)
-    if (static_cast<std::size_t>(role_table[i].role) != i) return false;
-  return true;
-}());
+static_assert(detail::rows_are_in_order(role_table, &RoleRow::role));
 
 constexpr std::string_view suffix_of(Role role) { return role_table[static_cast<std::size_t>(role)].suffix; }
 

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <utility>
 
+#include "lorasb/core/enum_table.hpp"
+
 namespace lorasb::federated {
 
 enum class Reason {
@@ -45,11 +47,7 @@ inline constexpr std::array<std::pair<Reason, std::string_view>, 15> reason_tabl
     {Reason::norm, "norm"},
     {Reason::over_cap, "over_cap"},
 }};
-static_assert([] {
-  for (std::size_t i = 0; i < reason_table.size(); ++i)
-    if (static_cast<std::size_t>(reason_table[i].first) != i) return false;
-  return true;
-}());
+static_assert(lorasb::detail::rows_are_in_order(reason_table, &decltype(reason_table)::value_type::first));
 
 constexpr std::string_view name_of(Reason reason) { return reason_table[static_cast<std::size_t>(reason)].second; }
 

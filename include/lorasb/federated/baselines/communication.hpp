@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/enum_table.hpp"
 
 namespace lorasb::federated {
 
@@ -29,11 +30,7 @@ inline constexpr std::array<std::pair<FederatedMethod, std::string_view>, 5> met
     {FederatedMethod::fedex_lora, "fedex-lora"},
     {FederatedMethod::flora, "flora"},
 }};
-static_assert([] {
-  for (std::size_t i = 0; i < method_table.size(); ++i)
-    if (static_cast<std::size_t>(method_table[i].first) != i) return false;
-  return true;
-}());
+static_assert(lorasb::detail::rows_are_in_order(method_table, &decltype(method_table)::value_type::first));
 
 constexpr std::string_view name_of(FederatedMethod method) { return method_table[static_cast<std::size_t>(method)].second; }
 /// The method of that name; nothing for any other word.
