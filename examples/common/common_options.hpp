@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include "lorasb/linalg/backend.hpp"
 #include "lorasb/optim/adamw.hpp"
 #include "lorasb/optim/sgd.hpp"
+#include "lorasb/train/scout.hpp"
 #ifdef LORASB_HAS_ONEDNN
 #include "lorasb/onednn/backend.hpp"
 #endif
@@ -31,6 +33,14 @@ inline constexpr bool has_onednn = true;
 #else
 inline constexpr bool has_onednn = false;
 #endif
+
+/// Where R starts: the truncated first step or scout's update, or 0, the weights as they were.
+enum class CoreStart { update, zero };
+inline constexpr std::array<std::string_view, 2> core_start_names{"update", "zero"};
+
+/// What --init-direction says; automatic follows the optimizer: the sign with adamw, the gradient with sgd.
+enum class InitDirection { automatic, sign, gradient, moments };
+inline constexpr std::array<std::string_view, 4> direction_names{"auto", "sign", "gradient", "moments"};
 
 /// For the whole program; automatic is the fastest that is built in, oneDNN before Eigen.
 inline void choose_backend([[maybe_unused]] BackendKind kind) {
@@ -63,6 +73,13 @@ struct CommonOptions {
   double max_norm = 1;  // of the gradient; 0: not clipped
   OptimizerKind optimizer = OptimizerKind::adamw;
   BackendKind backend = BackendKind::automatic;
+  InitDirection init_direction = InitDirection::automatic;  // of LoRA-SB's first step
+  static constexpr Index automatic = -1;
+  Index look_ahead = 0;  // K: steps of a scout whose update gives the bases; 0: none, the bases come from a first step
+  train::ScoutKind scout = train::ScoutKind::full;
+  CoreStart core_start = CoreStart::update;
+  Index scout_rank = 0;            // of --scout lora; 0: twice the rank
+  double scout_learning_rate = 0;  // 0: the scout's own
   Index start_head_epochs = 4;  // before the encoder is tuned: a head that knows its texts by heart leaves nothing to learn from
   std::uint64_t seed = 0;
   int threads = std::max(1, int(std::thread::hardware_concurrency()));
@@ -71,14 +88,51 @@ struct CommonOptions {
   std::string data_checksum;  // of all texts, once they are read; no flag
 };
 
-/// The rows that read alike in both programs.
-inline void describe_common(CommonOptions& o, OptionTable& t) {
-  t.add("--data", o.data, "wordnet, debian, spam, or tsv:TRAIN:TEST (lines: label<TAB>text)", {.key = "data"});
+inline FirstStep first_step(const CommonOptions& o) {
+  if (o.optimizer == OptimizerKind::sgd) return FirstStep::sgd;
+  return o.init_direction == InitDirection::gradient  ? FirstStep::gradient
+         : o.init_direction == InitDirection::moments ? FirstStep::moments
+                                                      : FirstStep::adamw;
+}
+
+/// The rate of the scout that did best on WordNet's validation texts, see docs/bases.md.
+inline double scout_learning_rate(const CommonOptions& o) {
+  if (o.scout_learning_rate > 0) return o.scout_learning_rate;
+  return o.scout == train::ScoutKind::lora ? 3e-3 : o.scout == train::ScoutKind::sign ? 3e-5 : 3e-4;
+}
+
+/// The rows that read alike in both programs; `auto_help` says what --look-ahead auto means.
+inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view auto_help) {
+  t.add("--data", o.data, "wordnet, debian, spam, clinc150:FILE[:DOMAIN] (its data_full.json), or tsv:TRAIN:TEST (lines: label<TAB>text)", {.key = "data"});
   t.set("data_checksum", o.data_checksum);
   t.add("--batch", o.batch, "Texts in a step", {.key = "batch", .check = CLI::Range(1, 1 << 20)});
   t.choice("--backend", o.backend, backend_names, "What multiplies: eigen, onednn, or auto, the fastest that is built in");
   t.set("backend", linalg::backend_name());
   t.add("--seed", o.seed, "Of order and starting values", {.key = "seed"});
+  t.choice("--init-direction", o.init_direction, direction_names,
+           "Direction of LoRA-SB's first step: sign, gradient, moments (sums of minibatch gradients over the root of their summed "
+           "squares), or auto: sign with adamw, gradient with sgd",
+           "init_direction");
+  t.word("--look-ahead", o.look_ahead == CommonOptions::automatic ? "auto" : concat(o.look_ahead),
+         concat("Take the bases of LoRA-SB from the update of that many steps of a scout, instead of from one step; ", auto_help).c_str(),
+         "look_ahead", [&o](const std::string& word) -> std::string {
+           if (word == "auto") return o.look_ahead = CommonOptions::automatic, "";
+           const char* const end = word.data() + word.size();
+           Index steps = 0;
+           const auto [read, error] = std::from_chars(word.data(), end, steps);
+           if (error != std::errc() || read != end || steps < 0) return "expected a number of steps, 0 for none, or auto, not \"" + word + "\"";
+           o.look_ahead = steps;
+           return {};
+         });
+  t.choice("--scout", o.scout, train::scout_names,
+           "What takes these steps: full (the full weights with AdamW), sign (the same without moments), or lora", "scout");
+  t.choice("--core-start", o.core_start, core_start_names,
+           "Where R starts: update (the truncated first step or scout's update), or zero (the weights as they were)", "core_start");
+  t.add("--scout-rank", o.scout_rank, "Rank of --scout lora (default: twice the rank)",
+        {.key = "scout_rank", .check = CLI::PositiveNumber, .show_default = false});
+  t.add("--scout-learning-rate", o.scout_learning_rate, "Highest rate of the scout (default: its own)",
+        {.check = CLI::PositiveNumber, .show_default = false});
+  t.set("scout_learning_rate", scout_learning_rate(o));
   t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
   t.add("--seeds", o.seeds, "Seeds of --compare", {.check = CLI::PositiveNumber});
   t.add("--model", o.model, "Folder of the unpacked npm package of the encoder");
@@ -87,6 +141,9 @@ inline void describe_common(CommonOptions& o, OptionTable& t) {
 
 /// Throws CLI::ValidationError for options that need what was not built in.
 inline void check_common(const CommonOptions& o) {
+  const bool nonlinear = o.init_direction == InitDirection::sign || o.init_direction == InitDirection::moments;
+  if (o.optimizer == OptimizerKind::sgd && nonlinear)
+    throw CLI::ValidationError("--init-direction", "sign and moments need --optimizer adamw: sgd's rate is no size of their steps");
   if (o.backend == BackendKind::onednn && !has_onednn)
     throw CLI::ValidationError("--backend", "this program was built without oneDNN (Debian's libdnnl-dev)");
 }

@@ -26,7 +26,7 @@ struct Example {
 struct Corpus {
   std::vector<std::string> label_names;  // sorted
   std::vector<Example> examples;         // to be split
-  std::vector<Example> test;             // only of a set that brings its own test set
+  std::vector<Example> validation, test;  // only of a set that brings its own
   std::vector<std::string> notes;        // what was left out, in words
 };
 
@@ -107,7 +107,7 @@ struct Dataset {
 /// Shuffles the examples by the split's seed; the first are the test set, the last the validation set, and the training set
 /// lies before that. So another test size leaves the others as they are, and what was chosen on validation texts beside a
 /// small test set has not seen the large one. The sizes are upper limits: the test set gets at most a fifth of the examples
-/// and validation at most a tenth, and a note says so. A set with its own test set keeps that apart. Throws ErrorId::value,
+/// and validation at most a tenth, and a note says so. Test and validation sets that a set brings stay apart. Throws ErrorId::value,
 /// and ErrorId::data when nothing is left to train on.
 inline Dataset split(Corpus corpus, const SplitOptions& options) {
   options.validate();
@@ -130,16 +130,20 @@ inline Dataset split(Corpus corpus, const SplitOptions& options) {
     all.resize(all.size() - count);
     return taken;
   };
+  const auto take_own = [&](std::vector<Example>& own, std::size_t wanted, std::uint64_t stream) {
+    shuffle(own, stream);
+    own.resize(std::min(wanted, own.size()));
+    return std::move(own);
+  };
   if (corpus.test.empty()) {
     const std::size_t count = std::min(options.test, total / 5);
     std::rotate(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count), all.end());
     result.test = take_last(count);
   } else {
-    shuffle(corpus.test, 1);
-    corpus.test.resize(std::min(options.test, corpus.test.size()));
-    result.test = std::move(corpus.test);
+    result.test = take_own(corpus.test, options.test, 1);
   }
-  result.validation = take_last(std::min(options.validation, total / 10));
+  result.validation = corpus.validation.empty() ? take_last(std::min(options.validation, total / 10))
+                                                : take_own(corpus.validation, options.validation, 2);
   result.train = take_last(std::min(options.train, all.size()));
   std::reverse(result.train.begin(), result.train.end());  // a larger set goes on where a smaller one ends
   require(!result.train.empty() && !result.test.empty(), ErrorId::data, "split: ", total,

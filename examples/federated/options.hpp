@@ -14,6 +14,10 @@ inline constexpr std::array<std::string_view, 2> engine_names{"in-process", "mpi
 /// The federated methods of the library, and two baselines: every client by itself, and all data in one place.
 enum class Setting { federated, local, central };
 
+/// Whose texts the bases of fed-sb come from.
+enum class Estimate { automatic, server, clients };
+inline constexpr std::array<std::string_view, 3> estimate_names{"auto", "server", "clients"};
+
 struct FederateOptions : CommonOptions {
   std::filesystem::path journal;  // empty: none
   Setting setting = Setting::federated;
@@ -30,6 +34,7 @@ struct FederateOptions : CommonOptions {
   Index min_clients = 1;
   Index cap = 0;
   double round_seconds = 0;        // deadline of a round; 0: none
+  Estimate estimate = Estimate::automatic;  // see estimate_of()
   std::string init_data = "512";   // examples that belong to no client, or a file of them
   std::size_t train_size = 5000;
   std::size_t test_size = 2000;
@@ -46,6 +51,14 @@ inline std::string name_of(const FederateOptions& o) {
   if (o.setting == Setting::local) return "local";
   if (o.setting == Setting::central) return "central";
   return std::string(federated::name_of(o.method));
+}
+
+inline bool trains_fed_sb(const FederateOptions& o) {
+  return o.setting == Setting::federated && o.method == federated::FederatedMethod::fed_sb;
+}
+inline Estimate estimate_of(const FederateOptions& o) {
+  if (o.estimate != Estimate::automatic) return o.estimate;
+  return o.look_ahead != 0 && trains_fed_sb(o) ? Estimate::clients : Estimate::server;
 }
 
 inline Index adapter_rank(const FederateOptions& o) {
@@ -80,7 +93,7 @@ inline std::string set_method(FederateOptions& o, const std::string& word) {
 inline void describe(FederateOptions& o, OptionTable& t) {
   const CLI::Validator counted = CLI::Range(1, 1 << 24), from_zero = CLI::Range(0, 1 << 24);
   const CLI::Validator positive = CLI::PositiveNumber, natural = CLI::NonNegativeNumber;
-  describe_common(o, t);
+  describe_common(o, t, "with auto a pass over the texts that --estimate names. Only fed-sb looks ahead");
   t.word("--method", name_of(o), "fed-sb, fedit, ffa-lora, fedex-lora, flora, local or central", "method",
          [&o](const std::string& word) { return set_method(o, word); });
   t.add("--clients", o.clients, "Clients that the training texts are divided among", {.key = "clients", .check = counted});
@@ -122,6 +135,11 @@ inline void describe(FederateOptions& o, OptionTable& t) {
   t.add("--init-data", o.init_data,
         "What head and bases start from: that many training texts that no client has, or a file label<TAB>text",
         {.key = "init_data"});
+  t.choice("--estimate", o.estimate, estimate_names,
+           "Whose texts the bases of fed-sb come from: server (those of --init-data), or clients, in a round before the first: "
+           "exact sums of their gradients, or with --look-ahead K of their updates after K local steps; auto: clients with "
+           "--look-ahead, else server",
+           "estimate");
   t.add("--start-head-epochs", o.start_head_epochs, "Epochs of the head on them", {.key = "start_head_epochs", .check = counted});
   t.add("--out", o.out, "Folder for metrics, plot and adapters");
   t.add("--journal", o.journal, "File of committed rounds, to go on from when it is there already");
@@ -130,9 +148,13 @@ inline void describe(FederateOptions& o, OptionTable& t) {
 
 /// Throws CLI::ValidationError for options that contradict each other.
 inline void check(const FederateOptions& o) {
-  const bool fed_sb = o.setting == Setting::federated && o.method == federated::FederatedMethod::fed_sb;
+  const bool fed_sb = trains_fed_sb(o);
   if (!o.ranks.empty() && !fed_sb) throw CLI::ValidationError("--ranks", "only the cores of fed-sb have leading blocks");
   if (!o.ranks.empty() && o.rank > 0) throw CLI::ValidationError("--ranks", "says all that --rank could");
+  if ((o.estimate == Estimate::clients || o.look_ahead > 0) && !fed_sb && !o.compare)
+    throw CLI::ValidationError(o.look_ahead > 0 ? "--look-ahead" : "--estimate", "gives the bases of --method fed-sb alone");
+  if (estimate_of(o) == Estimate::clients && o.look_ahead != 0 && o.scout == train::ScoutKind::lora)
+    throw CLI::ValidationError("--scout", "of clients trains full weights: factors of different clients have no exact mean");
   if (o.setting != Setting::federated && !o.journal.empty())
     throw CLI::ValidationError("--journal", "local and central have no rounds to go on from");
   if (o.compare && !o.journal.empty()) throw CLI::ValidationError("--journal", "is for one session, not for --compare");

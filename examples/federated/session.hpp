@@ -9,14 +9,25 @@
 #include <string>
 
 #include "examples/common/progress.hpp"
-#include "examples/federated/workplace.hpp"
+#include "examples/federated/start.hpp"
 #include "lorasb/federated/round_journal.hpp"
 #include "lorasb/federated/transport.hpp"
 
 namespace lorasb::examples {
 
+/// What the start of a session took, for metrics.json; the bytes are in every total.
+struct StartResult {
+  std::size_t bytes_up_per_client = 0, bytes_down_per_client = 0, bytes_total = 0;
+  double seconds = 0;
+  double accuracy = 0;  // before the first round
+};
+inline StartResult start_result(const SessionStart& start) {
+  return {start.bytes_up_per_client, start.bytes_down_per_client, start.bytes_total, start.seconds};
+}
+
 /// What a session leaves behind. `rounds` are the lines of metrics.json.
 struct SessionResult {
+  StartResult start;
   nlohmann::json rounds = nlohmann::json::array();
   double accuracy = 0;  // after the last round
   Digest digest{};      // of the global numbers
@@ -98,7 +109,7 @@ class SessionRun {
  public:
   /// Goes on from the journal, and adds to it. Everything must outlive it.
   SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport,
-             std::optional<io::Journal>& journal)
+             std::optional<io::Journal>& journal, const StartResult& started = {})
       : task_(task), options_(options), shared_(shared), transport_(transport), journal_(journal), workplace_(task, shared, 4) {
     server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients),
                     federated::ServerOptions{.min_clients = options.min_clients,
@@ -106,12 +117,15 @@ class SessionRun {
                                              .participation = options.participation,
                                              .seed = options.seed,
                                              .keep_updates = true});
+    result_.start = started;
+    total_ = {.all = started.bytes_total, .adapter = started.bytes_total};
   }
 
   SessionResult finish() {
     const double start = seconds_now();
     message_ = std::make_shared<const Bytes>(shared_.message(1, std::as_const(shared_).values().flat(), {}));
     shared_.take(*message_);
+    result_.start.accuracy = measure();
     if (journal_) resume();
     while (std::ssize(result_.rounds) < options_.rounds) round();
     result_.digest = shared_.digest();

@@ -24,46 +24,6 @@ inline std::vector<std::string> client_names(Index clients) {
   return names;
 }
 
-/// What all members start from: a head and, with fed-sb, bases, both from the texts of --init-data.
-inline SharedModel start_shared_model(const FederatedTask& task, const FederateOptions& options) {
-  const Matrix<float> features = frozen_features(task.base, task.start, 4, options.threads);
-  const Parameters<float> head = train::train_head<float>(features, task.start.labels, task.classes(),
-                                                          {.epochs = options.start_head_epochs,
-                                                           .batch = 32,
-                                                           .learning_rate = options.head_learning_rate,
-                                                           .weight_decay = 0.3,
-                                                           .seed = options.seed});
-  federated::SharedModelStart<float> start{.method = options.method,
-                                           .rank = adapter_rank(options),
-                                           .clients = options.clients,
-                                           .seed = options.seed,
-                                           .adapters = {},
-                                           .head = head.layout(),
-                                           .head_values = {head.flat().begin(), head.flat().end()},
-                                           .modules = task.base.modules(),
-                                           .frozen = {}};
-  if (options.method == federated::FederatedMethod::fed_sb) {
-    std::vector<Index> order(static_cast<std::size_t>(task.start.size()));
-    std::iota(order.begin(), order.end(), Index{0});
-    train::InitializeModulesOptions init;
-    init.adapter.rank = adapter_rank(options);
-    init.adapter.rule = options.optimizer == OptimizerKind::adamw ? FirstStep::adamw : FirstStep::sgd;
-    // rounds know no warm-up: the first step is taken as if 50 steps of one came
-    init.adapter.learning_rate = learning_rate(options) / 50;
-    init.adapter.seed = options.seed;
-    init.measure_start = false;
-    start.adapters = sb_adapters(task.base, head, task.start, order, init).adapters;
-  }
-  for (const auto& [name, weight] : task.base.weights) start.frozen.push_back({name, weight});
-  Sha256 sha;  // the session is named after all that decides its bits
-  for (const auto& [key, text] : run_config(options)) {
-    const std::string line = key + "=" + text + "\n";
-    sha.update(std::as_bytes(std::span(line)));
-  }
-  start.session_id = "lorasb-federate-" + hex(sha.digest()).substr(0, 16);
-  return SharedModel(std::move(start));
-}
-
 /// The model of one thread, lent to one client after another. It stays at its address: the layers view the values.
 struct Workplace {
   Parameters<float> values;

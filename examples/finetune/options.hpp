@@ -6,6 +6,10 @@
 
 namespace lorasb::examples {
 
+/// One rank for all modules, or by the energies of their updates with as many numbers in all.
+enum class RankAllocation { equal, energy };
+inline constexpr std::array<std::string_view, 2> allocation_names{"equal", "energy"};
+
 enum class WeightType { f32, bf16 };
 inline constexpr std::array<std::string_view, 2> weight_names{"f32", "bf16"};
 
@@ -17,6 +21,8 @@ struct FinetuneOptions : CommonOptions {
   Index init_examples = 256;
   Index init_memory_mb = 1024;
   bool init_sketch = false;
+  bool look_ahead_extra = false;
+  RankAllocation rank_allocation = RankAllocation::equal;
   std::size_t train_size = 10000;
   std::size_t validation_size = 2000;
   std::size_t test_size = 10000;
@@ -33,11 +39,11 @@ struct FinetuneOptions : CommonOptions {
 };
 
 /// The rate that did best on WordNet's validation texts, see docs/results.md.
-inline double default_learning_rate(Method method, OptimizerKind optimizer) {
+inline double default_learning_rate(Method method, OptimizerKind optimizer, bool look_ahead) {
   if (optimizer == OptimizerKind::sgd) return method == Method::full ? 0.03 : 0.1;
   switch (method) {
     case Method::lora_sb:
-      return 1e-2;
+      return look_ahead ? 3e-3 : 1e-2;
     case Method::lora_xs:
     case Method::lora:
       return 3e-3;
@@ -49,7 +55,7 @@ inline double default_learning_rate(Method method, OptimizerKind optimizer) {
   return 0;
 }
 inline double learning_rate(const FinetuneOptions& o) {
-  return o.learning_rate > 0 ? o.learning_rate : default_learning_rate(o.method, o.optimizer);
+  return o.learning_rate > 0 ? o.learning_rate : default_learning_rate(o.method, o.optimizer, o.look_ahead != 0);
 }
 
 namespace detail {
@@ -57,7 +63,8 @@ namespace detail {
 /// Every option of the program, once.
 inline void describe(FinetuneOptions& o, OptionTable& t) {
   const CLI::Validator positive = CLI::PositiveNumber, natural = CLI::NonNegativeNumber;
-  describe_common(o, t);
+  describe_common(o, t, "they count as steps of the run, and auto is a sixth of these. Only lora-sb looks ahead");
+  t.flag("--look-ahead-extra", o.look_ahead_extra, "The scout's steps come on top of --epochs", "look_ahead_extra");
   t.choice("--method", o.method, method_names, "lora-sb, lora, lora-xs, full or head", "method");
   t.add("--rank", o.rank, "Rank of every adapter", {.key = "rank", .check = positive});
   t.add("--epochs", o.epochs, "Passes over the training texts", {.key = "epochs", .check = CLI::Range(1, 1 << 20)});
@@ -69,6 +76,9 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--max-norm", o.max_norm, "Clip the gradient to this norm; 0: do not", {.key = "max_norm", .check = natural});
   t.add("--init-examples", o.init_examples, "Training texts that LoRA-SB's first step is estimated from",
         {.key = "init_examples", .check = positive});
+  t.choice("--rank-allocation", o.rank_allocation, allocation_names,
+           "equal: --rank for every module of lora-sb; energy: as many numbers in all, more where the update has more energy",
+           "rank_allocation");
   t.add("--init-memory", o.init_memory_mb, "MiB for dense estimates; less takes more passes", {.check = positive});
   t.flag("--init-sketch", o.init_sketch, "Estimate by random sketches in one pass (sgd only)", "init_sketch");
   t.add("--train-size", o.train_size, "Training texts at most", {.key = "train_size", .check = positive});
@@ -115,6 +125,10 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");
     if (o.weights == WeightType::bf16 && (o.method == Method::full || o.compare))
       throw CLI::ValidationError("--weights", "full fine-tuning, which --compare runs too, trains the weights: they stay f32");
+    if (o.init_sketch && o.rank_allocation == RankAllocation::energy)
+      throw CLI::ValidationError("--rank-allocation", "energy needs dense estimates, not --init-sketch");
+    if (o.look_ahead > 0 && o.method != Method::lora_sb && !o.compare)
+      throw CLI::ValidationError("--look-ahead", "gives the bases of --method lora-sb alone");
     check_common(o);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);

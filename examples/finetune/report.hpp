@@ -49,6 +49,17 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"notes", task.notes},
                       {"evaluations", evaluations},
                       {"history", history}};
+  if (r.look_ahead.steps > 0) {
+    const LookAheadResult& l = r.look_ahead;
+    m["look_ahead"] = {{"steps", l.steps},
+                       {"scout", train::scout_names[static_cast<std::size_t>(options.scout)]},
+                       {"learning_rate", scout_learning_rate(options)},
+                       {"loss_before", l.loss_before},
+                       {"loss_after_scout", l.loss_after_scout},
+                       {"loss_after_truncation", l.loss_after_truncation},
+                       {"seconds", l.seconds},
+                       {"extra_bytes", l.bytes}};
+  }
   if (options.init_sketch) {
     m["captured_energy_standard_error"] = errors;
     m["flat_spectrum"] = flat;

@@ -1,10 +1,13 @@
 // One run of one method: head, initialisation, training, test.
 #pragma once
 
+#include <numeric>
+
 #include "examples/common/peak_memory.hpp"
 #include "examples/common/progress.hpp"
 #include "examples/finetune/run_state.hpp"
 #include "examples/finetune/task.hpp"
+#include "lorasb/train/rank_allocation.hpp"
 
 namespace lorasb::examples {
 
@@ -16,7 +19,14 @@ struct FinishedRun {
 
 class Run {
  public:
-  Run(Task& task, FinetuneOptions options) : task_(task), options_(std::move(options)) {
+  Run(Task& task, FinetuneOptions options)
+      : task_(task), options_(std::move(options)), batches_(task.train.size(), options_.batch, options_.seed) {
+    const Index epochs = options_.epochs * steps_per_epoch();
+    if (options_.method == Method::lora_sb)
+      scouted_ = options_.look_ahead == FinetuneOptions::automatic ? epochs / 6 : options_.look_ahead;
+    all_steps_ = options_.look_ahead_extra ? epochs + scouted_ : epochs;
+    require(scouted_ < all_steps_, ErrorId::value, "--look-ahead: ", scouted_, " steps of the ", all_steps_,
+            " of the run leave none for the cores");
     result_.method = options_.method;
     result_.seed = options_.seed;
     result_.learning_rate = learning_rate(options_);
@@ -26,7 +36,7 @@ class Run {
     const std::optional<io::Checkpoint<float>> saved = detail::RunState::load(options_);
     const double start = seconds_now();
     train::TunedModel<float> model = start_model(saved);
-    if (!saved) result_.init_seconds = seconds_now() - start;
+    if (!saved) result_.init_seconds = seconds_now() - start - result_.train_seconds;  // the scout's steps are steps
     if (options_.method == Method::head) {
       measure_head(*model.values);
     } else {
@@ -48,13 +58,17 @@ class Run {
   }
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
-    const Parameters<float> head = saved ? empty_head() : trained_head();
+    Parameters<float> head = saved ? empty_head() : trained_head();
     const FrozenModel<float>& base = task_.base.weights;
     const std::vector<Module<float>> modules = task_.base.modules();
     if (options_.method != Method::full && options_.method != Method::head) result_.rank = options_.rank;
     switch (options_.method) {
-      case Method::lora_sb:
-        return train::tune_cores(options_.method, base, modules, saved ? saved_adapters(*saved) : new_adapters(head), head);
+      case Method::lora_sb: {
+        AdapterSet<float> adapters = saved                      ? saved_adapters(*saved)
+                                     : scouted_ > 0             ? look_ahead_adapters(head)
+                                                                : first_step_adapters(head);
+        return train::tune_cores(options_.method, base, modules, std::move(adapters), head);
+      }
       case Method::lora_xs:
         return train::tune_cores(options_.method, base, modules,
                                  saved ? saved_adapters(*saved) : xs_adapters(task_.base, options_.rank, options_.seed), head);
@@ -75,25 +89,92 @@ class Run {
     return Parameters<float>(layout);
   }
 
-  AdapterSet<float> new_adapters(const Parameters<float>& head) {
-    std::vector<Index> order(static_cast<std::size_t>(std::min(options_.init_examples, task_.train.size())));
-    train::ShuffledBatches shuffled(task_.train.size(), std::ssize(order), options_.seed);
-    std::ranges::copy(shuffled.next(), order.begin());
+  /// Adapters of the first step, estimated from some texts. The head stays as it is.
+  AdapterSet<float> first_step_adapters(const Parameters<float>& head) {
+    const std::vector<Index> order = first_texts();
     train::InitializeModulesOptions init;
-    init.adapter.rank = options_.rank;
-    init.adapter.rule = options_.optimizer == OptimizerKind::adamw ? FirstStep::adamw : FirstStep::sgd;
+    init.adapter = adapter_options();
+    init.adapter.rule = first_step(options_);
     init.adapter.learning_rate = schedule().first_nonzero_rate();
-    init.adapter.seed = options_.seed;
     init.kind = options_.init_sketch ? train::EstimateKind::sketch : train::EstimateKind::dense;
     init.memory_bytes = static_cast<std::size_t>(options_.init_memory_mb) << 20;
-    train::InitializedModules<float> found = sb_adapters(task_.base, head, task_.train, order, init);
-    result_.captured = std::move(found.reports);
+    train::InitializedModules<float> found =
+        sb_adapters(task_.base, head, task_.train, order, options_.parts, options_.threads, init);
     result_.start_loss_before = found.loss_before;
     result_.start_loss_after = found.loss_after;
     if (found.raises_loss())
       std::fprintf(stderr, "The start raises the loss from %.3f to %.3f: a lower --learning-rate may help\n", found.loss_before,
                    found.loss_after);
+    return take(std::move(found));
+  }
+
+  /// Adapters of the update that a scout makes in the first steps of the run; it trains the head, too.
+  AdapterSet<float> look_ahead_adapters(Parameters<float>& head) {
+    const double began = seconds_now();
+    train::Scout<float> scout(task_.base.modules(), head,
+                              {.kind = options_.scout,
+                               .lora_rank = options_.scout_rank > 0 ? options_.scout_rank : 2 * options_.rank,
+                               .seed = options_.seed});
+    LookAheadResult& found = result_.look_ahead;
+    found.steps = scouted_;
+    found.bytes = scout.bytes(options_.parts);
+    std::fprintf(stderr, "The scout (%s) trains %td numbers for %td steps; it takes %.0f MiB more than the frozen model\n",
+                 std::string(train::scout_names[std::size_t(options_.scout)]).c_str(), scout.values().layout().size(),
+                 scouted_, double(found.bytes) / (1 << 20));
+    const std::vector<Index> order = first_texts();
+    found.loss_before = mean_loss(scout.layers(), scout.values(), order);
+    {
+      Classifier classifier = make_classifier(task_.base, task_.base.weights, scout.layers(), scout.values(), options_.parts);
+      const std::unique_ptr<optim::Optimizer<float>> optimizer = scout.make_optimizer();
+      set_head_rate(*optimizer, scout.values().layout(), scout_learning_rate(options_));
+      const optim::Schedule rates({.learning_rate = scout_learning_rate(options_),
+                                   .warmup_steps = Index(options_.warmup * double(scouted_))});
+      take_steps("scout", "--scout-learning-rate", 1, scouted_, classifier, scout.values(), *optimizer, [&](Index t) { return rates.rate(t); },
+                 [&] { scout.after_step(); }, [](Index) {});
+    }
+    found.loss_after_scout = mean_loss(scout.layers(), scout.values(), order);
+    head = scout.head();
+    train::InitializedModules<float> adapters = scout.adapters(adapter_options());
+    found.loss_after_truncation =
+        mean_loss(train::started_layers<float>(task_.base.modules(), adapters.adapters), head, order);
+    found.seconds = seconds_now() - began;
+    return take(std::move(adapters));
+  }
+
+  /// With ranks by energy, modules start at up to twice the rank and are cut back in take().
+  InitializeOptions adapter_options() const {
+    InitializeOptions adapter{.rank = options_.rank, .seed = options_.seed};
+    if (options_.rank_allocation == RankAllocation::energy) {
+      adapter.rank *= 2;
+      for (const Module<float>& m : task_.base.modules()) adapter.rank = std::min({adapter.rank, m.W0.rows(), m.W0.cols()});
+    }
+    return adapter;
+  }
+  AdapterSet<float> take(train::InitializedModules<float>&& found) {
+    if (options_.rank_allocation == RankAllocation::energy)
+      train::allocate_ranks(found, std::ssize(found.reports) * options_.rank * options_.rank);
+    result_.captured = std::move(found.reports);
+    if (options_.core_start == CoreStart::zero)
+      for (auto& [name, adapter] : found.adapters) adapter.R.setZero();
     return std::move(found.adapters);
+  }
+
+  /// The first texts of the run's order: what first steps are estimated from and losses of the start are measured on.
+  std::vector<Index> first_texts() const {
+    train::ShuffledBatches shuffled(task_.train.size(), std::min(options_.init_examples, task_.train.size()), options_.seed);
+    const std::span<const Index> texts = shuffled.next();
+    return {texts.begin(), texts.end()};
+  }
+  double mean_loss(const Layers<float>& layers, const Parameters<float>& values, const std::vector<Index>& order) const {
+    Classifier classifier = make_classifier(task_.base, task_.base.weights, layers, values, options_.parts);
+    std::vector<double> losses(std::size_t(options_.parts));
+    models::for_pieces(std::ssize(order), options_.parts, options_.threads,
+                       [&](Index part, Index, std::span<const Index> piece) {
+                         std::vector<Index> texts;
+                         for (const Index i : piece) texts.push_back(order[std::size_t(i)]);
+                         losses[std::size_t(part)] += classifier.measure(task_.train, texts, part).loss;
+                       });
+    return std::accumulate(losses.begin(), losses.end(), 0.0) / double(order.size());
   }
 
   /// With R = 0: the cores come with the values of the checkpoint.
@@ -101,9 +182,10 @@ class Run {
     AdapterSet<float> adapters;
     for (const Module<float>& m : task_.base.modules()) {
       AdapterBasis<float> basis =
-          train::restore_basis<float>(saved, m.name, m.W0.rows(), m.W0.cols(), options_.rank);
+          train::restore_basis<float>(saved, m.name, m.W0.rows(), m.W0.cols());
+      const Index rank = basis.rank();
       adapters.add(m.name, {.B = std::move(basis.B),
-                            .R = Weight<float>::Zero(options_.rank, options_.rank),
+                            .R = Weight<float>::Zero(rank, rank),
                             .A = std::move(basis.A),
                             .scale = basis.scale});
     }
@@ -111,8 +193,9 @@ class Run {
   }
 
   Index steps_per_epoch() const { return (task_.train.size() + options_.batch - 1) / options_.batch; }
+  /// Of the steps after the scout's, counted from 1.
   optim::Schedule schedule() const {
-    const Index steps = options_.epochs * steps_per_epoch();
+    const Index steps = all_steps_ - scouted_;
     return optim::Schedule({.decay = optim::Decay::linear,
                             .learning_rate = learning_rate(options_),
                             .warmup_steps = Index(options_.warmup * double(steps)),
@@ -134,49 +217,66 @@ class Run {
     Classifier classifier = make_classifier(task_.base, model.weights, model.layers, *model.values, options_.parts);
     result_.trainable = classifier.adapter_size();
     result_.trainable_head = classifier.head_size();
-    const Index size = model.values->layout().size();
-    const std::unique_ptr<optim::Optimizer<float>> optimizer = make_optimizer(options_.optimizer, size);
+    const std::unique_ptr<optim::Optimizer<float>> optimizer =
+        make_optimizer(options_.optimizer, model.values->layout().size());
     if (options_.optimizer == OptimizerKind::adamw)  // SGD's rates are of another size: there the head has the method's
-      for (const Range& head : model.values->layout().ranges([](const auto& t) { return is_head(t.role); }))
-        optimizer->set_rate_factor(head.first, head.count, options_.head_learning_rate / learning_rate(options_));
-    train::ShuffledBatches batches(task_.train.size(), options_.batch, options_.seed);
-    detail::RunState state(options_, model, *optimizer, batches, result_);
+      set_head_rate(*optimizer, model.values->layout(), learning_rate(options_));
+    detail::RunState state(options_, model, *optimizer, batches_, result_);
     if (saved) state.restore(*saved);
 
     const optim::Schedule rates = schedule();
-    const Index steps = options_.epochs * steps_per_epoch();
-    const Index first = Index(optimizer->steps()) + 1;
-    train::Step<float> step(size, options_.parts, options_.threads);
-    ProgressBar bar(std::string(name_of(options_.method)), double(steps * options_.batch));
+    take_steps(
+        std::string(name_of(options_.method)), "--learning-rate", scouted_ + Index(optimizer->steps()) + 1, all_steps_, classifier, *model.values,
+        *optimizer, [&](Index t) { return rates.rate(t - scouted_); }, [] {},
+        [&](Index t) {
+          if (options_.checkpoint_every > 0 && (t % options_.checkpoint_every == 0 || t == all_steps_)) state.save();
+        });
+    if (!result_.evaluations.empty()) result_.validation_accuracy = result_.evaluations.back().validation_accuracy;
+    result_.test_accuracy = models::accuracy(classifier, task_.test, options_.parts, options_.threads);
+  }
+
+  void set_head_rate(optim::Optimizer<float>& optimizer, const ParameterLayout& layout, double rate) const {
+    for (const Range& head : layout.ranges([](const auto& t) { return is_head(t.role); }))
+      optimizer.set_rate_factor(head.first, head.count, options_.head_learning_rate / rate);
+  }
+
+  /// Steps first, ..., last of the run, with the rate `rate(t)`. `moved()` follows each step; then comes validation, where an
+  /// epoch ends, and `finished(t)`.
+  template <class Rate, class Moved, class Finished>
+  void take_steps(const std::string& name, const char* rate_flag, Index first, Index last, Classifier& classifier, Parameters<float>& values,
+                  optim::Optimizer<float>& optimizer, const Rate& rate, const Moved& moved,
+                  const Finished& finished) {
+    train::Step<float> step(values.layout().size(), options_.parts, options_.threads);
+    ProgressBar bar(name, double(last * options_.batch));
     double running_loss = 0;
-    for (Index t = first; t <= steps; ++t) {
+    for (Index t = first; t <= last; ++t) {
       const double began = seconds_now();
-      const std::span<const Index> batch = batches.next();
+      const std::span<const Index> batch = batches_.next();
       const train::StepResult found = step.run(
           std::ssize(batch),
           [&](Index part, Index start, Index count, std::span<float> gradient) {
             return classifier.pass(task_.train, batch.subspan(std::size_t(start), std::size_t(count)), part, gradient);
           },
-          model.values->flat(), *optimizer, rates.rate(t), {.max_norm = options_.max_norm});
-      require(found.status == train::StepStatus::updated, ErrorId::not_finite, "step ", t, ": the loss is ", found.mean_loss,
-              " and the gradient's norm is ", found.gradient_norm, "; a lower --learning-rate (now ", result_.learning_rate,
-              ") may help");
+          values.flat(), optimizer, rate(t), {.max_norm = options_.max_norm});
+      require(found.status == train::StepStatus::updated, ErrorId::not_finite, name, ", step ", t, ": the loss is ",
+              found.mean_loss, " and the gradient's norm is ", found.gradient_norm, "; a lower ", rate_flag, " (now ", rate(t), ") may help");
+      result_.history.push_back({t, found.mean_loss, double(found.correct) / double(batch.size()), rate(t)});
+      moved();
       result_.train_seconds += seconds_now() - began;
-      result_.history.push_back({t, found.mean_loss, double(found.correct) / double(batch.size()), rates.rate(t)});
       running_loss = t == first ? found.mean_loss : 0.95 * running_loss + 0.05 * found.mean_loss;
       char note[48];
       std::snprintf(note, sizeof note, "loss %.3f", running_loss);
       bar.update(double(t * options_.batch), double((first - 1) * options_.batch), note);
       if (t % steps_per_epoch() == 0 && task_.validation.size() > 0)
         result_.evaluations.push_back({t, models::accuracy(classifier, task_.validation, options_.parts, options_.threads)});
-      if (options_.checkpoint_every > 0 && (t % options_.checkpoint_every == 0 || t == steps)) state.save();
+      finished(t);
     }
-    if (!result_.evaluations.empty()) result_.validation_accuracy = result_.evaluations.back().validation_accuracy;
-    result_.test_accuracy = models::accuracy(classifier, task_.test, options_.parts, options_.threads);
   }
 
   Task& task_;
   FinetuneOptions options_;
+  train::ShuffledBatches batches_;
+  Index scouted_ = 0, all_steps_ = 0;  // the scout's steps, and all
   RunResult result_;
 };
 

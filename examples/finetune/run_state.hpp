@@ -21,6 +21,14 @@ struct Evaluation {
   double validation_accuracy = 0;
 };
 
+/// What the scout of --look-ahead did: mean losses of the first texts, and what it took.
+struct LookAheadResult {
+  Index steps = 0;
+  double loss_before = 0, loss_after_scout = 0, loss_after_truncation = 0;
+  double seconds = 0;  // steps and SVD
+  std::size_t bytes = 0;
+};
+
 struct RunResult {
   Method method = Method::head;
   Index rank = 0;
@@ -35,6 +43,7 @@ struct RunResult {
   double peak_rss_bytes = 0;
   std::vector<train::ModuleReport> captured;
   double start_loss_before = 0, start_loss_after = 0;  // of LoRA-SB's start; 0: not measured
+  LookAheadResult look_ahead;
   std::vector<HistoryEntry> history;
   std::vector<Evaluation> evaluations;
 };
@@ -55,6 +64,9 @@ class RunState {
     train::save_bases(c, model_.bases);
     c.put_number("init_seconds", result_.init_seconds);
     c.put_number("train_seconds", result_.train_seconds);
+    const LookAheadResult& l = result_.look_ahead;
+    c.state["look_ahead"] =
+        nlohmann::json{l.steps, l.loss_before, l.loss_after_scout, l.loss_after_truncation, l.seconds, l.bytes}.dump();
     nlohmann::json reports = nlohmann::json::array();
     for (const train::ModuleReport& r : result_.captured)
       reports.push_back({r.module, r.captured_energy, r.captured_energy_standard_error, r.flat_spectrum,
@@ -84,6 +96,10 @@ class RunState {
     train::restore_run<float>(c, model_.values->flat(), optimizer_, batches_);
     result_.init_seconds = c.number("init_seconds");
     result_.train_seconds = c.number("train_seconds");
+    if (const auto saved = c.state.find("look_ahead"); saved != c.state.end()) {
+      const nlohmann::json l = nlohmann::json::parse(saved->second);
+      result_.look_ahead = {l[0], l[1], l[2], l[3], l[4], l[5]};
+    }
     for (const auto& r : nlohmann::json::parse(c.state.at("captured"))) result_.captured.push_back({r.at(0), r.at(1), r.at(2), r.at(3), r.size() > 4 ? r[4].get<double>() : 0,
                                   r.size() > 5 ? r[5].get<Index>() : 0});
     for (const auto& h : nlohmann::json::parse(c.state.at("history"))) result_.history.push_back({h[0], h[1], h[2], h[3]});

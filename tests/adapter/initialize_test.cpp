@@ -125,3 +125,81 @@ TEST_CASE("a start needs no options, and moves no entry of the weight further th
   CHECK(report.largest_singular_value == Approx(singular_values_by_gram(delta(adapter))(0)));
   CHECK(report.numerical_rank == 16);
 }
+
+TEMPLATE_TEST_CASE("every direction of a first step is its formula, truncated", "", float, double) {
+  using S = TestType;
+  constexpr int batches = 5;
+  GradientEstimate<S> estimate(30, 20, "up", GradientMoments::first_and_second);
+  Eigen::MatrixXd sum = Eigen::MatrixXd::Zero(30, 20), squares = sum;
+  const Weight<S> common = random_matrix<Weight<S>>(30, 20, 7);
+  for (int b = 0; b < batches; ++b) {
+    const Matrix<S> dY = random_matrix<Matrix<S>>(30, 6, 8, std::uint64_t(b)), X = random_matrix<Matrix<S>>(20, 6, 9, std::uint64_t(b));
+    if (b % 2 == 0) {
+      estimate.add(dY, X, 6);
+    } else {
+      estimate.add_uncounted(dY, X);
+      estimate.count(6);
+    }
+    const Eigen::MatrixXd G = dY.template cast<double>() * X.template cast<double>().transpose();
+    sum += G;
+    squares += G.cwiseAbs2();
+  }
+  estimate.add(ConstWeightView<S>(common), 1);
+  sum += common.template cast<double>();
+  squares += common.template cast<double>().cwiseAbs2();
+  REQUIRE(estimate.batches() == batches + 1);
+  REQUIRE(estimate.examples() == 6 * batches + 1);
+
+  const double rate = 0.01;
+  const auto check = [&](FirstStep rule, const Eigen::MatrixXd& step) {
+    INFO("rule " << int(rule));
+    const auto [adapter, report] = initialize(estimate, {.rank = 20, .rule = rule, .learning_rate = rate});
+    CHECK((delta(adapter) - step).norm() < 10 * Tolerance<S>::iterative * step.norm());  // all of it: the rank is full
+    CHECK(report.update_norm == Approx(step.norm()).epsilon(Tolerance<S>::chain));
+    CHECK(report.captured_energy == Approx(1).epsilon(Tolerance<S>::iterative));
+  };
+  check(FirstStep::adamw, -rate * Eigen::MatrixXd(sum.array().sign()));
+  check(FirstStep::sgd, -rate / (6 * batches + 1) * sum);
+  check(FirstStep::gradient, -rate * std::sqrt(600.0) / sum.norm() * sum);
+  check(FirstStep::moments, -rate * Eigen::MatrixXd(sum.array() / (double(batches + 1) * squares.array()).sqrt()));
+}
+
+TEST_CASE("moments over one minibatch are the sign, and zero gradients stay zero") {
+  Weight<double> G = random_matrix<Weight<double>>(12, 9, 1);
+  G.row(3).setZero();
+  GradientEstimate<double> estimate(12, 9, "up", GradientMoments::first_and_second);
+  estimate.add(ConstWeightView<double>(G), 4);
+  const auto [sign, sign_report] = initialize(estimate, {.rank = 3, .rule = FirstStep::adamw});
+  const auto [moments, moments_report] = initialize(estimate, {.rank = 3, .rule = FirstStep::moments});
+  CHECK((delta(sign) - delta(moments)).norm() < 1e-12 * delta(sign).norm());
+  CHECK(moments_report.captured_energy == Approx(sign_report.captured_energy).epsilon(1e-12));
+  CHECK_ERROR(initialize(estimate_of<double>(G), {.rank = 3, .rule = FirstStep::moments}), ErrorId::value,
+              "GradientMoments::first_and_second");
+  GradientEstimate<double> plain = estimate_of<double>(G);
+  CHECK_ERROR(plain.add(estimate), ErrorId::value, "second moments");
+}
+
+TEST_CASE("an estimate from sums over others is the estimate of all their examples") {
+  const Weight<float> first = random_matrix<Weight<float>>(8, 6, 1), second = random_matrix<Weight<float>>(8, 6, 2);
+  GradientEstimate<float> all(8, 6, "up", GradientMoments::first_and_second);
+  all.add(ConstWeightView<float>(first), 3);
+  all.add(ConstWeightView<float>(second), 2);
+  const auto found = GradientEstimate<float>::from_sums(first + second, first.cwiseAbs2() + second.cwiseAbs2(), 5, 2, "up");
+  for (const FirstStep rule : {FirstStep::adamw, FirstStep::sgd, FirstStep::gradient, FirstStep::moments})
+    CHECK(delta(initialize(found, {.rank = 2, .rule = rule}).adapter) == delta(initialize(all, {.rank = 2, .rule = rule}).adapter));
+  CHECK_ERROR(GradientEstimate<float>::from_sums(first, {}, 1, 2, "up"), ErrorId::value, "1 examples in 2 minibatches");
+  CHECK_ERROR(GradientEstimate<float>::from_sums(first, Weight<float>(2, 2), 2, 2, "up"), ErrorId::shape, "squares");
+  Weight<float> bad = first;
+  bad(0, 0) = std::numeric_limits<float>::quiet_NaN();
+  CHECK_ERROR(GradientEstimate<float>::from_sums(bad, {}, 2, 2, "up"), ErrorId::not_finite, "up");
+}
+
+TEST_CASE("an update that was made starts its adapter with its own sign") {
+  const Weight<double> low = random_matrix<Weight<double>>(20, 3, 1) * random_matrix<Weight<double>>(3, 15, 2);
+  const auto [adapter, report] = initialize_from_update<double>(low, {.rank = 3, .scale = -2}, "up");
+  CHECK((delta(adapter) - low).norm() < 1e-10 * low.norm());
+  CHECK(report.captured_energy == Approx(1));
+  CHECK(orthonormality_error(adapter) < 1e-12);
+  CHECK_ERROR(initialize_from_update<double>(Weight<double>::Zero(4, 4).eval(), {.rank = 1}, "up"), ErrorId::zero_update, "\"up\"");
+  CHECK_ERROR(initialize_from_update<double>(low, {.rank = 16}, "up"), ErrorId::rank, "\"up\"");
+}

@@ -147,7 +147,44 @@ TEST_CASE("TSV: a bad line is refused with its file and number") {
   CHECK_ERROR(read_tsv(folder.path(), good), ErrorId::data, "cannot open");
 }
 
+TEST_CASE("CLINC150: its own splits, without what is out of scope, whole or one domain") {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("data_full.json", R"({
+    "train": [["pay my bill", "pay_bill"], ["what is my balance", "balance"], ["play a song", "play_music"]],
+    "val": [["pay it", "pay_bill"], ["a song please", "play_music"]],
+    "test": [["how much have i got", "balance"], ["next song", "play_music"]],
+    "oos_train": [["who are you", "oos"]], "oos_val": [], "oos_test": [["why", "oos"]]})").string();
+  folder.write("domains.json", R"({"banking": ["pay_bill", "balance"], "home": ["play_music"]})");
+  const Corpus all = read_dataset("clinc150:" + file, {});
+  CHECK(all.label_names == std::vector<std::string>{"balance", "pay_bill", "play_music"});
+  REQUIRE(all.examples.size() == 3);
+  CHECK(all.examples[0].text == "pay my bill");
+  CHECK(label(all, all.examples[2]) == "play_music");
+  CHECK(all.examples[2].natural_client == "home");
+  CHECK(all.validation.size() == 2);
+  CHECK(all.test.size() == 2);
+  const Corpus banking = read_dataset("clinc150:" + file + ":banking", {});
+  CHECK(banking.label_names == std::vector<std::string>{"balance", "pay_bill"});
+  CHECK(banking.validation.size() == 1);
+  CHECK(label(banking, banking.test.at(0)) == "balance");
+  const Dataset parts = split(all, {.train = 2, .validation = 1, .test = 9});
+  CHECK(parts.train.size() == 2);
+  CHECK(parts.validation.size() == 1);
+  CHECK(parts.test.size() == 2);
+
+  CHECK_ERROR(read_dataset("clinc150:" + file + ":music", {}), ErrorId::data, "no domain \"music\"");
+  CHECK_ERROR(read_dataset("clinc150:" + file + ":home", {}), ErrorId::data, "expected at least 2 labels");
+  const auto refused = [&](const char* text, const char* words) {
+    CHECK_ERROR(read_dataset("clinc150:" + folder.write("other.json", text).string(), {}), ErrorId::data, words);
+  };
+  refused(R"({"train": [["a", "x"], ["b", "y"]], "val": []})", "no list \"test\"");
+  refused(R"({"train": [["a", "x"], ["b"]], "val": [], "test": []})", "entry 2 of \"train\"");
+  refused(R"({"train": [["a", "x"], ["b", 3]], "val": [], "test": []})", "entry 2 of \"train\"");
+  refused(R"({"train": [["a", "x"], ["b", "y"]], "val": [], "test": [["c", "z"]]})", "\"z\", which \"train\" never shows");
+  refused(R"([1])", "no list \"train\"");
+}
+
 TEST_CASE("A name that is no data set is refused") {
-  for (const char* name : {"", "words", "tsv", "tsv:", "tsv:a", "tsv::b", "tsv:a:", "tsv:a:b:c"})
-    CHECK_ERROR(read_dataset(name, {}), ErrorId::data, "expected wordnet, debian, spam or tsv:TRAIN:TEST");
+  for (const char* name : {"", "words", "clinc150", "clinc150:", "clinc150:a:", "tsv", "tsv:", "tsv:a", "tsv::b", "tsv:a:", "tsv:a:b:c"})
+    CHECK_ERROR(read_dataset(name, {}), ErrorId::data, "expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST");
 }

@@ -185,6 +185,46 @@ TEST_CASE("Row 39: the number of threads, the engine and its ranks change no bit
 #endif
 }
 
+TEST_CASE("bases from all clients' sums have the same bits on every engine, and their bytes are in every total", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const nlohmann::json server = folder.session("server");
+  CHECK(server["start"]["bytes_total"] == 0);
+  for (const Words& more : {Words{"--estimate", "clients"}, Words{"--estimate", "clients", "--init-direction", "moments"},
+                           Words{"--estimate", "clients", "--look-ahead", "2"}, Words{"--look-ahead", "auto"}}) {
+    INFO(more.back());
+    const nlohmann::json one = folder.session("one", more);
+    const nlohmann::json of_start = one["start"];
+    CHECK(one["global_sha256"] != server["global_sha256"]);
+    const std::size_t up = of_start["bytes_up_per_client"], down = of_start["bytes_down_per_client"], total = of_start["bytes_total"];
+    CHECK(up > 4 * 4'900'000);  // every weight of the ten modules
+    CHECK(total == 4 * (up + down));
+    const std::size_t first_round = server["rounds"][0]["bytes_total"];
+    CHECK(one["rounds"][0]["bytes_total"].get<std::size_t>() == total + first_round);
+    CHECK(one["rounds"][1]["bytes_total"].get<std::size_t>() - total == server["rounds"][1]["bytes_total"].get<std::size_t>());
+    for (const nlohmann::json& round : one["rounds"]) CHECK(round["exactness_error"] < 1e-6);
+    Words threaded = more;
+    threaded.insert(threaded.end(), {"--threads", "1"});
+    CHECK(folder.session("threads", threaded)["global_sha256"] == one["global_sha256"]);
+    // a journal goes on with the same bases, which are made again
+    Words journal = more;
+    journal.insert(journal.end(), {"--journal", (folder.path / (more.back() + ".journal")).string()});
+    CHECK(folder.session("journal", journal)["global_sha256"] == one["global_sha256"]);
+    CHECK(folder.session("journal", journal)["rounds"] == one["rounds"]);
+#ifdef LORASB_MPIEXEC
+    Words mpi = more;
+    mpi.insert(mpi.end(), {"--engine", "mpi"});
+    const int status = finish(lorasb::test::start(LORASB_MPIEXEC, mpi_words("3", folder.arguments("mpi", mpi)), folder.path / "log"));
+    INFO(folder.said());
+    REQUIRE(status == 0);
+    CHECK(folder.metrics("mpi")["global_sha256"] == one["global_sha256"]);
+    CHECK(folder.metrics("mpi")["rounds"].back()["bytes_total"] == one["rounds"].back()["bytes_total"]);
+    unsetenv("ASAN_OPTIONS");
+#endif
+  }
+  CHECK(folder.session("ahead", {"--look-ahead", "3", "--estimate", "server"})["start"]["bytes_total"] == 0);  // the server's own scout
+}
+
 #ifdef LORASB_MPIEXEC
 TEST_CASE("Row 21: an MPI job whose rank is killed ends, and started again goes on from its journal to the same numbers", "[model]") {
   if (!model_files_present()) return;

@@ -142,6 +142,42 @@ TEST_CASE("a run that was killed goes on to the same bits, and the number of thr
   CHECK(slurp(folder.path / "log").find("learning_rate") != std::string::npos);
 }
 
+TEST_CASE("a look-ahead's steps are steps of the run, and it goes on to the same bits", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  for (const std::string scout : {"full", "sign", "lora"}) {
+    INFO(scout);
+    const auto arguments = [&](const std::string& out) {
+      return with(folder.arguments(out), {"--look-ahead", "4", "--scout", scout.c_str(), "--rank-allocation", "energy"});
+    };
+    REQUIRE(run(folder, with(arguments(scout), {"--threads", "1", "--checkpoint-every", "7"})) == 0);
+    const nlohmann::json m = metrics(folder, scout);
+    const std::size_t steps = 2 * ((m["train_examples"].get<std::size_t>() + 7) / 8);
+    REQUIRE(m["history"].size() == steps);
+    for (std::size_t t = 0; t < steps; ++t) CHECK(m["history"][t]["step"] == t + 1);
+    const nlohmann::json ahead = m["look_ahead"];
+    CHECK(ahead["steps"] == 4);
+    CHECK(ahead["scout"] == scout);
+    CHECK(ahead["loss_after_scout"] < ahead["loss_before"]);
+    CHECK(ahead["extra_bytes"] > 0);
+    CHECK(m["trainable"] <= 10 * 4 * 4);
+    CHECK(m["trainable"] > 10 * 4 * 4 - 2 * 8);
+    // the last checkpoint but one is of step 21 at most: the end is trained again
+    REQUIRE(run(folder, with(arguments(scout), {"--resume", "--checkpoint-every", "7"})) == 0);
+    const nlohmann::json again = metrics(folder, scout);
+    for (const char* key : {"history", "evaluations", "test_accuracy", "captured_energy", "trainable"}) CHECK(again[key] == m[key]);
+    CHECK(again["look_ahead"]["loss_after_truncation"] == ahead["loss_after_truncation"]);
+  }
+  REQUIRE(run(folder, with(folder.arguments("auto"), {"--look-ahead", "auto", "--look-ahead-extra"})) == 0);
+  const nlohmann::json automatic = metrics(folder, "auto");
+  CHECK(automatic["look_ahead"]["steps"] == 28 / 6);  // of 2 epochs of 14 steps
+  CHECK(automatic["history"].size() == 28 + 28 / 6);
+  REQUIRE(run(folder, with(folder.arguments("lora"), {"--look-ahead", "auto", "--method", "lora"})) == 0);
+  CHECK_FALSE(metrics(folder, "lora").contains("look_ahead"));  // only lora-sb looks ahead
+  for (const std::string direction : {"gradient", "moments"})
+    CHECK(run(folder, with(folder.arguments(direction), {"--init-direction", direction.c_str(), "--core-start", "zero"})) == 0);
+}
+
 TEST_CASE("bad input is named and leaves nothing behind", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
@@ -173,7 +209,15 @@ TEST_CASE("bad input is named and leaves nothing behind", "[model]") {
   refused({"--weights", "bf16", "--method", "full"}, "--weights");
   refused({"--backend", "magic"}, "--backend");
   refused({"--init-sketch"}, "--optimizer sgd");
-  refused({"--learning-rate", "1e30"}, "learning-rate");
+  refused({"--learning-rate", "1e30"}, "lower --learning-rate");
+  refused({"--look-ahead", "1000"}, "--look-ahead");
+  refused({"--look-ahead", "3x"}, "auto");
+  refused({"--look-ahead", "-2"}, "--look-ahead");
+  refused({"--look-ahead", "3", "--method", "lora"}, "--look-ahead");
+  refused({"--look-ahead", "3", "--scout", "magic"}, "--scout");
+  refused({"--look-ahead", "3", "--scout-learning-rate", "1e30"}, "lower --scout-learning-rate");
+  refused({"--init-direction", "moments", "--optimizer", "sgd"}, "--optimizer adamw");
+  refused({"--rank-allocation", "energy", "--init-sketch", "--optimizer", "sgd"}, "--rank-allocation");
 
   const pid_t child = start(LORASB_FINETUNE, folder.arguments("full-disk"), folder.path / "log", 10000);
   CHECK(finish(child) == 1);

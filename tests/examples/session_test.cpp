@@ -36,6 +36,9 @@ struct Small {
     options.threads = 1;
     task.emplace(read_task(options));
   }
+  SharedModel start(const FederateOptions& of) const {
+    return make_shared_model(*task, of, start_session(*task, of, shares_of(*task, of)));
+  }
 };
 
 /// Three clients that have moved all numbers of the session by draws of their own, and the mean of them.
@@ -80,7 +83,7 @@ TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it 
   for (const federated::FederatedMethod method : {federated::FederatedMethod::fed_sb, federated::FederatedMethod::fedex_lora}) {
     INFO(federated::name_of(method));
     const Small small(method);
-    SharedModel shared = start_shared_model(*small.task, small.options);
+    SharedModel shared = small.start(small.options);
     const Bytes first = shared.message(1, std::as_const(shared).values().flat(), {});
     shared.take(first);
     const auto [updates, mean] = Round(shared);
@@ -109,7 +112,7 @@ TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it 
     if (shared.adds_to_weights()) refused(shared.message(3, mean, updates), "round 3 after one of round 1");
     FederateOptions other = small.options;
     other.seed = 99;
-    const SharedModel stranger = start_shared_model(*small.task, other);
+    const SharedModel stranger = small.start(other);
     refused(stranger.message(2, mean, updates), "wrong_session");
 
     shared.take(second);
@@ -158,7 +161,7 @@ TEST_CASE("The bytes of a report are those that were sent, with a share of the c
   small.options.clients = 110;  // of 104 texts
   small.options.participation = 0.2;
   const federated::Shares shares = shares_of(*small.task, small.options);
-  SharedModel shared = start_shared_model(*small.task, small.options), at_clients = shared;
+  SharedModel shared = small.start(small.options), at_clients = shared;
   TrainingClients clients(*small.task, small.options, at_clients, shares, 1);
   federated::InProcessTransport transport(clients.host(), 1);
   Spy spy{transport};

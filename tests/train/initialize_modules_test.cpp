@@ -90,7 +90,7 @@ TEST_CASE("sketches take one pass and SGD's rule") {
   Chain chain;
   InitializeModulesOptions options;
   options.kind = EstimateKind::sketch;
-  CHECK_ERROR(chain.initialize(options), ErrorId::value, "sign(G) is not linear in G");
+  CHECK_ERROR(chain.initialize(options), ErrorId::value, "are not linear in G");
   options.adapter.rule = FirstStep::sgd;
   const InitializedModules<double> found = chain.initialize(options);
   CHECK(found.passes == 1);
@@ -165,4 +165,45 @@ TEST_CASE("a start that raises the loss is seen: it is measured before and with 
   CHECK_FALSE(InitializedModules<double>().raises_loss());  // not measured
   Chain silent;
   CHECK(silent.initialize({}).passes == 1);  // a pass that tells no loss is not run again
+}
+
+TEST_CASE("parts of a pass add up to the whole, whatever the threads") {
+  Chain chain;
+  for (const FirstStep rule : {FirstStep::adamw, FirstStep::sgd, FirstStep::gradient, FirstStep::moments}) {
+    InitializeModulesOptions options;
+    options.adapter = {.rank = 3, .rule = rule, .learning_rate = 0.01};
+    const auto run = [&](Index parts, int threads, std::size_t memory) {
+      options.memory_bytes = memory;
+      const auto part_of = [&](const Layers<double>& layers, Index part) {  // example i is a batch of part i mod parts
+        EstimationResult found(0, 0);
+        for (Index i = part; i < 30; i += parts) {
+          Matrix<double> x1(10, 1), x2(9, 1), y(7, 1), d2(9, 1), d1(10, 1);
+          LinearCache<double> c0, c1, c2;
+          const Matrix<double> x0 = chain.X.col(i), d = chain.dY.col(i);
+          const ForwardPass<double> p0 = layers[0]->forward(x0, x1, c0), p1 = layers[1]->forward(x1, x2, c1),
+                                    p2 = layers[2]->forward(x2, y, c2);
+          const std::span<double> no_room;
+          layers[2]->backward(p2, d, c2, no_room, d2);
+          layers[1]->backward(p1, d2, c1, no_room, d1);
+          layers[0]->backward(p0, d1, c0, no_room, not_wanted);
+          found.loss += y.cwiseProduct(d).sum();
+          ++found.examples;
+        }
+        return found;
+      };
+      return initialize_modules<double>(chain.modules(), PartedPass<double>{.run = part_of, .parts = parts, .threads = threads},
+                                        options);
+    };
+    const InitializedModules<double> whole = run(1, 1, 1 << 20), parted = run(4, 1, 1 << 20), threaded = run(4, 3, 1 << 20);
+    const InitializedModules<double> grouped = run(4, 2, 1);  // no two modules fit
+    CHECK(grouped.passes == 4);
+    CHECK(parted.loss_before == Approx(whole.loss_before));
+    for (const Module<double>& m : chain.modules()) {
+      const Weight<double> expected = parted.adapters.at(m.name).R;
+      CHECK((expected - whole.adapters.at(m.name).R).norm() < 1e-9 * expected.norm());
+      CHECK(threaded.adapters.at(m.name).R == expected);
+      CHECK(grouped.adapters.at(m.name).R == expected);
+    }
+  }
+  CHECK_ERROR(initialize_modules<double>(chain.modules(), PartedPass<double>{.run = {}, .parts = 0}, {}), ErrorId::value, "parts is 0");
 }

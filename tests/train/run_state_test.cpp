@@ -72,7 +72,7 @@ TEST_CASE("the names in a checkpoint are those of checkpoints that were written 
   CHECK(run.optimizer.steps() == 42);
   CHECK(run.batches.epoch() == 1);
   CHECK(run.batches.position() == 6);
-  const AdapterBasis<double> basis = restore_basis(old, "q", 3, 2, 2, 0.5);
+  const AdapterBasis<double> basis = restore_basis(old, "q", 3, 2, 0.5);
   CHECK(basis.B(2, 1) == 6);
   CHECK(basis.A(1, 0) == 9);
   CHECK(basis.scale == 0.5);
@@ -96,5 +96,5 @@ TEST_CASE("a checkpoint of other sizes, or without what is needed, is refused") 
               "\"values\" has 3 numbers, expected 4");
   checkpoint.state.erase("epoch");
   CHECK_ERROR(restore_run<double>(checkpoint, run.values, run.optimizer, run.batches), ErrorId::checkpoint, "\"epoch\"");
-  CHECK_ERROR(restore_basis<double>(checkpoint, "k", 3, 2, 2), ErrorId::checkpoint, "no tensor \"frozen.k.B\"");
+  CHECK_ERROR(restore_basis<double>(checkpoint, "k", 3, 2), ErrorId::checkpoint, "no tensor \"frozen.k.B\"");
 }

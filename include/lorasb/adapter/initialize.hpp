@@ -1,10 +1,13 @@
-// LoRA-SB's initialisation: B, R, A from the truncated SVD of the first step that the optimizer would take on the full weight.
+// LoRA-SB's initialisation: B, R, A from the truncated SVD of a step of the full weight, estimated or taken.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <span>
+#include <string_view>
+#include <vector>
 
 #include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/adapter/gradient_estimate.hpp"
@@ -13,10 +16,14 @@
 
 namespace lorasb {
 
-/// Which optimizer's first step is estimated.
+/// The step of the full weight that an adapter starts with. G_b is the summed gradient of minibatch b, G = Σ_b G_b / N the mean
+/// over N examples.
 enum class FirstStep {
-  adamw,  // ΔW = -η sign(G): AdamW's first step is bias-corrected to that; its ε and weight decay are left out
-  sgd,    // ΔW = -η G
+  adamw,     // ΔW = -η sign(G): AdamW's first step is bias-corrected to that; its ε and weight decay are left out
+  sgd,       // ΔW = -η G
+  gradient,  // ΔW = -η G / rms(G), with rms the root of the mean square of the entries: sgd's direction at the size of adamw's
+  moments,   // ΔW = -η Σ_b G_b / √(b Σ_b G_b²), entry by entry, over b minibatches: Adam's direction at rest. One minibatch is
+             // adamw's; entries on which minibatches disagree count less. Needs GradientMoments::first_and_second
 };
 
 /// η is a rate for the *full* weight: what full fine-tuning would use at its first step, 1e-5 to 1e-4 with AdamW, or after a
@@ -65,15 +72,16 @@ struct LORASB_OWNS_MEMORY Initialized {
 
 namespace detail {
 
-/// ΔW ≈ U Σ Vᵀ, scaled by the positive rate η, with the sign reversed: B = -U, R = η Σ / s, A = Vᵀ for a step along -G.
+/// rate ΔW ≈ U (rate Σ) Vᵀ: B = ± U, R = |rate| Σ / s, A = Vᵀ. R has no negative entry on its diagonal unless s is negative.
 template <Real S>
 LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double rate, double scale) {
   const Index r = svd.U.cols();
+  const S sign = rate < 0 ? S(-1) : S(1);
   LowRankAdapter<S> adapter{
       .B = Weight<S>(svd.U.rows(), r), .R = Weight<S>::Zero(r, r), .A = Weight<S>(r, svd.V.rows()), .scale = S(scale)};
   for (Index k = 0; k < r; ++k) {
-    for (Index i = 0; i < svd.U.rows(); ++i) adapter.B(i, k) = -svd.U(i, k);
-    adapter.R(k, k) = static_cast<S>(double(svd.singular_values(k)) * (rate / scale));
+    for (Index i = 0; i < svd.U.rows(); ++i) adapter.B(i, k) = sign * svd.U(i, k);
+    adapter.R(k, k) = static_cast<S>(double(svd.singular_values(k)) * (std::abs(rate) / scale));
     std::copy_n(&svd.V(0, k), svd.V.rows(), &adapter.A(k, 0));
   }
   adapter.validate("initialize");  // a scale or rate beyond the scalar's range
@@ -96,48 +104,83 @@ Index numerical_rank(const linalg::TruncatedSvd<S>& svd) {
   return rank;
 }
 
+inline void require_rank(Index rank, Index rows, Index cols, std::string_view name) {
+  require(rank >= 1 && rank <= std::min(rows, cols), ErrorId::rank, "initialize: rank is ", rank,
+          ", expected 1 to min(out, in) = ", std::min(rows, cols), " of \"", name, "\"");
+}
+
+/// The adapter closest to rate D. `size` is ‖D‖, above 0.
+template <Real S>
+[[gnu::cold]] Initialized<S> closest_adapter(ConstWeightView<S> D, double rate, double size, const InitializeOptions& options) {
+  const linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(
+      D, {.rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed});
+  const double captured = svd.captured_energy / size / size, norm = std::abs(rate) * size;
+  return {.adapter = adapter_from_svd(svd, rate, options.scale),
+          .report = {.captured_energy = std::min(captured, 1.0),
+                     .update_norm = norm,
+                     .residual_norm = norm * residual_share<S>(captured),
+                     .largest_singular_value = std::abs(rate) * double(svd.singular_values(0)),
+                     .numerical_rank = numerical_rank<S>(svd),
+                     .svd_products = svd.products,
+                     .svd_status = svd.status}};
+}
+
+/// Σ_b G_b / √(b Σ_b G_b²); 0 where every G_b is 0 or its square is below the scalar's range.
+template <Real S>
+Weight<S> moments_direction(const GradientEstimate<S>& estimate) {
+  require(estimate.has_second_moments(), ErrorId::value, "initialize: FirstStep::moments needs an estimate of \"", estimate.name(),
+          "\" with GradientMoments::first_and_second");
+  require_finite(estimate.sum_of_squares(), "initialize", "the sum of squared gradients of \"", estimate.name(), "\"");
+  const S batches = static_cast<S>(estimate.batches());
+  return estimate.sum().binaryExpr(estimate.sum_of_squares(),
+                                   [&](S sum, S squares) { return squares > S(0) ? sum / std::sqrt(batches * squares) : S(0); });
+}
+
 }  // namespace detail
 
 /// ΔW = the first step of the rule on the full weight, ΔW ≈ U Σ Vᵀ truncated at r; B = U, R = Σ / s, A = Vᵀ (arXiv 2411.19557,
 /// section 3.2). By Eckart and Young no other rank-r adapter starts closer to ΔW, up to what the randomized SVD misses. On a
 /// 2048 x 2048 matrix of random signs (the flattest spectrum) the defaults miss 0.1 % of the best energy at r = 16 and 1.4 % at
 /// r = 64. More `krylov_steps` miss less. B and A are orthonormal to rounding. Memory: one more out x in matrix while it runs
-/// (AdamW's rule). Throws ErrorId::no_examples, zero_update, rank, value, not_finite.
+/// (adamw and moments). Throws ErrorId::no_examples, zero_update, rank, value, not_finite.
 template <Real S>
 [[gnu::cold]] Initialized<S> initialize(const GradientEstimate<S>& estimate, InitializeOptions options = {}) {
   options.validate();
   require(estimate.examples() > 0, ErrorId::no_examples, "initialize: the estimate of \"", estimate.name(),
           "\" saw no example");
-  const Index smaller = std::min(estimate.out_features(), estimate.in_features());
-  require(options.rank >= 1 && options.rank <= smaller, ErrorId::rank, "initialize: rank is ", options.rank,
-          ", expected 1 to min(out, in) = ", smaller, " of \"", estimate.name(), "\"");
-  const linalg::TruncatedSvdOptions svd_options{
-      .rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed};
-  const Weight<S>& G = estimate.sum();  // N times the mean: signs are the same, SGD's rate is divided by N
-  const bool adamw = options.rule == FirstStep::adamw;
-  const double rate = adamw ? options.learning_rate : options.learning_rate / double(estimate.examples());
+  detail::require_rank(options.rank, estimate.out_features(), estimate.in_features(), estimate.name());
+  const Weight<S>& G = estimate.sum();  // N times the mean: signs and directions are the same, SGD's rate is divided by N
   require_finite(G, "initialize", "the sum of gradients of \"", estimate.name(), "\"");  // finite batches may overflow
-  const std::span<const S> entries = flat(G);
-  const double size = adamw ? std::sqrt(double(G.size() - std::count(entries.begin(), entries.end(), S(0)))) : norm(entries);
+  Weight<S> direction;  // of the rules that are not linear in G
+  if (options.rule == FirstStep::adamw)
+    direction = G.unaryExpr([](S g) { return S(g > S(0)) - S(g < S(0)); });
+  else if (options.rule == FirstStep::moments)
+    direction = detail::moments_direction(estimate);
+  const Weight<S>& D = direction.size() > 0 ? direction : G;
+  const double size = norm(flat(D));
   require(size > 0, ErrorId::zero_update, "initialize: every gradient of \"", estimate.name(), "\" over ", estimate.examples(),
           " examples is zero; does this module have a part in the loss?");
-  linalg::TruncatedSvd<S> svd;
-  if (adamw) {
-    Weight<S> signs(G.rows(), G.cols());
-    std::transform(entries.begin(), entries.end(), signs.data(), [](S g) { return S(g > S(0)) - S(g < S(0)); });
-    svd = linalg::truncated_svd<S>(signs, svd_options);
-  } else {
-    svd = linalg::truncated_svd<S>(G, svd_options);
-  }
-  const double captured = svd.captured_energy / size / size;
-  return {.adapter = detail::adapter_from_svd(svd, rate, options.scale),
-          .report = {.captured_energy = std::min(captured, 1.0),
-                     .update_norm = rate * size,
-                     .residual_norm = rate * size * detail::residual_share<S>(captured),
-                     .largest_singular_value = rate * double(svd.singular_values(0)),
-                     .numerical_rank = detail::numerical_rank<S>(svd),
-                     .svd_products = svd.products,
-                     .svd_status = svd.status}};
+  double rate = options.learning_rate;
+  if (options.rule == FirstStep::sgd) rate /= double(estimate.examples());
+  if (options.rule == FirstStep::gradient) rate *= std::sqrt(double(G.size())) / size;
+  return detail::closest_adapter<S>(D, -rate, size, options);
+}
+
+/// The adapter closest to an update of the full weight that has been made already, ΔW = W_K - W0 after K steps (out x in);
+/// `learning_rate` and `rule` are not read. Throws ErrorId::zero_update for ΔW = 0, rank, value, not_finite.
+template <Real S>
+[[gnu::cold]] Initialized<S> initialize_from_update(ConstWeightView<S> update, const InitializeOptions& options,
+                                                    std::string_view name = "layer") {
+  options.validate();
+  detail::require_rank(options.rank, update.rows(), update.cols(), name);
+  require_finite(update, "initialize_from_update", "the update of \"", name, "\"");
+  std::vector<std::span<const S>> rows;
+  for (Index i = 0; i < update.rows(); ++i)
+    rows.emplace_back(update.data() + i * update.outerStride(), static_cast<std::size_t>(update.cols()));
+  const double size = norm<S>(std::span<const std::span<const S>>(rows));
+  require(size > 0, ErrorId::zero_update, "initialize_from_update: the update of \"", name,
+          "\" is zero; does this module have a part in the loss?");
+  return detail::closest_adapter<S>(update, 1, size, options);
 }
 
 }  // namespace lorasb

@@ -65,7 +65,7 @@ SketchInitialized<S> initialize(const GradientSketch<S>& sketch, InitializeOptio
                       .residual_norm = rate * std::sqrt(residual.sum() / q),
                       .largest_singular_value = rate * double(svd.singular_values(0)),
                       .status = missed > 0.5 ? SketchStatus::flat_spectrum : SketchStatus::captured};
-  return {.adapter = detail::adapter_from_svd(svd, rate, options.scale), .report = report};
+  return {.adapter = detail::adapter_from_svd(svd, -rate, options.scale), .report = report};
 }
 
 }  // namespace lorasb

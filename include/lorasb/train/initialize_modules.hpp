@@ -12,6 +12,7 @@
 #include "lorasb/adapter/observed_linear.hpp"
 #include "lorasb/core/config.hpp"
 #include "lorasb/core/module.hpp"
+#include "lorasb/core/parallel.hpp"
 #include "lorasb/linalg/weight_product.hpp"
 #include "lorasb/nn/linear.hpp"
 
@@ -32,7 +33,7 @@ struct InitializeModulesOptions {
   void validate() const {
     adapter.validate();
     require(kind == EstimateKind::dense || adapter.rule == FirstStep::sgd, ErrorId::value,
-            "InitializeModulesOptions: a sketch can only give SGD's first step; sign(G) is not linear in G");
+            "InitializeModulesOptions: a sketch can only give SGD's first step; the other rules are not linear in G");
   }
 };
 
@@ -73,34 +74,27 @@ struct EstimationResult {
 template <Real S>
 using EstimationPass = std::function<EstimationResult(const Layers<S>& layers)>;
 
+/// The same cut into parts that threads share: `run` goes over the examples of one part. Results depend on the parts, not on the
+/// threads. Each part has estimates of its own.
+template <Real S>
+struct PartedPass {
+  std::function<EstimationResult(const Layers<S>& layers, Index part)> run;
+  Index parts = 1;
+  int threads = 1;
+};
+
 namespace detail {
 
-/// Consecutive modules whose dense estimates fit into the budget together: the end of the group that starts at `first`.
+/// Consecutive modules whose dense estimates fit into the budget together, `copies` out x in matrices for each: the end of the
+/// group that starts at `first`.
 template <Real S>
-std::size_t group_end(const std::vector<Module<S>>& modules, std::size_t first, std::size_t memory_bytes) {
+std::size_t group_end(const std::vector<Module<S>>& modules, std::size_t first, std::size_t copies, std::size_t memory_bytes) {
+  const auto bytes_of = [&](std::size_t m) { return copies * static_cast<std::size_t>(modules[m].W0.size()) * sizeof(S); };
   std::size_t end = first;
   std::size_t bytes = 0;
-  do {
-    bytes += static_cast<std::size_t>(modules[end].W0.size()) * sizeof(S);
-    ++end;
-  } while (end < modules.size() && bytes + static_cast<std::size_t>(modules[end].W0.size()) * sizeof(S) <= memory_bytes);
+  do bytes += bytes_of(end++);
+  while (end < modules.size() && bytes + bytes_of(end) <= memory_bytes);
   return end;
-}
-
-/// Frozen layers everywhere, observed ones for the modules that have an estimate, starting at `first`.
-template <Real S, class Estimate>
-Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t first, std::vector<Estimate>& estimates) {
-  Layers<S> layers;
-  for (std::size_t m = 0; m < modules.size(); ++m) {
-    if (m < first || m >= first + estimates.size()) {
-      layers.push_back(std::make_unique<nn::Linear<S>>(modules[m].W0));
-      continue;
-    }
-    Estimate& estimate = estimates[m - first];
-    layers.push_back(std::make_unique<ObservedLinear<S>>(
-        modules[m].W0, [&](ConstMatrixView<S> dY, ConstMatrixView<S> X) { estimate.add_uncounted(dY, X); }));
-  }
-  return layers;
 }
 
 /// Y = (W0 + s B R A) X with nothing trained: a module as it starts. A pass need not have room for its gradient.
@@ -135,13 +129,34 @@ class StartedLinear final : public LinearLayer<S> {
   const LowRankAdapter<S>& adapter_;
 };
 
-/// The modules as they start training.
+}  // namespace detail
+
+/// Frozen layers everywhere, observed ones for the modules that have an estimate, starting at `first`; these must
+/// outlive the layers.
+template <Real S, class Estimate>
+Layers<S> observed_layers(const std::vector<Module<S>>& modules, std::size_t first, std::vector<Estimate>& estimates) {
+  Layers<S> layers;
+  for (std::size_t m = 0; m < modules.size(); ++m) {
+    if (m < first || m >= first + estimates.size()) {
+      layers.push_back(std::make_unique<nn::Linear<S>>(modules[m].W0));
+      continue;
+    }
+    Estimate& estimate = estimates[m - first];
+    layers.push_back(std::make_unique<ObservedLinear<S>>(
+        modules[m].W0, [&](ConstMatrixView<S> dY, ConstMatrixView<S> X) { estimate.add_uncounted(dY, X); }));
+  }
+  return layers;
+}
+
+/// The modules as they start training: W0 + s B R A with nothing trained. Everything must outlive the layers.
 template <Real S>
 Layers<S> started_layers(const std::vector<Module<S>>& modules, const AdapterSet<S>& adapters) {
   Layers<S> layers;
-  for (const Module<S>& m : modules) layers.push_back(std::make_unique<StartedLinear<S>>(m, adapters.at(m.name)));
+  for (const Module<S>& m : modules) layers.push_back(std::make_unique<detail::StartedLinear<S>>(m, adapters.at(m.name)));
   return layers;
 }
+
+namespace detail {
 
 inline ModuleReport report(const std::string& module, const InitializeReport& r) {
   return {module, r.captured_energy, 0, false, r.largest_singular_value, r.numerical_rank};
@@ -151,57 +166,96 @@ inline ModuleReport report(const std::string& module, const SketchReport& r) {
           r.largest_singular_value, 0};
 }
 
+/// Adds the adapter of a module, with an SVD whose seed is of its `position` among the modules.
+template <Real S, class Estimate>
+void initialize_module(const Estimate& estimate, const std::string& name, std::size_t position, InitializeOptions options,
+                       InitializedModules<S>& result) {
+  options.seed = derive_seed(options.seed, position);
+  auto [adapter, found] = initialize(estimate, options);
+  result.reports.push_back(report(name, found));
+  if (result.reports.back().numerical_rank == 0) result.reports.back().numerical_rank = adapter.rank();
+  result.adapters.add(name, std::move(adapter));
+}
+
 }  // namespace detail
+
+/// Adapters from estimates that the caller has made, one for each module and named like it; the losses of the result are NaN.
+/// Throws what initialize() throws.
+template <Real S>
+InitializedModules<S> initialize_modules(const std::vector<GradientEstimate<S>>& estimates, const InitializeOptions& options) {
+  InitializedModules<S> result;
+  for (std::size_t m = 0; m < estimates.size(); ++m)
+    detail::initialize_module(estimates[m], estimates[m].name(), m, options, result);
+  return result;
+}
 
 /// Estimates the first step of every module's weight and makes an adapter of each, one pass over the examples for each group
 /// of modules, and one more to measure the start. Every module's SVD gets a seed of its own. Throws
 /// ErrorId::no_examples for a pass over none, and what initialize() throws, with the module's name.
 template <Real S>
-InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const EstimationPass<S>& pass,
+InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const PartedPass<S>& pass,
                                          InitializeModulesOptions options) {
   options.validate();
+  require(pass.parts >= 1 && pass.threads >= 1, ErrorId::value, "initialize_modules: parts is ", pass.parts, " and threads is ",
+          pass.threads, ", expected at least 1");
   for (const Module<S>& m : modules)  // before the first pass, which may take long
-    require(options.adapter.rank >= 1 && options.adapter.rank <= std::min(m.W0.rows(), m.W0.cols()), ErrorId::rank,
-            "initialize_modules: rank is ", options.adapter.rank,
-            ", expected 1 to min(out, in) = ", std::min(m.W0.rows(), m.W0.cols()), " of \"", m.name, "\"");
+    lorasb::detail::require_rank(options.adapter.rank, m.W0.rows(), m.W0.cols(), m.name);
   InitializedModules<S> result;
-  const auto run = [&](std::size_t first, std::size_t end, auto make_estimate) {
-    std::vector<decltype(make_estimate(modules[first]))> estimates;
-    for (std::size_t m = first; m < end; ++m) estimates.push_back(make_estimate(modules[m]));
-    const EstimationResult found = pass(detail::observed_layers<S>(modules, first, estimates));
-    const Index examples = found.examples;
-    require(examples >= 1, ErrorId::no_examples, "initialize_modules: the pass went over ", examples, " examples");
-    if (result.passes++ == 0) result.loss_before = found.loss / double(examples);
-    for (std::size_t m = first; m < end; ++m) {
-      estimates[m - first].count(examples);
-      InitializeOptions adapter_options = options.adapter;
-      adapter_options.seed = derive_seed(options.adapter.seed, m);
-      auto [adapter, report] = initialize(estimates[m - first], adapter_options);
-      result.reports.push_back(detail::report(modules[m].name, report));
-      if (result.reports.back().numerical_rank == 0) result.reports.back().numerical_rank = adapter.rank();
-      result.adapters.add(modules[m].name, std::move(adapter));
+  const auto run_parts = [&](const auto& layers_of_part) {
+    std::vector<EstimationResult> found(static_cast<std::size_t>(pass.parts));
+    parallel_for(pass.parts, pass.threads,
+                 [&](Index part) { found[static_cast<std::size_t>(part)] = pass.run(layers_of_part(part), part); });
+    EstimationResult all(0, 0);
+    for (const EstimationResult& one : found) {
+      all.examples += one.examples;
+      if (one.examples > 0) all.loss += one.loss;
     }
-  };
-  const auto measure = [&] {
-    if (!options.measure_start || !is_finite(result.loss_before)) return;
-    const EstimationResult found = pass(detail::started_layers<S>(modules, result.adapters));
-    result.loss_after = found.loss / double(found.examples);
+    require(all.examples >= 1, ErrorId::no_examples, "initialize_modules: the pass went over ", all.examples, " examples");
     ++result.passes;
+    return all;
+  };
+  const auto run = [&](std::size_t first, std::size_t end, auto make_estimate) {
+    using Estimates = std::vector<decltype(make_estimate(modules[first]))>;
+    std::vector<Estimates> of_part(static_cast<std::size_t>(pass.parts));
+    for (Estimates& estimates : of_part)
+      for (std::size_t m = first; m < end; ++m) estimates.push_back(make_estimate(modules[m]));
+    const EstimationResult found = run_parts([&](Index part) {
+      return observed_layers<S>(modules, first, of_part[static_cast<std::size_t>(part)]);
+    });
+    if (first == 0) result.loss_before = found.loss / double(found.examples);
+    for (std::size_t m = first; m < end; ++m) {
+      auto& estimate = of_part[0][m - first];
+      for (std::size_t part = 1; part < of_part.size(); ++part) estimate.add(of_part[part][m - first]);
+      estimate.count(found.examples);
+      detail::initialize_module(estimate, modules[m].name, m, options.adapter, result);
+    }
   };
   if (options.kind == EstimateKind::sketch) {
     run(0, modules.size(), [&](const Module<S>& m) {
       return GradientSketch<S>(m.W0.rows(), m.W0.cols(), {.rank = options.adapter.rank, .seed = options.adapter.seed}, m.name);
     });
-    measure();
-    return result;
+  } else {
+    const bool moments = options.adapter.rule == FirstStep::moments;
+    const std::size_t copies = static_cast<std::size_t>(pass.parts) * (moments ? 3 : 1);
+    for (std::size_t first = 0; first < modules.size();) {
+      const std::size_t end = detail::group_end(modules, first, copies, options.memory_bytes);
+      run(first, end, [&](const Module<S>& m) {
+        return GradientEstimate<S>(m.W0.rows(), m.W0.cols(), m.name,
+                                   moments ? GradientMoments::first_and_second : GradientMoments::first);
+      });
+      first = end;
+    }
   }
-  for (std::size_t first = 0; first < modules.size();) {
-    const std::size_t end = detail::group_end(modules, first, options.memory_bytes);
-    run(first, end, [](const Module<S>& m) { return GradientEstimate<S>(m.W0.rows(), m.W0.cols(), m.name); });
-    first = end;
+  if (options.measure_start && is_finite(result.loss_before)) {
+    const EstimationResult found = run_parts([&](Index) { return started_layers<S>(modules, result.adapters); });
+    result.loss_after = found.loss / double(found.examples);
   }
-  measure();
   return result;
+}
+template <Real S>
+InitializedModules<S> initialize_modules(const std::vector<Module<S>>& modules, const EstimationPass<S>& pass,
+                                         InitializeModulesOptions options) {
+  return initialize_modules<S>(modules, PartedPass<S>{.run = [&](const Layers<S>& layers, Index) { return pass(layers); }}, options);
 }
 
 }  // namespace lorasb::train

@@ -62,10 +62,11 @@ void save_bases(io::Checkpoint<S>& checkpoint, const AdapterBases<S>& bases) {
     checkpoint.tensors["frozen." + name + ".A"] = detail::copied<S>(flat(basis.A));
   }
 }
-/// The basis of one module, out x in at this rank. Throws ErrorId::checkpoint.
+/// The basis of one module, out x in, at the rank that was saved. Throws ErrorId::checkpoint.
 template <Real S>
 AdapterBasis<S> restore_basis(const io::Checkpoint<S>& checkpoint, const std::string& module, Index out_features,
-                              Index in_features, Index rank, S scale = 1) {
+                              Index in_features, S scale = 1) {
+  const Index rank = std::ssize(checkpoint.tensor("frozen." + module + ".B")) / out_features;
   AdapterBasis<S> basis{.B = Weight<S>(out_features, rank), .A = Weight<S>(rank, in_features), .scale = scale};
   restore_tensor<S>(checkpoint, "frozen." + module + ".B", flat(basis.B));
   restore_tensor<S>(checkpoint, "frozen." + module + ".A", flat(basis.A));
