@@ -3,13 +3,12 @@
 
 #include <memory>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "examples/federated/workplace.hpp"
+#include "lorasb/federated/estimate_round.hpp"
 #include "lorasb/federated/in_process.hpp"
-#include "lorasb/federated/server.hpp"
 
 namespace lorasb::examples {
 
@@ -17,7 +16,6 @@ namespace lorasb::examples {
 struct SessionStart {
   Parameters<float> head;
   AdapterSet<float> adapters = {};  // of fed-sb
-  std::vector<train::ModuleReport> reports = {};
   std::size_t bytes_up_per_client = 0, bytes_down_per_client = 0;  // of the round before the first; the bases are sent down
   std::size_t bytes_total = 0;
   double seconds = 0;
@@ -66,76 +64,65 @@ inline void run_scout(train::Scout<float>& scout, const FederatedTask& task, con
 
 }  // namespace detail
 
-/// The round before the first, in which every client says once where training would go: with --look-ahead K its ΔW and head after
-/// K local steps of a scout of full weights, otherwise the sums of its minibatch gradients (and of their squares) at W0, over the
-/// number of its texts. The server's exact mean of these, weighted by texts, is the mean ΔW or Σ G_b / N over all clients.
+/// Bases from all clients, in a round before the first: with --look-ahead from ΔW and head after local steps of a scout of full
+/// weights, otherwise from the sums of minibatch gradients at W0.
 class ClientEstimates {
  public:
   /// Everything must outlive it.
   ClientEstimates(const FederatedTask& task, const FederateOptions& options, const Parameters<float>& head,
                   const federated::Shares& shares)
       : task_(task), options_(options), head_(head), shares_(shares), modules_(task.base.modules()),
-        second_moments_(options.look_ahead == 0 && first_step(options) == FirstStep::moments) {
-    ParameterLayout layout;
-    for (const Module<float>& m : modules_) layout.add(m.name, Role::weight, m.W0.rows(), m.W0.cols());
-    if (options.look_ahead != 0)
-      for (const ParameterLayout::Tensor& t : head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
-    if (second_moments_)
-      for (const Module<float>& m : modules_) layout.add(m.name + ".squares", m.W0.rows(), m.W0.cols());
-    std::vector<Module<float>> frozen;
-    for (const auto& [name, weight] : task.base.weights) frozen.push_back({name, weight});
-    const Digest base = federated::base_digest(AdapterBases<float>(), frozen);
-    const std::string id = concat("lorasb-federate-start-", options.seed);
-    session_ = {.id = id, .base = base, .layout = layout};
-    question_ = {.id = id, .base = base, .layout = {}};
-    federated::ClientWork<float> work{
-        .train = [this](Index client, int, std::uint64_t, std::span<float> values,
-                        federated::LeadingMask<float>&) { return answer(client, values); },
-        .names = client_names(options.clients)};
-    work.take = [this](std::span<const std::byte> message) {  // nothing but the question is sent down
-      federated::Checked<federated::Broadcast<float>> checked = federated::validate_broadcast<float>(question_, 0, message);
-      if (const auto* const rejection = std::get_if<federated::Rejection>(&checked))
-        throw Error(ErrorId::value, concat("the start of the session: ", rejection->text));
-      return federated::Broadcast<float>{.round = 1, .values = std::vector<float>(std::size_t(session_.layout.size()))};
-    };
-    clients_.emplace(session_, std::move(work));
-  }
-  ClientEstimates(const ClientEstimates&) = delete;
-  ClientEstimates& operator=(const ClientEstimates&) = delete;
+        moments_(options.look_ahead == 0 && first_step(options) == FirstStep::moments ? GradientMoments::first_and_second
+                                                                                      : GradientMoments::first),
+        round_(concat("lorasb-federate-start-", options.seed), base_digest(), layout(), client_names(options.clients),
+               [this](Index client, std::span<float> values) { return answer(client, values); }) {}
 
-  federated::ClientHost& host() { return *clients_; }
+  federated::ClientHost& host() { return round_.host(); }
 
   /// Asks all clients and makes the bases, on the server.
   template <federated::Transport T>
-  SessionStart collect(T& transport) {
+  SessionStart collect(T& transport) const {
     const double began = seconds_now();
-    const std::vector<float> zeros(std::size_t(session_.layout.size()));
-    federated::Server<float> server(session_, zeros, client_names(options_.clients), {.min_clients = options_.min_clients});
-    const auto question = std::make_shared<const Bytes>(federated::encode_broadcast<float>(question_, 1, {}));
-    const double timeout = options_.round_seconds > 0 ? options_.round_seconds : 1e9;
-    const federated::RoundReport report = federated::run_round(server, transport, question, timeout);
-    for (const std::string& failure : report.failures) std::fprintf(stderr, "start: %s\n", failure.c_str());
-    require(report.committed, ErrorId::value, "the start of the session: ", report.accepted, " of ", options_.clients,
-            " clients answered, fewer than --min-clients, ", options_.min_clients);
-    Parameters<float> mean(session_.layout);
-    std::ranges::copy(server.global(), mean.flat().begin());
+    const auto found = round_.collect(transport, {.min_clients = options_.min_clients},
+                                      options_.round_seconds > 0 ? options_.round_seconds : 1e9);
+    for (const std::string& failure : found.round.failures) std::fprintf(stderr, "start: %s\n", failure.c_str());
     SessionStart start{.head = head_};
-    train::InitializedModules<float> found =
-        options_.look_ahead != 0 ? from_updates(mean, start.head) : from_gradients(mean, static_cast<Index>(report.total_weight));
-    start.adapters = std::move(found.adapters);
-    start.reports = std::move(found.reports);
-    std::size_t bases = 0;
-    for (const auto& [name, adapter] : start.adapters)
-      bases += static_cast<std::size_t>(adapter.B.size() + adapter.A.size() + adapter.R.size()) * sizeof(float);
-    if (options_.look_ahead != 0) bases += start.head.flat().size_bytes();
+    train::InitializedModules<float> made;
+    const InitializeOptions adapter = detail::adapter_options(options_);
+    if (options_.look_ahead != 0) {
+      const auto update_of = [&](const std::string& module) { return Weight<float>(found.mean.at(module, Role::weight)); };
+      made = train::initialize_from_updates<float>(modules_, update_of, adapter);
+      for (const ParameterLayout::Tensor& t : head_.layout().tensors())
+        std::ranges::copy(found.mean.flat(t.name), start.head.flat(t.name).begin());
+    } else {
+      made = train::initialize_modules(
+          federated::take_estimates(found.mean, modules_, found.round.total_weight, estimation_batch), adapter);
+    }
+    start.adapters = std::move(made.adapters);
+    std::size_t bases = options_.look_ahead != 0 ? start.head.flat().size_bytes() : 0;
+    for (const auto& [name, a] : start.adapters)
+      bases += static_cast<std::size_t>(a.B.size() + a.A.size() + a.R.size()) * sizeof(float);
+    const federated::RoundReport& report = found.round;
     start.bytes_up_per_client = report.messages > 0 ? report.bytes_received / static_cast<std::size_t>(report.messages) : 0;
-    start.bytes_down_per_client = question->size() + bases;
+    start.bytes_down_per_client = found.question_bytes + bases;
     start.bytes_total = report.bytes_received + start.bytes_down_per_client * static_cast<std::size_t>(options_.clients);
     start.seconds = seconds_now() - began;
     return start;
   }
 
  private:
+  Digest base_digest() const {
+    std::vector<Module<float>> frozen;
+    for (const auto& [name, weight] : task_.base.weights) frozen.push_back({name, weight});
+    return federated::base_digest(AdapterBases<float>(), frozen);
+  }
+  ParameterLayout layout() const {
+    ParameterLayout layout;
+    federated::append_estimates(modules_, moments_, layout);
+    if (options_.look_ahead != 0)
+      for (const ParameterLayout::Tensor& t : head_.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
+    return layout;
+  }
   std::uint64_t answer(Index client, std::span<float> values) const {
     const std::vector<Index>& share = shares_[static_cast<std::size_t>(client)];
     if (share.empty()) return 0;
@@ -147,38 +134,11 @@ class ClientEstimates {
       return share.size();
     }
     std::vector<GradientEstimate<float>> estimates;
-    for (const Module<float>& m : modules_)
-      estimates.emplace_back(m.W0.rows(), m.W0.cols(), m.name,
-                             second_moments_ ? GradientMoments::first_and_second : GradientMoments::first);
+    for (const Module<float>& m : modules_) estimates.emplace_back(m.W0.rows(), m.W0.cols(), m.name, moments_);
     estimation_pass(task_.base, head_, task_.train, share, 1, 1).run(train::observed_layers<float>(modules_, 0, estimates), 0);
-    auto to = values.begin();
-    const auto put = [&](const Weight<float>& sums) {  // over the number of texts, which is the weight of the update
-      to = std::ranges::transform(flat(sums), to, [&](float x) { return x / float(share.size()); }).out;
-    };
-    for (const GradientEstimate<float>& estimate : estimates) put(estimate.sum());
-    if (second_moments_)
-      for (const GradientEstimate<float>& estimate : estimates) put(estimate.sum_of_squares());
+    for (GradientEstimate<float>& estimate : estimates) estimate.count(std::ssize(share));
+    federated::put_estimates(estimates, round_.layout(), values);
     return share.size();
-  }
-
-  train::InitializedModules<float> from_gradients(const Parameters<float>& mean, Index examples) const {
-    Index batches = 0;
-    for (const std::vector<Index>& share : shares_) batches += (std::ssize(share) + estimation_batch - 1) / estimation_batch;
-    std::vector<GradientEstimate<float>> estimates;
-    for (const Module<float>& m : modules_) {
-      Weight<float> sum = mean.at(m.name, Role::weight) * float(examples), squares;
-      if (second_moments_) squares = mean[m.name + ".squares"] * float(examples);
-      estimates.push_back(
-          GradientEstimate<float>::from_sums(std::move(sum), std::move(squares), examples, std::min(batches, examples), m.name));
-    }
-    return train::initialize_modules(estimates, detail::adapter_options(options_));
-  }
-  train::InitializedModules<float> from_updates(const Parameters<float>& mean, Parameters<float>& head) const {
-    for (const ParameterLayout::Tensor& t : head.layout().tensors())
-      std::ranges::copy(mean.flat(t.name), head.flat(t.name).begin());
-    return train::initialize_from_updates<float>(
-        modules_, [&](const std::string& module) { return Weight<float>(mean.at(module, Role::weight)); },
-        detail::adapter_options(options_));
   }
 
   const FederatedTask& task_;
@@ -186,9 +146,8 @@ class ClientEstimates {
   const Parameters<float>& head_;
   const federated::Shares& shares_;
   std::vector<Module<float>> modules_;
-  bool second_moments_;
-  federated::Session session_, question_;  // the question has no numbers
-  std::optional<federated::Clients<float>> clients_;
+  GradientMoments moments_;
+  federated::EstimateRound<float> round_;
 };
 
 /// The head that everybody starts with, from the texts of --init-data.
@@ -222,7 +181,6 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
     found = sb_adapters(task.base, head, task.start, order, 4, options.threads, init);
   }
   start.adapters = std::move(found.adapters);
-  start.reports = std::move(found.reports);
   start.seconds = seconds_now() - began;
   return start;
 }
