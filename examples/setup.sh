@@ -10,7 +10,7 @@
 
 # libclang-rt-dev holds clang's sanitizers, which clang only recommends.
 lorasb_packages=(g++ clang libclang-rt-dev cmake ninja-build libeigen3-dev catch2 nlohmann-json3-dev libcli11-dev libutf8proc-dev
-                 libdnnl-dev libopenmpi-dev openmpi-bin gnuplot-nox wordnet-base npm python3 pkg-config)
+                 libdnnl-dev libopenmpi-dev openmpi-bin libbenchmark-dev gnuplot-nox wordnet-base npm python3 pkg-config)
 
 lorasb_say() { printf '%s\n' "$*"; }
 lorasb_fail() {

@@ -35,7 +35,7 @@ struct WordnetTask {
     train::InitializeModulesOptions options;
     options.adapter.rank = rank;
     options.adapter.krylov_steps = 1;
-    adapters = sb_adapters(base, head, texts, order, options).adapters;
+    adapters = sb_adapters(base, head, texts, order, 1, 1, options).adapters;
   }
 
   static std::filesystem::path folder() { return CommonOptions().model; }

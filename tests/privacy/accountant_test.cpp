@@ -1,0 +1,115 @@
+#include "lorasb/privacy/accountant.hpp"
+
+#include <vector>
+
+#include "support.hpp"
+
+using namespace lorasb;
+using namespace lorasb::privacy;
+
+namespace {
+
+struct Exact {
+  double q, sigma, steps, delta, epsilon;  // by contour integrals and closed forms
+};
+struct Calibrated {
+  double q, steps, epsilon, delta, sigma;
+};
+
+constexpr Exact exact[] = {
+    {0.01, 0.5, 100, 1e-05, 6.476210004291079},
+    {0.01, 2.0, 1000, 1e-05, 0.6220303088502095},
+    {0.05, 0.5, 100, 1e-05, 18.193752547371737},
+    {0.05, 1.0, 100, 1e-05, 3.5021481508149903},
+    {0.05, 2.0, 1000, 1e-05, 3.6997372502986265},
+    {1.0, 1.0, 1, 1e-05, 4.3771780956812245},
+    {1.0, 5.0, 1000, 1e-06, 49.31927666069618},
+    {1.0, 4.0, 1, 1e-10, 1.492026856985376},
+    {0.01, 1.0, 1, 1e-10, 1.4386459545544428},
+    {0.5, 1.0, 1, 1e-05, 3.5339979854489547},
+    {0.999, 1.0, 1, 1e-05, 4.375956608532346},
+    {0.2, 4.0, 200, 1e-10, 4.75539552231488},
+    {0.9, 10.0, 1000, 1e-05, 15.593279893341336},
+    {0.4, 12.0, 1000, 1e-06, 5.213358819913411},
+    {0.1, 1.0, 100, 1e-05, 7.046602616978491},
+    {0.01, 8.0, 100, 0.05, 0.0},
+    {1e-06, 1.0, 1000000, 1e-10, 0.00650159289012186},
+};
+constexpr Calibrated calibrated[] = {
+    {0.1, 100, 1.0, 1e-05, 3.9416507049490646},
+    {1.0, 1, 1.0, 1e-05, 3.730631634815942},
+    {0.1, 100, 1.0, 0.001, 2.753322905084948},
+};
+}  // namespace
+
+TEST_CASE("Row 20: the loss distribution never tells less than what is true, and hardly more") {
+  for (const Exact& row : exact) {
+    INFO("q " << row.q << " sigma " << row.sigma << " steps " << row.steps << " delta " << row.delta);
+    const SubsampledGaussian mechanism{.rate = row.q, .noise = row.sigma, .steps = std::uint64_t(row.steps)};
+    const double found = pld_epsilon({&mechanism, 1}, row.delta);
+    CHECK(found >= row.epsilon * (1 - 1e-9));
+    CHECK(found <= row.epsilon * 1.002 + 1e-6);
+    const double rdp = rdp_epsilon({&mechanism, 1}, row.delta);
+    CHECK(rdp >= row.epsilon * (1 - 1e-9));
+    CHECK(found <= rdp * (1 + 1e-9) + 1e-12);
+  }
+}
+
+TEST_CASE("Row 18: parts compose to the whole, with different rates and noise too") {
+  const std::vector<SubsampledGaussian> parts{{0.1, 1, 40}, {0.1, 1, 60}};
+  CHECK(pld_epsilon(parts, 1e-5) == Approx(7.046602616978491).epsilon(1e-3));
+  // two Gaussians without sampling are one: 1 / σ² adds up
+  const std::vector<SubsampledGaussian> two{{1, 3, 1}, {1, 4, 1}};
+  const SubsampledGaussian one{.rate = 1, .noise = 12.0 / 5, .steps = 1};
+  CHECK(pld_epsilon(two, 1e-6) == Approx(pld_epsilon({&one, 1}, 1e-6)).epsilon(1e-3));
+  // a mixture of both lies between twice the one and twice the other
+  const std::vector<SubsampledGaussian> mixed{{0.1, 1, 20}, {0.05, 1, 20}}, low{{0.05, 1, 40}}, high{{0.1, 1, 40}};
+  CHECK(pld_epsilon(mixed, 1e-5) > pld_epsilon(low, 1e-5));
+  CHECK(pld_epsilon(mixed, 1e-5) < pld_epsilon(high, 1e-5));
+}
+
+TEST_CASE("Row 15: replacing an example costs about what half the noise does") {
+  const auto replace = [](SubsampledGaussian m) { return epsilon_of({&m, 1}, 1e-5, Accountant::best, Relation::replace_one).epsilon; };
+  const SubsampledGaussian half{.rate = 1, .noise = 0.5, .steps = 1};
+  CHECK(replace({1, 1, 1}) == Approx(pld_epsilon({&half, 1}, 1e-5)).epsilon(1e-3));
+  CHECK(replace({1, 1, 1}) == Approx(10.0).epsilon(2e-3));
+  CHECK(replace({0.01, 1, 1000}) == Approx(2.84).epsilon(2e-3));
+  const SubsampledGaussian any{.rate = 0.1};
+  CHECK_ERROR(epsilon_of({&any, 1}, 1e-5, Accountant::rdp, Relation::replace_one), ErrorId::value, "add-remove");
+}
+
+TEST_CASE("the best accountant is the least of all, and says which it was") {
+  const SubsampledGaussian mechanism{.rate = 0.1, .noise = 1, .steps = 100};
+  const Epsilon pld = epsilon_of({&mechanism, 1}, 1e-5, Accountant::pld), rdp = epsilon_of({&mechanism, 1}, 1e-5, Accountant::rdp);
+  const Epsilon best = epsilon_of({&mechanism, 1}, 1e-5);
+  CHECK(best.epsilon == std::min(pld.epsilon, rdp.epsilon));
+  CHECK(best.method == Accountant::pld);
+  CHECK(rdp.method == Accountant::rdp);
+}
+
+TEST_CASE("calibrated noise holds its promise, and a little less would not") {
+  for (const Calibrated& row : calibrated) {
+    INFO("q " << row.q << " steps " << row.steps << " epsilon " << row.epsilon << " delta " << row.delta);
+    const double sigma = noise_for(row.epsilon, row.delta, row.q, std::uint64_t(row.steps));
+    CHECK(sigma >= row.sigma * (1 - 1e-9));
+    CHECK(sigma <= row.sigma * (1 + 1e-3));
+    const auto epsilon = [&](double noise) {
+      const SubsampledGaussian m{.rate = row.q, .noise = noise, .steps = std::uint64_t(row.steps)};
+      return epsilon_of({&m, 1}, row.delta).epsilon;
+    };
+    CHECK(epsilon(sigma) <= row.epsilon);
+    CHECK(epsilon(sigma * (1 - 1e-4)) > row.epsilon);
+  }
+}
+
+TEST_CASE("what cannot be accounted is refused by name") {
+  const SubsampledGaussian good{.rate = 0.1, .noise = 1, .steps = 10};
+  const auto of = [](const SubsampledGaussian& m, double delta) { return epsilon_of({&m, 1}, delta).epsilon; };
+  for (const double delta : {0.0, 1.0, -1e-5, std::numeric_limits<double>::quiet_NaN()})
+    CHECK_ERROR(of(good, delta), ErrorId::value, "delta");
+  CHECK_ERROR(of({.rate = 2}, 1e-5), ErrorId::value, "rate");
+  CHECK_ERROR(of({.noise = -1}, 1e-5), ErrorId::value, "noise");
+  CHECK_ERROR(epsilon_of({}, 1e-5), ErrorId::value, "no mechanism");
+  CHECK_ERROR(noise_for(0, 1e-5, 0.1, 10), ErrorId::value, "epsilon");
+  CHECK(of({.rate = 0.01, .noise = 1e6, .steps = 100}, 1e-5) == 0);  // the step tells next to nothing
+}
