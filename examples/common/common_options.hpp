@@ -139,8 +139,14 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.add("--spam-package", o.spam_package, "Folder of the unpacked npm package of --data spam");
 }
 
-/// Throws CLI::ValidationError for options that need what was not built in.
-inline void check_common(const CommonOptions& o) {
+/// Settles options that exclude each other: what is asked for the first step turns --look-ahead auto off. Throws
+/// CLI::ValidationError for a contradiction, and for what was not built in.
+inline void check_common(CommonOptions& o, bool init_sketch = false) {
+  if (o.init_direction != InitDirection::automatic || init_sketch) {
+    if (o.look_ahead > 0)
+      throw CLI::ValidationError("--look-ahead", "takes bases from a scout; --init-direction and --init-sketch are of a first step");
+    o.look_ahead = 0;
+  }
   const bool nonlinear = o.init_direction == InitDirection::sign || o.init_direction == InitDirection::moments;
   if (o.optimizer == OptimizerKind::sgd && nonlinear)
     throw CLI::ValidationError("--init-direction", "sign and moments need --optimizer adamw: sgd's rate is no size of their steps");

@@ -147,7 +147,8 @@ inline void describe(FederateOptions& o, OptionTable& t) {
 }
 
 /// Throws CLI::ValidationError for options that contradict each other.
-inline void check(const FederateOptions& o) {
+inline void check(FederateOptions& o) {
+  check_common(o);
   const bool fed_sb = trains_fed_sb(o);
   if (!o.ranks.empty() && !fed_sb) throw CLI::ValidationError("--ranks", "only the cores of fed-sb have leading blocks");
   if (!o.ranks.empty() && o.rank > 0) throw CLI::ValidationError("--ranks", "says all that --rank could");
@@ -163,7 +164,6 @@ inline void check(const FederateOptions& o) {
   const Index asked = std::ssize(federated::select_clients(o.clients, o.participation, 0, 1));
   if (o.min_clients > asked)
     throw CLI::ValidationError("--min-clients", concat("is above the ", asked, " of a round (--clients, --participation)"));
-  check_common(o);
 }
 
 }  // namespace detail

@@ -129,7 +129,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
       throw CLI::ValidationError("--rank-allocation", "energy needs dense estimates, not --init-sketch");
     if (o.look_ahead > 0 && o.method != Method::lora_sb && !o.compare)
       throw CLI::ValidationError("--look-ahead", "gives the bases of --method lora-sb alone");
-    check_common(o);
+    check_common(o, o.init_sketch);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }

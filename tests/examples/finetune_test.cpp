@@ -174,8 +174,11 @@ TEST_CASE("a look-ahead's steps are steps of the run, and it goes on to the same
   CHECK(automatic["history"].size() == 28 + 28 / 6);
   REQUIRE(run(folder, with(folder.arguments("lora"), {"--look-ahead", "auto", "--method", "lora"})) == 0);
   CHECK_FALSE(metrics(folder, "lora").contains("look_ahead"));  // only lora-sb looks ahead
-  for (const std::string direction : {"gradient", "moments"})
-    CHECK(run(folder, with(folder.arguments(direction), {"--init-direction", direction.c_str(), "--core-start", "zero"})) == 0);
+  for (const std::string direction : {"gradient", "moments"}) {  // these are of a first step
+    REQUIRE(run(folder, with(folder.arguments(direction), {"--look-ahead", "auto", "--init-direction", direction.c_str(),
+                                                           "--core-start", "zero"})) == 0);
+    CHECK_FALSE(metrics(folder, direction).contains("look_ahead"));
+  }
 }
 
 TEST_CASE("bad input is named and leaves nothing behind", "[model]") {
@@ -212,6 +215,7 @@ TEST_CASE("bad input is named and leaves nothing behind", "[model]") {
   refused({"--learning-rate", "1e30"}, "lower --learning-rate");
   refused({"--look-ahead", "1000"}, "--look-ahead");
   refused({"--look-ahead", "3x"}, "auto");
+  refused({"--look-ahead", "3", "--init-direction", "moments"}, "--look-ahead");
   refused({"--look-ahead", "-2"}, "--look-ahead");
   refused({"--look-ahead", "3", "--method", "lora"}, "--look-ahead");
   refused({"--look-ahead", "3", "--scout", "magic"}, "--scout");
