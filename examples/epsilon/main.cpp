@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
   app.add_option("--steps", steps, "Steps")->required()->check(CLI::PositiveNumber);
   app.add_option("--delta", delta, "Delta, above 0 and below 1")->required()->check(CLI::PositiveNumber);
   examples::OptionTable table(&app);
-  table.choice("--accountant", accountant, accountant_names, "best (the least of both), pld or rdp");
+  table.choice("--accountant", accountant, accountant_names, "best (the less of pld and rdp), pld, rdp, or exact (no bound; pld where its integral fails)");
   table.choice("--relation", relation, relation_names, "Neighbours: add-remove or replace-one");
   table.flag("--json", json, "Print the whole statement");
   try {

@@ -55,6 +55,23 @@ TEST_CASE("Row 20: the loss distribution never tells less than what is true, and
   }
 }
 
+TEST_CASE("the contour integral is the true epsilon, or has no answer") {
+  for (const Exact& row : exact) {
+    INFO("q " << row.q << " sigma " << row.sigma << " steps " << row.steps << " delta " << row.delta);
+    const SubsampledGaussian mechanism{.rate = row.q, .noise = row.sigma, .steps = std::uint64_t(row.steps)};
+    const std::optional<double> found = exact_epsilon({&mechanism, 1}, row.delta);
+    CHECK(found.has_value() == (row.q > 1e-6));  // at that rate the loss is nearly an atom
+    if (found) CHECK(std::abs(*found - row.epsilon) <= 1e-6 * row.epsilon);
+    const Epsilon reported = epsilon_of({&mechanism, 1}, row.delta, Accountant::exact);
+    CHECK(reported.method == (found ? Accountant::exact : Accountant::pld));
+  }
+  const std::vector<SubsampledGaussian> parts{{0.1, 1, 40}, {0.1, 1, 60}};
+  CHECK(*exact_epsilon(parts, 1e-5) == Approx(7.046602616978491).epsilon(1e-9));
+  const SubsampledGaussian one{.rate = 1, .noise = 1, .steps = 4}, half{.rate = 1, .noise = 0.25, .steps = 1};
+  CHECK(*exact_epsilon({&one, 1}, 1e-5, Relation::replace_one) == Approx(*exact_epsilon({&half, 1}, 1e-5)).epsilon(1e-7));
+  CHECK_ERROR(exact_epsilon({{SubsampledGaussian{.rate = 2}}}, 1e-5), ErrorId::value, "rate");
+}
+
 TEST_CASE("Row 18: parts compose to the whole, with different rates and noise too") {
   const std::vector<SubsampledGaussian> parts{{0.1, 1, 40}, {0.1, 1, 60}};
   CHECK(pld_epsilon(parts, 1e-5) == Approx(7.046602616978491).epsilon(1e-3));

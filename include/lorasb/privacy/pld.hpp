@@ -257,6 +257,7 @@ inline double pld_epsilon(std::span<const SubsampledGaussian> mechanisms, double
       if (grids.size() < mechanisms.size()) break;
       const double found = detail::composed_epsilon(grids, delta, options.max_bins);
       best = std::min(best, found);
+      if (best <= worst) break;  // a bound below what the other order has: this one decides nothing
       if (is_finite(found) && is_finite(last) && std::abs(found - last) <= options.accuracy * found + 1e-9) break;
       last = found;
     }
