@@ -31,6 +31,7 @@ class PoissonBatches {
   std::uint64_t epoch() const { return 0; }
   std::uint64_t position() const { return position_; }  // batches so far
   double expected_batch_size() const { return probability_ * double(examples_); }
+  static privacy::SamplingScheme scheme() { return privacy::SamplingScheme::poisson; }
 
  private:
   Index examples_;

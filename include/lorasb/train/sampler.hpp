@@ -11,6 +11,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/random.hpp"
+#include "lorasb/privacy/poisson_batches.hpp"
 
 namespace lorasb::train {
 
@@ -24,6 +25,7 @@ concept Sampler = requires(T& sampler, const T& reader, std::uint64_t epoch, std
   { reader.position() } -> std::convertible_to<std::uint64_t>;
   { sampler.seek(epoch, position) };  // continues as after these
   { reader.expected_batch_size() } -> std::convertible_to<double>;
+  { reader.scheme() } -> std::convertible_to<privacy::SamplingScheme>;  // what an accountant may take it for
 };
 
 /// A Sampler. Every epoch is a permutation of all examples drawn from (seed, epoch); batches take it in order, the last one of an
@@ -62,6 +64,7 @@ class ShuffledBatches {
   std::uint64_t epoch() const { return epoch_; }
   std::uint64_t position() const { return position_; }
   double expected_batch_size() const { return double(batch_size_); }
+  static constexpr privacy::SamplingScheme scheme() { return privacy::SamplingScheme::shuffled; }
   /// Batches in one epoch.
   Index batches_per_epoch() const { return static_cast<Index>((order_.size() + batch_size_ - 1) / batch_size_); }
 
@@ -73,6 +76,6 @@ class ShuffledBatches {
   std::size_t position_ = 0;
 };
 
-static_assert(Sampler<ShuffledBatches>);
+static_assert(Sampler<ShuffledBatches> && Sampler<privacy::PoissonBatches>);
 
 }  // namespace lorasb::train

@@ -33,6 +33,7 @@ struct ApplyOptions {
   double max_norm = 0;  // the mean gradient is clipped to it; 0: not at all
   double divisor = 0;   // of the summed gradient; 0: the examples that were accumulated. Private steps divide by the *expected*
                         // size of a batch, whatever its size came out to be
+  bool ignore_loss = false;  // move whatever the loss is: in a private step it must decide nothing
 
   /// Throws ErrorId::value.
   void validate() const {
@@ -122,7 +123,7 @@ class LORASB_OWNS_MEMORY Step {
     const std::span<S> gradient = flat(sum_);
     result.gradient_norm = optim::clip_global_norm<S>(
         gradient, options.max_norm > 0 ? options.max_norm : std::numeric_limits<double>::max());
-    if (is_finite(result.mean_loss) && is_finite(result.gradient_norm))
+    if ((options.ignore_loss || is_finite(result.mean_loss)) && is_finite(result.gradient_norm))
       optimizer.step(values, gradient, learning_rate);
     else
       result.status = StepStatus::not_finite;

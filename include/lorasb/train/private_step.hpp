@@ -1,0 +1,86 @@
+// A step of DP-SGD: clipped gradients, one draw of noise, a divisor that tells nothing, and an entry in the ledger.
+#pragma once
+
+#include <span>
+
+#include "lorasb/privacy/ledger.hpp"
+#include "lorasb/privacy/poisson_batches.hpp"
+#include "lorasb/train/step.hpp"
+
+namespace lorasb::train {
+
+struct PrivateStepOptions {
+  double clip = 1;   // C: the norm that the gradient of an example is clipped to, over all trained numbers together
+  double noise = 0;  // σ: standard deviation of the noise over C, as it is reserved in the ledger
+
+  /// Throws ErrorId::value.
+  void validate() const {
+    require(is_finite(clip) && clip > 0, ErrorId::value, "PrivateStepOptions: clip is ", clip, ", expected above 0");
+    require(is_finite(noise) && noise > 0, ErrorId::value, "PrivateStepOptions: noise is ", noise, ", expected above 0");
+  }
+};
+
+/// What may be published of a private step.
+struct PrivateStepResult {
+  double gradient_norm = 0;  // of the noised sum over the expected size of a batch
+  StepStatus status = StepStatus::updated;
+};
+
+/// DP-SGD (Abadi et al., arXiv 1607.00133, algorithm 1) over a Step:
+///
+///     values -= rate · optimizer((Σ_i min(1, C / ‖g_i‖) g_i + N(0, σ² C² I)) / (q N))
+///
+/// A batch is drawn by PoissonBatches, and may be empty: then it is noise alone. Passes must add *clipped* gradients, as
+/// TextClassifier::pass_clipped does with options().clip; a batch may be accumulated in several pieces, the noise is drawn once.
+/// Loss and correct answers of a batch are not published: they are not noised.
+///
+///     PrivateStep<float> step(values.layout().size(), parts, threads, {.clip = 1, .noise = sigma}, ledger, batches, source);
+///     step.charge();                                      // before the batch is drawn
+///     const std::span<const Index> batch = batches.next();
+///     step.accumulate(batch.size(), pass);
+///     step.apply(values.flat(), optimizer, rate);
+template <Real S>
+class PrivateStep {
+ public:
+  /// Everything must outlive it. Throws ErrorId::value, also for parts or threads below 1.
+  PrivateStep(Index size, Index parts, int threads, const PrivateStepOptions& options, privacy::Ledger& ledger,
+              const privacy::PoissonBatches& batches, privacy::NoiseSource& source)
+      : step_(size, parts, threads), options_(options), ledger_(&ledger), batches_(&batches), source_(&source) {
+    options_.validate();
+  }
+
+  const PrivateStepOptions& options() const { return options_; }
+
+  /// Enters the next step in the ledger. Throws what Ledger::charge throws: then no data may be touched.
+  void charge() {
+    require(!charged_, ErrorId::value, "PrivateStep::charge: the step is charged already");
+    ledger_->charge(batches_->scheme(), batches_->rate(), options_.noise, batches_->is_private() && source_->is_private());
+    charged_ = true;
+  }
+  /// Adds examples to the sum; as often as the caller likes, for a batch that does not fit in memory. Throws ErrorId::value before
+  /// charge().
+  void accumulate(Index examples, const typename Step<S>::Pass& pass) {
+    require(charged_, ErrorId::value, "PrivateStep::accumulate: charge() comes first, before data is touched");
+    step_.accumulate(examples, pass);
+  }
+  /// Adds the noise, divides by the expected size of a batch, and moves `values`.
+  PrivateStepResult apply(std::span<S> values, optim::Optimizer<S>& optimizer, double learning_rate) {
+    require(charged_, ErrorId::value, "PrivateStep::apply: charge() comes first");
+    source_->start_step(ledger_->steps());
+    privacy::add_gaussian_noise<S>(step_.gradient_sum(), options_.noise * options_.clip, *source_);
+    const StepResult found =
+        step_.apply(values, optimizer, learning_rate, {.divisor = batches_->expected_batch_size(), .ignore_loss = true});
+    charged_ = false;
+    return {.gradient_norm = found.gradient_norm, .status = found.status};
+  }
+
+ private:
+  Step<S> step_;
+  PrivateStepOptions options_;
+  privacy::Ledger* ledger_;
+  const privacy::PoissonBatches* batches_;
+  privacy::NoiseSource* source_;
+  bool charged_ = false;
+};
+
+}  // namespace lorasb::train
