@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
     const RunResult result = run_and_report(task, options);
     print_table_head();
     print_table_row(result);
+    if (result.privacy) std::printf("\n%s", statement(*result.privacy).c_str());
     std::printf("\nWritten to %s\n", options.out.c_str());
     return 0;
   } catch (const std::exception& error) {

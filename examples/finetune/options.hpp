@@ -2,6 +2,7 @@
 #pragma once
 
 #include "examples/common/common_options.hpp"
+#include "examples/common/private_options.hpp"
 #include "examples/common/tuned_model.hpp"
 
 namespace lorasb::examples {
@@ -32,6 +33,7 @@ struct FinetuneOptions : CommonOptions {
   Index parts = 4;               // pieces of a batch; results depend on it, not on threads
   Index checkpoint_every = 200;  // steps
   bool resume = false;
+  PrivateOptions privacy;
   std::vector<Index> lora_ranks{8, 16};
   std::vector<Index> lora_sb_ranks{};  // rank, and 64
 
@@ -98,10 +100,28 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints; 0: none", {.check = natural});
   t.add("--out", o.out, "Folder for metrics, plot, adapters and checkpoint");
   t.flag("--resume", o.resume, "Go on from the checkpoint in the folder; with --compare, keep the runs that are done");
+  describe_private(o.privacy, t);
   t.flag("--compare", o.compare, "Run head, LoRA-SB, LoRA-XS, LoRA and full fine-tuning with several seeds");
   t.list("--lora-ranks", o.lora_ranks, "Ranks of LoRA in --compare");
   t.list("--lora-sb-ranks", o.lora_sb_ranks,
          "Ranks of LoRA-SB in --compare, default --rank and 64; differences are to the first");
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// Throws CLI::ValidationError for what a private run cannot do.
+inline void check_private_run(FinetuneOptions& o) {
+  check_private(o.privacy);
+  if (!o.privacy.enabled) return;
+  if (o.look_ahead > 0) throw CLI::ValidationError("--look-ahead", "would take bases from private texts; see --bases");
+  o.look_ahead = 0;
+  if (o.method == Method::full)
+    throw CLI::ValidationError("--private", "full fine-tuning trains norms and an embedding, which have no gradients per text");
+  if (o.rank_allocation == RankAllocation::energy || o.init_sketch)
+    throw CLI::ValidationError("--private", "--rank-allocation energy and --init-sketch are not for private runs");
+  if (o.resume || o.compare) throw CLI::ValidationError("--private", "runs once, from its start: no --resume, no --compare");
 }
 
 }  // namespace detail
@@ -130,6 +150,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     if (o.look_ahead > 0 && o.method != Method::lora_sb && !o.compare)
       throw CLI::ValidationError("--look-ahead", "gives the bases of --method lora-sb alone");
     check_common(o, o.init_sketch);
+    detail::check_private_run(o);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }

@@ -6,7 +6,7 @@
 
 #include "examples/common/json_file.hpp"
 #include "examples/common/plot.hpp"
-#include "examples/finetune/run.hpp"
+#include "examples/finetune/private_run.hpp"
 #include "lorasb/formats/peft_writer.hpp"
 
 namespace lorasb::examples {
@@ -59,6 +59,20 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                        {"loss_after_truncation", l.loss_after_truncation},
                        {"seconds", l.seconds},
                        {"extra_bytes", l.bytes}};
+  }
+  if (r.privacy) {
+    const PrivateReport& p = *r.privacy;
+    m["epsilon"] = p.epsilon ? nlohmann::json(*p.epsilon) : nlohmann::json();
+    m["delta"] = p.delta;
+    m["sigma"] = p.sigma;
+    m["q"] = p.q;
+    m["steps"] = p.steps;
+    m["clip"] = p.clip;
+    m["accountant"] = p.accountant;
+    m["unit"] = "example";
+    m["relation"] = "add-remove";
+    m["bases"] = p.bases;
+    m["probe"] = {{"texts", task.validation.size()}, {"before", p.probe_before}, {"after", p.probe_after}};
   }
   if (options.init_sketch) {
     m["captured_energy_standard_error"] = errors;
@@ -125,7 +139,7 @@ inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
 /// Runs and reports one method into options.out.
 inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   std::filesystem::create_directories(options.out);
-  FinishedRun run = Run(task, options).finish();
+  FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
   write_adapters(run, task, options.out);
   if (!run.result.history.empty() && !write_plot(run.result, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());

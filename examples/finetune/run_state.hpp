@@ -29,6 +29,16 @@ struct LookAheadResult {
   std::size_t bytes = 0;
 };
 
+/// What a private run has spent, and whether it learnt anything.
+struct PrivateReport {
+  std::optional<double> epsilon;  // nothing when it does not hold
+  double delta = 0, sigma = 0, q = 0;
+  std::uint64_t steps = 0;
+  double clip = 0;
+  std::string accountant, bases;
+  double probe_before = 0, probe_after = 0;  // accuracy on public texts
+};
+
 struct RunResult {
   Method method = Method::head;
   Index rank = 0;
@@ -44,6 +54,7 @@ struct RunResult {
   std::vector<train::ModuleReport> captured;
   double start_loss_before = 0, start_loss_after = 0;  // of LoRA-SB's start; 0: not measured
   LookAheadResult look_ahead;
+  std::optional<PrivateReport> privacy;
   std::vector<HistoryEntry> history;
   std::vector<Evaluation> evaluations;
 };

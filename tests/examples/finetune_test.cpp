@@ -242,4 +242,40 @@ TEST_CASE("a text that is too long is cut, and the program says so", "[model]") 
   CHECK(slurp(folder.path / "log").find("1 texts cut to the 128 tokens") != std::string::npos);
 }
 
+TEST_CASE("a private run says what it spent, and a seeded one that it is not private", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const auto arguments = [&](const std::string& out, std::initializer_list<std::string> more) {
+    return with(with(folder.arguments(out), {"--private", "--delta", "1e-4", "--clip", "0.5"}), more);
+  };
+  REQUIRE(run(folder, arguments("os", {"--epsilon", "8"})) == 0);
+  const nlohmann::json m = metrics(folder, "os");
+  CHECK(m["epsilon"].get<double>() <= 8);
+  CHECK(m["epsilon"].get<double>() > 7.9);
+  CHECK(m["delta"] == 1e-4);
+  CHECK(m["sigma"].get<double>() > 0.3);
+  CHECK(m["q"].get<double>() == Approx(8 / m["train_examples"].get<double>()));
+  CHECK(m["unit"] == "example");
+  CHECK(m["relation"] == "add-remove");
+  CHECK(m["bases"] == "w0");
+  CHECK(m["history"].empty());  // the loss of private batches is not published
+  REQUIRE(run(folder, arguments("one", {"--sigma", "1", "--noise", "seeded:3", "--bases", "random"})) == 0);
+  REQUIRE(run(folder, arguments("two", {"--sigma", "1", "--noise", "seeded:3", "--bases", "random", "--threads", "1"})) == 0);
+  CHECK(metrics(folder, "one")["epsilon"].is_null());
+  CHECK(slurp(folder.path / "one" / "adapter" / "adapter_model.safetensors") ==
+        slurp(folder.path / "two" / "adapter" / "adapter_model.safetensors"));
+  for (const std::string method : {"lora", "lora-xs", "head"}) {
+    INFO(method);
+    CHECK(run(folder, arguments(method, {"--sigma", "1", "--method", method})) == 0);
+  }
+  // refused before any data is touched
+  CHECK(run(folder, arguments("bad", {"--epsilon", "1", "--sigma", "1"})) != 0);
+  CHECK(run(folder, arguments("bad", {"--epsilon", "1", "--delta", "0.5"})) != 0);
+  CHECK(slurp(folder.path / "log").find("delta is 0.5") != std::string::npos);
+  CHECK(run(folder, arguments("bad", {"--sigma", "1", "--look-ahead", "3"})) != 0);
+  CHECK(run(folder, arguments("bad", {"--sigma", "1", "--method", "full"})) != 0);
+  CHECK(run(folder, with(folder.arguments("bad"), {"--epsilon", "1"})) != 0);
+  CHECK(run(folder, with(folder.arguments("bad"), {"--private", "--epsilon", "1"})) != 0);
+}
+
 #endif

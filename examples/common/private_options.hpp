@@ -1,0 +1,87 @@
+// The options of private training.
+#pragma once
+
+#include <charconv>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "examples/common/option_table.hpp"
+#include "lorasb/privacy/noise_source.hpp"
+
+namespace lorasb::examples {
+
+/// What bases of LoRA-SB come from when texts are private; raw private texts are no choice.
+enum class PrivateBases { weight, random, public_file };
+
+struct PrivateOptions {
+  bool enabled = false;
+  double epsilon = 0, sigma = 0;  // one of them is given
+  double delta = 0;
+  double clip = 1;
+  std::optional<std::uint64_t> noise_seed;  // nothing: the operating system
+  PrivateBases bases = PrivateBases::weight;
+  std::string public_file;  // of PrivateBases::public_file
+
+  /// As on the command line.
+  std::string noise() const { return noise_seed ? concat("seeded:", *noise_seed) : "os"; }
+  std::string bases_name() const {
+    return bases == PrivateBases::weight ? "w0" : bases == PrivateBases::random ? "random" : "public:" + public_file;
+  }
+  /// Streams of draws: 0 for samples, 1 for noise.
+  std::unique_ptr<privacy::NoiseSource> source(std::uint64_t stream) const {
+    if (noise_seed) return std::make_unique<privacy::SeededNoise>(*noise_seed, stream);
+    return std::make_unique<privacy::SystemNoise>();
+  }
+};
+
+inline void describe_private(PrivateOptions& o, OptionTable& t) {
+  const CLI::Validator positive = CLI::PositiveNumber;
+  t.flag("--private", o.enabled, "Train with differential privacy of every training text (DP-SGD)", "private");
+  t.add("--epsilon", o.epsilon, "Most privacy that may be spent; the noise is calibrated to it",
+        {.key = "epsilon", .check = positive, .show_default = false});
+  t.add("--sigma", o.sigma, "Noise over the clipping norm, instead of --epsilon",
+        {.key = "sigma", .check = positive, .show_default = false});
+  t.add("--delta", o.delta, "Delta, below 1 over the training texts; required", {.key = "delta", .check = positive, .show_default = false});
+  t.add("--clip", o.clip, "Norm that the gradient of a text is clipped to", {.key = "clip", .check = positive});
+  t.word("--noise", o.noise(), "os, or seeded:N for trials: then nothing is private and epsilon is null", "noise",
+         [&o](const std::string& word) -> std::string {
+           constexpr std::string_view seeded = "seeded:";
+           if (word == "os") return o.noise_seed.reset(), "";
+           std::uint64_t seed = 0;
+           const char* const end = word.data() + word.size();
+           if (word.starts_with(seeded)) {
+             const auto [read, error] = std::from_chars(word.data() + seeded.size(), end, seed);
+             if (error == std::errc() && read == end) return o.noise_seed = seed, "";
+           }
+           return "expected os or seeded:N, not \"" + word + "\"";
+         });
+  t.word("--bases", o.bases_name(),
+         "Where the bases of private lora-sb come from: w0 (the weights' SVD), random, or public:FILE (label<TAB>text lines that may "
+         "be known; the head starts from them, too)",
+         "bases", [&o](const std::string& word) -> std::string {
+           constexpr std::string_view file = "public:";
+           if (word == "w0") return o.bases = PrivateBases::weight, "";
+           if (word == "random") return o.bases = PrivateBases::random, "";
+           if (word == "noised") return "noised is not built yet; use public:FILE, w0 or random";
+           if (!word.starts_with(file) || word.size() == file.size())
+             return "expected public:FILE, w0 or random, not \"" + word + "\"";
+           o.bases = PrivateBases::public_file;
+           o.public_file = word.substr(file.size());
+           return {};
+         });
+}
+
+/// Throws CLI::ValidationError for options that contradict each other.
+inline void check_private(const PrivateOptions& o) {
+  if (!o.enabled) {
+    if (o.epsilon > 0 || o.sigma > 0 || o.delta > 0) throw CLI::ValidationError("--private", "is what --epsilon, --sigma and --delta are for");
+    return;
+  }
+  if ((o.epsilon > 0) == (o.sigma > 0)) throw CLI::ValidationError("--private", "needs either --epsilon or --sigma");
+  if (!(o.delta > 0)) throw CLI::ValidationError("--private", "needs --delta, below 1 over the training texts");
+}
+
+}  // namespace lorasb::examples
