@@ -162,9 +162,9 @@ inline double one_step_epsilon(const SubsampledGaussian& mechanism, double delta
 /// The integrand along Re z = θ, on panels of Gauss and Legendre that follow its phase.
 class Contour {
  public:
-  /// Nothing when it does not end with the work allowed. Good for ε from 0.8 `guess`.
+  /// Nothing when it does not end before `work`, terms so far, is too much. Good for ε from 0.8 `guess`.
   static std::optional<Contour> along(std::span<const SubsampledGaussian> mechanisms, Relation relation, bool reversed,
-                                      double theta, double guess, double steps) {
+                                      double theta, double guess, double steps, double& work) {
     Contour c(guess);
     std::vector<LossMoments> moments;
     bool cut = true;
@@ -182,7 +182,6 @@ class Contour {
       double largest = 0;
     };
     const GaussRule gauss;
-    double work = 0;
     const auto panel = [&](double y, double width) {
       Panel p;
       for (std::size_t i = 0; i < 16; ++i) {
@@ -204,7 +203,7 @@ class Contour {
       for (;;) {  // halves until both agree with the whole
         Panel left = panel(y, 0.5 * width), right = panel(y + 0.5 * width, 0.5 * width);
         work += 40 * double(points);
-        if (!(work < 5e8)) return std::nullopt;
+        if (!(work < 2e8)) return std::nullopt;
         if (std::abs(left.sum + right.sum - whole.sum) <= 1e-9 * std::max(std::abs(total), std::abs(whole.sum.real()))) {
           c.nodes_.insert(c.nodes_.end(), left.nodes.begin(), left.nodes.end());
           c.nodes_.insert(c.nodes_.end(), right.nodes.begin(), right.nodes.end());
@@ -305,11 +304,12 @@ inline std::optional<double> contour_epsilon(std::span<const SubsampledGaussian>
   });
   double guess = std::min(cumulants(first).mean, 0.999 * highest);
   if (!(guess > 0)) guess = 1e-3 * std::sqrt(cumulants(first).variance);
+  double work = 0;
   for (int attempt = 0; attempt < 40; ++attempt) {
     // the saddle point of the integrand: K' - ε - 1/θ - 1/(θ + 1) = 0
     const double theta =
         root([&](double t) { return guess + 1 / t + 1 / (t + 1) - cumulants(t).mean; });
-    const std::optional<Contour> contour = Contour::along(mechanisms, relation, reversed, theta, guess, steps);
+    const std::optional<Contour> contour = Contour::along(mechanisms, relation, reversed, theta, guess, steps, work);
     if (!contour) return std::nullopt;
     double e = guess;
     for (int i = 0; i < 60; ++i) {
