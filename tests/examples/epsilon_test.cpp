@@ -67,7 +67,7 @@ TEST_CASE("lorasb-epsilon names what is wrong") {
   refused({"--q", "0.1", "--sigma", "1", "--steps", "10", "--delta", "1"}, "delta is 1");
   refused({"--q", "0.1", "--steps", "10", "--delta", "1e-5"}, "either --sigma or --epsilon");
   refused({"--q", "0.1", "--sigma", "1", "--epsilon", "1", "--steps", "10", "--delta", "1e-5"}, "--sigma");
-  refused({"--q", "0.1", "--sigma", "1", "--steps", "10", "--delta", "1e-5", "--accountant", "gdp"}, "best, pld or rdp");
+  refused({"--q", "0.1", "--sigma", "1", "--steps", "10", "--delta", "1e-5", "--accountant", "gdp"}, "best, pld, rdp or exact");
 }
 
 #endif
