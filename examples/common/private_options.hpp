@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "examples/common/option_table.hpp"
+#include "lorasb/privacy/ledger.hpp"
 #include "lorasb/privacy/noise_source.hpp"
 
 namespace lorasb::examples {
@@ -21,6 +22,7 @@ struct PrivateOptions {
   double epsilon = 0, sigma = 0;  // one of them is given
   double delta = 0;
   double clip = 1;
+  privacy::PrivacyUnit unit = privacy::PrivacyUnit::example;
   std::optional<std::uint64_t> noise_seed;  // nothing: the operating system
   PrivateBases bases = PrivateBases::weight;
   std::string public_file;  // of PrivateBases::public_file
@@ -30,22 +32,23 @@ struct PrivateOptions {
   std::string bases_name() const {
     return bases == PrivateBases::weight ? "w0" : bases == PrivateBases::random ? "random" : "public:" + public_file;
   }
-  /// Streams of draws: 0 for samples, 1 for noise.
-  std::unique_ptr<privacy::NoiseSource> source(std::uint64_t stream) const {
-    if (noise_seed) return std::make_unique<privacy::SeededNoise>(*noise_seed, stream);
+  /// Streams of draws: 0 for samples, 1 for noise. `part` tells seeded sources of clients and rounds apart.
+  std::unique_ptr<privacy::NoiseSource> source(std::uint64_t stream, std::uint64_t part = 0) const {
+    if (noise_seed) return std::make_unique<privacy::SeededNoise>(part == 0 ? *noise_seed : derive_seed(*noise_seed, part), stream);
     return std::make_unique<privacy::SystemNoise>();
   }
 };
 
 inline void describe_private(PrivateOptions& o, OptionTable& t) {
   const CLI::Validator positive = CLI::PositiveNumber;
-  t.flag("--private", o.enabled, "Train with differential privacy of every training text (DP-SGD)", "private");
+  t.flag("--private", o.enabled, "Train with differential privacy (DP-SGD)", "private");
   t.add("--epsilon", o.epsilon, "Most privacy that may be spent; the noise is calibrated to it",
         {.key = "epsilon", .check = positive, .show_default = false});
   t.add("--sigma", o.sigma, "Noise over the clipping norm, instead of --epsilon",
         {.key = "sigma", .check = positive, .show_default = false});
-  t.add("--delta", o.delta, "Delta, below 1 over the training texts; required", {.key = "delta", .check = positive, .show_default = false});
-  t.add("--clip", o.clip, "Norm that the gradient of a text is clipped to", {.key = "clip", .check = positive});
+  t.add("--delta", o.delta, "Delta, below 1 over the texts (of a client), or over the clients; required", {.key = "delta", .check = positive, .show_default = false});
+  t.add("--clip", o.clip, "Norm that the gradient of a text is clipped to, or what a client changes in a round", {.key = "clip", .check = positive});
+  t.choice("--unit", o.unit, privacy::unit_names, "What is protected: an example (a text), or a client with all its texts", "unit");
   t.word("--noise", o.noise(), "os, or seeded:N for trials: then nothing is private and epsilon is null", "noise",
          [&o](const std::string& word) -> std::string {
            constexpr std::string_view seeded = "seeded:";
@@ -81,7 +84,7 @@ inline void check_private(const PrivateOptions& o) {
     return;
   }
   if ((o.epsilon > 0) == (o.sigma > 0)) throw CLI::ValidationError("--private", "needs either --epsilon or --sigma");
-  if (!(o.delta > 0)) throw CLI::ValidationError("--private", "needs --delta, below 1 over the training texts");
+  if (!(o.delta > 0)) throw CLI::ValidationError("--private", "needs --delta, below 1 over the texts (of a client), or over the clients");
 }
 
 }  // namespace lorasb::examples

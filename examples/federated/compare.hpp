@@ -36,15 +36,16 @@ inline SessionResult run_and_report(const FederatedTask& task, const FederateOpt
   std::filesystem::create_directories(options.out);
   std::optional<io::Journal> journal = open_journal(options);  // before any work that it may forbid
   const federated::Shares shares = shares_of(task, options);
+  std::optional<Accounts> accounts = open_accounts(options, shares);
   SessionStart start = start_session(task, options, shares);
   const StartResult found = start_result(start);
   SharedModel shared = make_shared_model(task, options, std::move(start));
   SessionResult result;
   if (options.setting == Setting::federated) {
     SharedModel at_clients = shared;
-    TrainingClients clients(task, options, at_clients, shares, options.threads);
+    TrainingClients clients(task, options, at_clients, shares, options.threads, client_accounts(options, accounts));
     federated::InProcessTransport transport(clients.host(), options.threads);
-    result = SessionRun(task, options, shared, transport, journal, found).finish();
+    result = SessionRun(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr).finish();
   } else {
     result = run_alone(task, options, shared, shares);
   }
@@ -56,6 +57,10 @@ inline void print_result(const SessionResult& result, const FederateOptions& opt
               name_of(options).c_str(), 100 * result.accuracy, options.rounds,
               result.rounds.empty() ? 0.0 : result.rounds.back()["bytes_total"].get<double>() / 1e6, hex(result.digest).c_str(),
               options.out.c_str());
+  if (result.privacy.is_object()) {
+    std::printf("Accuracy on public texts: %.2f %% before, %.2f %% after.\n%s", 100 * result.start.accuracy, 100 * result.accuracy,
+                statement(result.privacy).c_str());
+  }
 }
 
 namespace detail {

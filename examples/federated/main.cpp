@@ -82,6 +82,7 @@ void run_mpi(FederateOptions& options) {
       return;
     }
     const federated::Shares shares = shares_of(task, options);
+    std::optional<Accounts> accounts = open_accounts(options, shares);
     std::optional<io::Journal> journal;
     if (job.rank == 0) {  // before any work that they may forbid
       std::filesystem::create_directories(options.out);
@@ -91,13 +92,13 @@ void run_mpi(FederateOptions& options) {
     const StartResult found = start_result(start);
     SharedModel shared = make_shared_model(task, options, std::move(start));
     if (job.rank > 0) {
-      TrainingClients clients(task, options, shared, shares, 1);
+      TrainingClients clients(task, options, shared, shares, 1, client_accounts(options, accounts));
       mpi::serve(MPI_COMM_WORLD, clients.host());
       return;
     }
     mpi::MpiTransport transport(MPI_COMM_WORLD);
-    print_result(report(SessionRun(task, options, shared, transport, journal, found).finish(), task, options, shared, shares),
-                 options);
+    SessionRun session(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr);
+    print_result(report(session.finish(), task, options, shared, shares), options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "lorasb-federate: rank %d: %s\n", job.rank, error.what());
     throw;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "examples/common/common_options.hpp"
+#include "examples/common/private_options.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/federated/partition.hpp"
 #include "lorasb/federated/selection.hpp"
@@ -38,6 +39,7 @@ struct FederateOptions : CommonOptions {
   std::string init_data = "512";   // examples that belong to no client, or a file of them
   std::size_t train_size = 5000;
   std::size_t test_size = 2000;
+  PrivateOptions privacy;
   bool validation = false;  // measure on validation texts, to tune on
 
   FederateOptions() {
@@ -141,14 +143,33 @@ inline void describe(FederateOptions& o, OptionTable& t) {
            "--look-ahead, else server",
            "estimate");
   t.add("--start-head-epochs", o.start_head_epochs, "Epochs of the head on them", {.key = "start_head_epochs", .check = counted});
+  describe_private(o.privacy, t);
   t.add("--out", o.out, "Folder for metrics, plot and adapters");
   t.add("--journal", o.journal, "File of committed rounds, to go on from when it is there already");
   t.flag("--compare", o.compare, "All methods with several seeds, and a picture of accuracy against bytes");
 }
 
+/// Throws CLI::ValidationError for what a private session cannot do.
+inline void check_private_session(FederateOptions& o) {
+  check_private(o.privacy);
+  if (!o.privacy.enabled) return;
+  using federated::FederatedMethod;
+  const bool of_clients = o.privacy.unit == privacy::PrivacyUnit::client;
+  if (o.setting != Setting::federated) throw CLI::ValidationError("--private", "local and central are not for private sessions");
+  if (o.compare) throw CLI::ValidationError("--private", "runs one session: no --compare");
+  if (o.look_ahead > 0) throw CLI::ValidationError("--look-ahead", "would take bases from private texts; see --bases");
+  if (o.estimate == Estimate::clients) throw CLI::ValidationError("--estimate", "clients would take bases from private texts; see --bases");
+  o.look_ahead = 0;
+  if (of_clients && (o.method == FederatedMethod::fedex_lora || o.method == FederatedMethod::flora))
+    throw CLI::ValidationError("--unit", concat(federated::name_of(o.method), " sends on what single clients have trained: no client is private"));
+  if (of_clients && o.cap > 0) throw CLI::ValidationError("--cap", "is not for --unit client: the divisor is fixed");
+  if (o.privacy.bases == PrivateBases::public_file) o.init_data = o.privacy.public_file;
+}
+
 /// Throws CLI::ValidationError for options that contradict each other.
 inline void check(FederateOptions& o) {
   check_common(o);
+  check_private_session(o);
   const bool fed_sb = trains_fed_sb(o);
   if (!o.ranks.empty() && !fed_sb) throw CLI::ValidationError("--ranks", "only the cores of fed-sb have leading blocks");
   if (!o.ranks.empty() && o.rank > 0) throw CLI::ValidationError("--ranks", "says all that --rank could");

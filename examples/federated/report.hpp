@@ -20,7 +20,7 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
                               const federated::Shares& shares) {
   nlohmann::json examples = nlohmann::json::array();
   for (const std::vector<Index>& share : shares) examples.push_back(share.size());
-  return {{"method", name_of(options)},
+  nlohmann::json m = {{"method", name_of(options)},
           {"clients", options.clients},
           {"rank", adapter_rank(options)},
           {"seed", options.seed},
@@ -45,6 +45,8 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
           {"notes", task.notes},
           {"seconds", result.seconds},
           {"peak_rss_bytes", peak_rss_bytes()}};
+  if (result.privacy.is_object()) m.update(result.privacy);
+  return m;
 }
 
 /// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA change the frozen weights, which no

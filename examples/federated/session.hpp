@@ -10,6 +10,7 @@
 
 #include "examples/common/progress.hpp"
 #include "examples/federated/start.hpp"
+#include "lorasb/federated/noised_aggregator.hpp"
 #include "lorasb/federated/round_journal.hpp"
 #include "lorasb/federated/transport.hpp"
 
@@ -30,6 +31,7 @@ struct SessionResult {
   StartResult start;
   nlohmann::json rounds = nlohmann::json::array();
   double accuracy = 0;  // after the last round
+  nlohmann::json privacy;  // of a private session; else null
   Digest digest{};      // of the global numbers
   double seconds = 0;   // of this process
 };
@@ -107,16 +109,34 @@ inline std::optional<io::Journal> open_journal(const FederateOptions& options) {
 template <federated::Transport T>
 class SessionRun {
  public:
-  /// Goes on from the journal, and adds to it. Everything must outlive it.
+  /// Goes on from the journal, and adds to it. Everything must outlive it. `accounts` are those of a private session.
   SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport,
-             std::optional<io::Journal>& journal, const StartResult& started = {})
-      : task_(task), options_(options), shared_(shared), transport_(transport), journal_(journal), workplace_(task, shared, 4) {
-    server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients),
-                    federated::ServerOptions{.min_clients = options.min_clients,
-                                             .cap = options.cap,
-                                             .participation = options.participation,
-                                             .seed = options.seed,
-                                             .keep_updates = true});
+             std::optional<io::Journal>& journal, const StartResult& started = {}, Accounts* accounts = nullptr)
+      : task_(task),
+        options_(options),
+        shared_(shared),
+        transport_(transport),
+        journal_(journal),
+        accounts_(accounts),
+        workplace_(task, shared, 4) {
+    federated::ServerOptions serving{.min_clients = options.min_clients,
+                                     .cap = options.cap,
+                                     .participation = options.participation,
+                                     .seed = options.seed,
+                                     .keep_updates = true};
+    std::unique_ptr<federated::Aggregator<float>> aggregator;
+    if (accounts_ != nullptr && options.privacy.unit == privacy::PrivacyUnit::client) {
+      using Noised = federated::NoisedAggregator<float>;
+      const federated::NoisedAggregatorOptions noised{
+          .clip = options.privacy.clip,
+          .noise = accounts_->mechanism().sigma,
+          .clients = std::ssize(federated::select_clients(options.clients, options.participation, 0, 1))};
+      noise_ = options.privacy.source(1);
+      aggregator = std::make_unique<Noised>(shared.session().layout.size(), noised, noise_);
+      serving = Noised::server_options(serving, noised);
+    }
+    server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients), serving,
+                    std::move(aggregator));
     result_.start = started;
     total_ = {.all = started.bytes_total, .adapter = started.bytes_total};
   }
@@ -129,6 +149,10 @@ class SessionRun {
     if (journal_) resume();
     while (std::ssize(result_.rounds) < options_.rounds) round();
     result_.digest = shared_.digest();
+    if (accounts_ != nullptr) {
+      result_.privacy = accounts_->report();
+      result_.privacy["probe"] = {{"texts", task_.test.size()}, {"before", result_.start.accuracy}, {"after", result_.accuracy}};
+    }
     result_.seconds = seconds_now() - start;
     return std::move(result_);
   }
@@ -137,7 +161,9 @@ class SessionRun {
   /// Takes back what the journal holds, here and at every host.
   void resume() {
     federated::resume_from<float>(*journal_, *server_, [&](const federated::RoundRecord& record) {
-      const nlohmann::json line = nlohmann::json::parse(record.line);
+      nlohmann::json line = nlohmann::json::parse(record.line);
+      if (accounts_ != nullptr) accounts_->restore(line["ledgers"]);
+      line.erase("ledgers");
       result_.rounds.push_back(line);
       total_ = {.all = line.at("bytes_total"), .adapter = line.at("adapter_bytes_total")};
       result_.accuracy = line.at("accuracy");
@@ -153,7 +179,10 @@ class SessionRun {
   void round() {
     const double began = seconds_now();
     const double timeout = options_.round_seconds > 0 ? options_.round_seconds : 1e9;
-    const std::size_t asked = server_->selected().size();
+    const std::vector<Index> selected = server_->selected();
+    const std::size_t asked = selected.size();
+    if (accounts_ != nullptr) accounts_->charge(selected);
+    if (noise_) noise_->start_step(server_->round());
     detail::CountingTransport counting(transport_, shared_.session().layout, concat("round ", next_line(), "/", options_.rounds), asked);
     const federated::RoundReport report = federated::run_round(*server_, counting, message_, timeout);
     for (const std::string& failure : report.failures) std::fprintf(stderr, "round %td: %s\n", next_line(), failure.c_str());
@@ -171,7 +200,7 @@ class SessionRun {
       next = shared_.message(server_->round(), server_->global(), server_->admitted());
       const std::vector<Weight<double>> added_before = shared_.added();
       shared_.take(next);
-      exactness = shared_.exactness_error(added_before, server_->admitted());
+      if (!noise_) exactness = shared_.exactness_error(added_before, server_->admitted());
       result_.accuracy = measure();
       message_ = std::make_shared<const Bytes>(next);
     } else if (result_.rounds.empty()) {
@@ -183,7 +212,7 @@ class SessionRun {
     const auto a_client = [&](std::size_t bytes) {
       return counting.messages() > 0 ? double(bytes) / double(counting.messages()) : 0;
     };
-    const nlohmann::json line = {{"round", next_line()},
+    nlohmann::json line = {{"round", next_line()},
                                  {"accuracy", result_.accuracy},
                                  {"committed", report.committed},
                                  {"bytes_up_per_client", a_client(sent.all)},
@@ -196,7 +225,12 @@ class SessionRun {
                                  {"rejected", rejected},
                                  {"failed", report.failures.size()},
                                  {"exactness_error", exactness}};
-    if (journal_) journal_->append(federated::encode_record({.line = line.dump(), .clients = report.clients, .message = next}));
+    if (accounts_ != nullptr) line["epsilon_so_far"] = accounts_->epsilon_so_far();
+    if (journal_) {
+      nlohmann::json kept = line;
+      if (accounts_ != nullptr) kept["ledgers"] = accounts_->saved();
+      journal_->append(federated::encode_record({.line = kept.dump(), .clients = report.clients, .message = next}));
+    }
     result_.rounds.push_back(line);
     print(line, asked, seconds_now() - began);
   }
@@ -214,6 +248,12 @@ class SessionRun {
     for (const auto& [reason, count] : line["rejected"].items()) more += concat(", ", count.template get<Index>(), " ", reason);
     if (number("failed") > 0) more += concat(", ", number("failed"), " failed");
     if (!line["committed"]) more += ", too few: nothing changed";
+    if (accounts_ != nullptr) {
+      char spent[64];
+      std::snprintf(spent, sizeof spent, ", epsilon < %.2f%s", number("epsilon_so_far"),
+                    options_.privacy.noise_seed ? " if it were private" : "");
+      more += spent;
+    }
     char exactness[32] = "";
     if (!line["exactness_error"].is_null())
       std::snprintf(exactness, sizeof exactness, "  exactness %.1e", number("exactness_error"));
@@ -228,6 +268,8 @@ class SessionRun {
   SharedModel& shared_;
   T& transport_;
   std::optional<io::Journal>& journal_;
+  Accounts* accounts_;                           // of a private session
+  std::shared_ptr<privacy::NoiseSource> noise_;  // of the server, with --unit client
   Workplace workplace_;  // of the global model
   std::optional<federated::Server<float>> server_;
   std::shared_ptr<const Bytes> message_;  // that starts the next round

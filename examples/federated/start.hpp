@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "examples/common/private_bases.hpp"
 #include "examples/federated/workplace.hpp"
 #include "lorasb/federated/estimate_round.hpp"
 #include "lorasb/federated/in_process.hpp"
@@ -165,6 +166,11 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
   const double began = seconds_now();
   SessionStart start{.head = head};
   if (options.method != federated::FederatedMethod::fed_sb) return start;  // LoRA starts at 0
+  if (options.privacy.enabled && options.privacy.bases != PrivateBases::public_file) {
+    start.adapters = data_free_adapters(task.base.modules(), options.privacy.bases, adapter_rank(options), options.seed);
+    start.seconds = seconds_now() - began;
+    return start;
+  }
   train::InitializedModules<float> found;
   const std::vector<Index> order = detail::all_of(task.start);
   if (options.look_ahead != 0) {
@@ -187,7 +193,7 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
 
 /// What all members share from then on.
 inline SharedModel make_shared_model(const FederatedTask& task, const FederateOptions& options, SessionStart start) {
-  if (options.core_start == CoreStart::zero)
+  if (options.core_start == CoreStart::zero || options.privacy.enabled)
     for (auto& [name, adapter] : start.adapters) adapter.R.setZero();
   federated::SharedModelStart<float> shared{.method = options.method,
                                             .rank = adapter_rank(options),

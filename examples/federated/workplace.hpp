@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "examples/federated/accounts.hpp"
 #include "examples/federated/task.hpp"
 #include "lorasb/federated/baselines/shared_model.hpp"
 #include "lorasb/federated/client.hpp"
+#include "lorasb/train/private_step.hpp"
 #include "lorasb/train/sampler.hpp"
 #include "lorasb/train/step.hpp"
 
@@ -40,17 +42,26 @@ struct Workplace {
   Workplace& operator=(const Workplace&) = delete;
 };
 
-/// Trains the values of `work` for one round on the texts of `share`. The optimizer starts anew; the rate falls from round to
-/// round, to 0 after the last. Throws ErrorId::not_finite.
-inline void train_locally(Workplace& work, const FederatedTask& task, const FederateOptions& options,
-                          const std::vector<Index>& share, Index client, std::uint64_t round,
-                          federated::LeadingMask<float>& mask) {
-  const ParameterLayout& layout = work.values.layout();
-  const double falling = 1 - double(round - 1) / double(options.rounds);
-  const std::unique_ptr<optim::Optimizer<float>> optimizer = make_optimizer(options.optimizer, layout.size());
+/// The optimizer of a client, new in each round.
+inline std::unique_ptr<optim::Optimizer<float>> local_optimizer(const ParameterLayout& layout, const FederateOptions& options) {
+  std::unique_ptr<optim::Optimizer<float>> optimizer = make_optimizer(options.optimizer, layout.size());
   if (options.optimizer == OptimizerKind::adamw)
     for (const Range& head : layout.ranges([](const auto& t) { return is_head(t.role); }))
       optimizer->set_rate_factor(head.first, head.count, options.head_learning_rate / learning_rate(options));
+  return optimizer;
+}
+/// Falling from round to round, to 0 after the last.
+inline double learning_rate_of(const FederateOptions& options, std::uint64_t round) {
+  return (1 - double(round - 1) / double(options.rounds)) * learning_rate(options);
+}
+
+/// Trains the values of `work` for one round on the texts of `share`. Throws
+/// ErrorId::not_finite.
+inline void train_locally(Workplace& work, const FederatedTask& task, const FederateOptions& options,
+                          const std::vector<Index>& share, Index client, std::uint64_t round,
+                          federated::LeadingMask<float>& mask) {
+  const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
+  const double rate = learning_rate_of(options, round);
   train::ShuffledBatches batches(std::ssize(share), options.batch,
                                  derive_seed(derive_seed(options.seed, round), static_cast<std::uint64_t>(client)));
   const Index steps = options.local_steps > 0 ? options.local_steps : options.local_epochs * batches.batches_per_epoch();
@@ -64,7 +75,7 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
       return result;
     };
     const train::StepResult found = work.step.run(std::ssize(texts), pass, work.values.flat(), *optimizer,
-                                                  falling * learning_rate(options), {.max_norm = options.max_norm});
+                                                  rate, {.max_norm = options.max_norm});
     mask.restore(work.values.flat());
     require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1, ": the loss is ",
             found.mean_loss, " and the gradient's norm is ", found.gradient_norm, "; a lower --learning-rate (now ",
@@ -72,12 +83,51 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
   }
 }
 
-/// The clients of this process. Everything must outlive them.
+/// The same by DP-SGD, with the steps that the accounts have of a round and no more.
+inline void train_privately(Workplace& work, const FederatedTask& task, const FederateOptions& options,
+                            const RoundMechanism& allowed, const std::vector<Index>& share, Index client, std::uint64_t round,
+                            federated::LeadingMask<float>& mask) {
+  const PrivateOptions& p = options.privacy;
+  const std::uint64_t part = derive_seed(round, static_cast<std::uint64_t>(client));
+  const std::unique_ptr<privacy::NoiseSource> draws = p.source(0, part), noise = p.source(1, part);
+  privacy::PoissonBatches batches(std::ssize(share), allowed.q, *draws);
+  privacy::Ledger ledger({.population = allowed.population, .delta = p.delta});
+  ledger.reserve(batches.scheme(), batches.rate(), allowed.sigma, allowed.steps);
+  train::PrivateStep<float> step(work.values.layout().size(), 1, 1, {.clip = p.clip, .noise = allowed.sigma}, ledger, batches, *noise);
+  const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
+  const double rate = learning_rate_of(options, round);
+  std::vector<Index> texts;
+  for (std::uint64_t t = 0; t < allowed.steps; ++t) {
+    step.charge();
+    texts.clear();
+    for (const Index i : batches.next()) texts.push_back(share[static_cast<std::size_t>(i)]);
+    const std::size_t most = static_cast<std::size_t>(2 * options.batch);  // a large draw needs no more memory
+    for (std::size_t first = 0; first < texts.size(); first += most) {
+      const std::span<const Index> piece = std::span(texts).subspan(first, std::min(most, texts.size() - first));
+      step.accumulate(std::ssize(piece), [&](Index slot, Index, Index, std::span<float> gradient) {
+        const train::PassResult result = work.classifier.pass_clipped(task.train, piece, slot, p.clip, gradient);
+        mask.mask(gradient);
+        return result;
+      });
+    }
+    const train::PrivateStepResult found = step.apply(work.values.flat(), *optimizer, rate);
+    mask.restore(work.values.flat());
+    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1,
+            ": the noised gradient's norm is ", found.gradient_norm);
+  }
+}
+
+/// The clients of this process. Everything must outlive them. `accounts` are those of a private session with --unit example.
 class TrainingClients {
  public:
   TrainingClients(const FederatedTask& task, const FederateOptions& options, SharedModel& shared,
-                  const federated::Shares& shares, int threads)
-      : task_(task), options_(options), shared_(shared), shares_(shares), clients_(shared.session(), work(threads)) {}
+                  const federated::Shares& shares, int threads, const Accounts* accounts = nullptr)
+      : task_(task),
+        options_(options),
+        shared_(shared),
+        shares_(shares),
+        accounts_(accounts),
+        clients_(shared.session(), work(threads)) {}
   TrainingClients(const TrainingClients&) = delete;
   TrainingClients& operator=(const TrainingClients&) = delete;
 
@@ -106,7 +156,10 @@ class TrainingClients {
     const std::vector<Index>& share = shares_[static_cast<std::size_t>(client)];
     std::ranges::copy(values, work.values.flat().begin());
     shared_.start_client(client, work.values);
-    if (!share.empty()) train_locally(work, task_, options_, share, client, round, mask);
+    if (!share.empty() && accounts_ != nullptr)
+      train_privately(work, task_, options_, accounts_->mechanism(client), share, client, round, mask);
+    else if (!share.empty())
+      train_locally(work, task_, options_, share, client, round, mask);
     std::ranges::copy(std::as_const(work.values).flat(), values.begin());
     return share.size();
   }
@@ -115,6 +168,7 @@ class TrainingClients {
   const FederateOptions& options_;
   SharedModel& shared_;
   const federated::Shares& shares_;
+  const Accounts* accounts_;
   std::vector<std::unique_ptr<Workplace>> workplaces_;
   federated::Clients<float> clients_;
 };

@@ -115,6 +115,8 @@ namespace detail {
 inline void check_private_run(FinetuneOptions& o) {
   check_private(o.privacy);
   if (!o.privacy.enabled) return;
+  if (o.privacy.unit != privacy::PrivacyUnit::example)
+    throw CLI::ValidationError("--unit", "client is for lorasb-federate: here there are no clients");
   if (o.look_ahead > 0) throw CLI::ValidationError("--look-ahead", "would take bases from private texts; see --bases");
   o.look_ahead = 0;
   if (o.method == Method::full)

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "examples/common/private_bases.hpp"
 #include "examples/finetune/run.hpp"
-#include "lorasb/adapter/data_free.hpp"
 #include "lorasb/train/private_step.hpp"
 
 namespace lorasb::examples {
@@ -82,7 +82,6 @@ class PrivateRun {
     }
   }
   AdapterSet<float> bases(const Parameters<float>& head, const TokenizedTexts& known) {
-    AdapterSet<float> adapters;
     if (known.size() > 0) {
       std::vector<Index> order(static_cast<std::size_t>(known.size()));
       std::iota(order.begin(), order.end(), Index{0});
@@ -94,14 +93,7 @@ class PrivateRun {
       for (auto& [name, adapter] : found.adapters) adapter.R.setZero();
       return std::move(found.adapters);
     }
-    std::uint64_t position = 0;
-    for (const Module<float>& m : task_.base.modules()) {
-      const std::uint64_t seed = derive_seed(options_.seed, position++);
-      adapters.add(m.name, options_.privacy.bases == PrivateBases::random
-                               ? random_bases<float>(m.W0.rows(), m.W0.cols(), options_.rank, seed)
-                               : bases_of_weight<float>(m.W0.widened(), options_.rank, seed));
-    }
-    return adapters;
+    return data_free_adapters(task_.base.modules(), options_.privacy.bases, options_.rank, options_.seed);
   }
 
   void train(train::TunedModel<float>& model) {

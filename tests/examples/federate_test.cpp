@@ -424,4 +424,70 @@ TEST_CASE("lorasb-federate names bad input and leaves nothing behind", "[model]"
   CHECK(slurp(folder.path / "journal") == "not a journal");
 }
 
+TEST_CASE("a private session says what every client has spent, and a seeded one that it is not private", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const auto arguments = [](const Words& more) {
+    Words words{"--private", "--delta", "0.01", "--clip", "0.5"};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const nlohmann::json m = folder.session("os", arguments({"--epsilon", "8"}));
+  REQUIRE(m["epsilon"].size() == 4);
+  for (const nlohmann::json& e : m["epsilon"]) CHECK((e.get<double>() > 7 && e.get<double>() <= 8));
+  CHECK(m["steps"] == 4);  // two a round
+  CHECK(m["unit"] == "example");
+  CHECK(m["relation"] == "add-remove");
+  CHECK(m["bases"] == "w0");
+  CHECK(m["delta"] == 0.01);
+  for (std::size_t c = 0; c < 4; ++c) {
+    const nlohmann::json& of_client = m["privacy_by_client"][c];
+    CHECK(of_client["population"] == m["examples_per_client"][c]);
+    CHECK(of_client["q"].get<double>() == Approx(4 / m["examples_per_client"][c].get<double>()));
+    CHECK(of_client["steps"] == 4);
+  }
+  CHECK(m["rounds"][1]["epsilon_so_far"].get<double>() > m["rounds"][0]["epsilon_so_far"].get<double>());
+  CHECK_FALSE(m["rounds"][0].contains("ledgers"));
+  CHECK(m["probe"].contains("before"));
+  // system noise is drawn anew
+  CHECK(folder.session("os", arguments({"--epsilon", "8"}))["global_sha256"] != m["global_sha256"]);
+
+  for (const std::string unit : {"example", "client"}) {
+    INFO(unit);
+    const Words seeded = arguments({"--sigma", "1.5", "--noise", "seeded:3", "--unit", unit, "--bases", "random"});
+    const nlohmann::json whole = folder.session("seeded-" + unit, seeded);
+    for (const nlohmann::json& e : whole["epsilon"]) CHECK(e.is_null());
+    CHECK(folder.said().find("no epsilon: the noise is seeded") != std::string::npos);
+    Words again = seeded;
+    again.insert(again.end(), {"--journal", (folder.path / (unit + ".journal")).string(), "--threads", "1"});
+    CHECK(folder.session("again", again)["global_sha256"] == whole["global_sha256"]);
+    // cut after its first round, the journal brings the ledgers back: the second run has spent no less
+    const std::string journal = slurp(folder.path / (unit + ".journal"));
+    std::ofstream(folder.path / (unit + ".journal"), std::ios::binary) << journal.substr(0, record_ends(journal)[1]);
+    const nlohmann::json resumed = folder.session("resumed", again);
+    CHECK(resumed["global_sha256"] == whole["global_sha256"]);
+    CHECK(resumed["steps"] == whole["steps"]);
+    CHECK(resumed["rounds"] == whole["rounds"]);
+  }
+  const nlohmann::json of_clients = folder.session("client", arguments({"--epsilon", "8", "--unit", "client"}));
+  CHECK(of_clients["epsilon"].get<double>() <= 8);
+  CHECK(of_clients["epsilon"].get<double>() > 7.9);
+  CHECK(of_clients["q"] == 1);
+  CHECK(of_clients["steps"] == 2);
+  for (const std::string method : {"fedit", "ffa-lora", "fedex-lora", "flora"}) {
+    INFO(method);
+    CHECK(folder.session(method, arguments({"--sigma", "1", "--method", method, "--learning-rate", "1e-3"}))["steps"] == 4);
+  }
+  const auto refused = [&](const Words& more, const std::string& why) {
+    CHECK(folder.run(folder.arguments("bad", arguments(more))) != 0);
+    CHECK_THAT(folder.said(), Catch::Contains(why));
+  };
+  refused({"--sigma", "1", "--look-ahead", "3"}, "private texts");
+  refused({"--sigma", "1", "--estimate", "clients"}, "private texts");
+  refused({"--sigma", "1", "--method", "flora", "--unit", "client"}, "sends on what single clients have trained");
+  refused({"--sigma", "1", "--delta", "0.2"}, "delta is 0.2");
+  refused({"--sigma", "1", "--epsilon", "1"}, "either --epsilon or --sigma");
+  refused({"--sigma", "1", "--method", "local"}, "not for private sessions");
+}
+
 #endif

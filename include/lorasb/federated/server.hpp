@@ -45,6 +45,7 @@ class Server {
     require(std::ssize(start) == session_.layout.size(), ErrorId::shape, "federated::Server: start has ", start.size(),
             " numbers, expected ", session_.layout.size());
     require(all_finite(start), ErrorId::not_finite, "federated::Server: start holds NaN or infinity");
+    aggregator_->require_server(options_);
   }
 
   const Session& session() const { return session_; }

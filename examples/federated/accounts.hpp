@@ -1,0 +1,219 @@
+// What the clients of a private session may spend, and what they have spent.
+#pragma once
+
+#include <cmath>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "examples/federated/options.hpp"
+#include "lorasb/privacy/ledger.hpp"
+#include "lorasb/privacy/poisson_batches.hpp"
+
+namespace lorasb::examples {
+
+/// The mechanism of one client in one round, or of the server in one round.
+struct RoundMechanism {
+  std::uint64_t population = 0;
+  double q = 0, sigma = 0;
+  std::uint64_t steps = 0;  // of a round
+};
+
+/// With --unit example a ledger for each client, over its own texts; with --unit client one for all, over the clients. A client
+/// that is asked is charged for the whole round before it is asked, whether it answers or not and whether its update counts.
+class Accounts {
+ public:
+  /// Throws ErrorId::value for a δ that is too large for a client, or a budget that no noise meets.
+  Accounts(const FederateOptions& options, const federated::Shares& shares) : options_(options) {
+    const PrivateOptions& p = options.privacy;
+    std::map<std::pair<double, std::uint64_t>, double> noise;  // by rate and steps: shares are often alike
+    const auto open = [&](RoundMechanism m) {
+      const std::uint64_t steps = m.steps * static_cast<std::uint64_t>(options_.rounds);
+      Account account{.mechanism = m,
+                      .ledger = privacy::Ledger({.unit = p.unit,
+                                                 .population = m.population,
+                                                 .delta = p.delta,
+                                                 .budget = p.epsilon > 0 ? p.epsilon : std::numeric_limits<double>::infinity()})};
+      double& sigma = noise[{m.q, steps}];
+      if (sigma == 0) sigma = p.sigma > 0 ? p.sigma : privacy::noise_for(p.epsilon, p.delta, m.q, steps);
+      account.mechanism.sigma = sigma;
+      account.ledger->reserve(privacy::SamplingScheme::poisson, m.q, sigma, steps);
+      accounts_.push_back(std::move(account));
+    };
+    if (p.unit == privacy::PrivacyUnit::client) {
+      open({.population = static_cast<std::uint64_t>(options_.clients), .q = 1, .steps = 1});
+      return;
+    }
+    for (const std::vector<Index>& share : shares) {
+      const Index examples = std::ssize(share);
+      if (examples == 0) {
+        accounts_.push_back({});
+        continue;
+      }
+      const Index passes = options.local_epochs * ((examples + options.batch - 1) / options.batch);
+      open({.population = static_cast<std::uint64_t>(examples),
+            .q = drawn_rate(examples, options.batch),
+            .steps = static_cast<std::uint64_t>(options.local_steps > 0 ? options.local_steps : passes)});
+    }
+  }
+
+  /// Of a client with texts, or of the server.
+  const RoundMechanism& mechanism(Index client = 0) const { return accounts_[place(client)].mechanism; }
+
+  /// A round that asks these clients. Throws ErrorId::value when it was not reserved: then nobody may be asked.
+  void charge(std::span<const Index> clients) {
+    if (options_.privacy.unit == privacy::PrivacyUnit::client) return charge_one(0);
+    for (const Index client : clients) charge_one(client);
+  }
+
+  /// What the client who has spent most has spent, whether it holds or not.
+  double epsilon_so_far() {
+    const Account* most = nullptr;
+    double largest = -1;
+    for (const Account& a : accounts_) {
+      if (!a.ledger || a.ledger->steps() == 0) continue;
+      const auto [known, is_new] = bound_.try_emplace(key(a), 0.0);  // RDP is quick, and orders them nearly right
+      if (is_new) known->second = privacy::rdp_epsilon(a.ledger->spent(), options_.privacy.delta);
+      if (known->second <= largest) continue;
+      largest = known->second;
+      most = &a;
+    }
+    return most == nullptr ? 0 : most->ledger->claimed_epsilon().epsilon;
+  }
+
+  /// For the journal, and back. Throws ErrorId::journal for what is no such thing: then ε is unknown.
+  nlohmann::json saved() const {
+    nlohmann::json all = nlohmann::json::array();
+    for (const Account& a : accounts_) all.push_back(a.ledger ? a.ledger->text() : std::string());
+    return all;
+  }
+  void restore(const nlohmann::json& saved) {
+    require(saved.is_array() && saved.size() == accounts_.size(), ErrorId::journal,
+            "the journal holds no ledger of this session: its epsilon is unknown");
+    for (std::size_t i = 0; i < accounts_.size(); ++i)
+      if (accounts_[i].ledger) accounts_[i].ledger->restore(saved[i].get<std::string>());
+  }
+
+  /// For metrics.json. `epsilon` is a list by client with --unit example; null for each where it does not hold. σ, q and steps
+  /// are those of the client who has spent most.
+  nlohmann::json report() const {
+    nlohmann::json epsilons = nlohmann::json::array(), by_client = nlohmann::json::array();
+    std::map<Key, privacy::Epsilon> found;
+    const Account* most = nullptr;
+    double largest = -1;
+    privacy::Accountant method = privacy::Accountant::best;
+    for (const Account& a : accounts_) {
+      if (!a.ledger) {  // no texts, nothing spent
+        epsilons.push_back(0);
+        by_client.push_back(nullptr);
+        continue;
+      }
+      const auto [place, is_new] = found.try_emplace(key(a));
+      if (is_new) place->second = a.ledger->claimed_epsilon();
+      const privacy::Epsilon& claimed = place->second;
+      const nlohmann::json epsilon = a.ledger->is_private() ? nlohmann::json(claimed.epsilon) : nlohmann::json();
+      epsilons.push_back(epsilon);
+      by_client.push_back({{"population", a.mechanism.population},
+                           {"q", a.mechanism.q},
+                           {"sigma", a.mechanism.sigma},
+                           {"steps", a.ledger->steps()},
+                           {"epsilon", epsilon}});
+      if (claimed.epsilon > largest) {
+        most = &a;
+        largest = claimed.epsilon;
+        method = claimed.method;
+      }
+    }
+    const PrivateOptions& p = options_.privacy;
+    nlohmann::json m = {{"epsilon", p.unit == privacy::PrivacyUnit::client ? epsilons[0] : epsilons},
+                        {"delta", p.delta},
+                        {"clip", p.clip},
+                        {"accountant", privacy::accountant_names[static_cast<std::size_t>(method)]},
+                        {"unit", privacy::unit_names[static_cast<std::size_t>(p.unit)]},
+                        {"relation", privacy::relation_names[static_cast<std::size_t>(privacy::Relation::add_remove)]},
+                        {"bases", options_.method == federated::FederatedMethod::fed_sb ? p.bases_name() : "none"},
+                        {"noise", p.noise()}};
+    if (most != nullptr) {
+      m["sigma"] = most->mechanism.sigma;
+      m["q"] = most->mechanism.q;
+      m["steps"] = most->ledger->steps();
+    }
+    if (p.unit == privacy::PrivacyUnit::example) m["privacy_by_client"] = by_client;
+    return m;
+  }
+
+ private:
+  struct Account {
+    RoundMechanism mechanism;
+    std::optional<privacy::Ledger> ledger;
+  };
+  using Key = std::tuple<double, double, std::uint64_t>;
+
+  static Key key(const Account& a) { return {a.mechanism.q, a.mechanism.sigma, a.ledger->steps()}; }
+  std::size_t place(Index client) const {
+    return options_.privacy.unit == privacy::PrivacyUnit::client ? 0 : static_cast<std::size_t>(client);
+  }
+  /// As PoissonBatches draws it.
+  static double drawn_rate(Index examples, Index batch) {
+    privacy::SeededNoise unused(0);
+    return privacy::PoissonBatches(examples, std::min(1.0, double(batch) / double(examples)), unused).rate();
+  }
+  void charge_one(Index client) {
+    Account& a = accounts_[place(client)];
+    if (!a.ledger) return;
+    for (std::uint64_t t = 0; t < a.mechanism.steps; ++t)
+      a.ledger->charge(privacy::SamplingScheme::poisson, a.mechanism.q, a.mechanism.sigma, !options_.privacy.noise_seed);
+  }
+
+  const FederateOptions& options_;
+  std::vector<Account> accounts_;  // by client, or one
+  std::map<Key, double> bound_;
+};
+
+/// The accounts of a private session, else nothing; and those of its clients, when they train privately themselves.
+inline std::optional<Accounts> open_accounts(const FederateOptions& options, const federated::Shares& shares) {
+  if (!options.privacy.enabled) return std::nullopt;
+  return std::optional<Accounts>(std::in_place, options, shares);
+}
+inline const Accounts* client_accounts(const FederateOptions& options, const std::optional<Accounts>& accounts) {
+  return accounts && options.privacy.unit == privacy::PrivacyUnit::example ? &*accounts : nullptr;
+}
+
+namespace detail {
+
+inline std::string epsilon_text(double epsilon) {
+  char text[32];
+  std::snprintf(text, sizeof text, "epsilon %.4f", std::ceil(epsilon * 1e4) / 1e4);  // rounded up
+  return text;
+}
+
+}  // namespace detail
+
+/// What is promised, in words.
+inline std::string statement(const nlohmann::json& m) {
+  const bool of_clients = m["unit"] == "client";
+  std::string claim = "no epsilon: the noise is seeded";
+  if (of_clients && !m["epsilon"].is_null()) claim = detail::epsilon_text(m["epsilon"].get<double>());
+  if (!of_clients) {
+    double most = 0;
+    bool known = true;
+    for (const nlohmann::json& e : m["epsilon"]) e.is_null() ? known = false : (most = std::max(most, e.get<double>()), true);
+    if (known) claim = detail::epsilon_text(most) + " at most";
+  }
+  char mechanism[160];
+  std::snprintf(mechanism, sizeof mechanism, "; noise %.4f, q %.4g, %llu steps, clip %g, bases ", m.value("sigma", 0.0),
+                m.value("q", 0.0), static_cast<unsigned long long>(m.value("steps", std::uint64_t{0})), m["clip"].get<double>());
+  return concat("Privacy of each ", of_clients ? "client, all its texts together" : "text of a client", " (add-remove): ", claim,
+                " at delta ", m["delta"].get<double>(), ", by ", m["accountant"].get<std::string>(), mechanism,
+                m["bases"].get<std::string>(), ".\n",
+                of_clients ? "The server is trusted: it sees what clients send.\n"
+                           : "The server need not be trusted: what a client sends is private.\n",
+                "Not covered: the texts to start from (--init-data) and the test texts, which are taken as public; the sizes of the "
+                "clients; the choice of settings.\n");
+}
+
+}  // namespace lorasb::examples
