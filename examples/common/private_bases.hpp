@@ -1,4 +1,4 @@
-// Bases of LoRA-SB that no private text is needed for.
+// Bases of LoRA-SB for private training.
 #pragma once
 
 #include <vector>
@@ -6,6 +6,7 @@
 #include "examples/common/private_options.hpp"
 #include "examples/common/tuned_model.hpp"
 #include "lorasb/adapter/data_free.hpp"
+#include "lorasb/train/noised_bases.hpp"
 
 namespace lorasb::examples {
 
@@ -20,6 +21,16 @@ inline AdapterSet<float> data_free_adapters(const std::vector<Module<float>>& mo
                                                       : bases_of_weight<float>(m.W0.widened(), rank, module_seed));
   }
   return adapters;
+}
+
+/// Σ of the clipped full gradients of these texts at W0, with noise that --bases noised has charged.
+inline std::vector<ClippedGradientSum<float>> noised_sums(const UseLite& base, const Parameters<float>& head, const TokenizedTexts& texts,
+                                                          std::span<const Index> order, const PrivateOptions& options, Index parts,
+                                                          int threads, privacy::NoiseSource& noise) {
+  std::vector<ClippedGradientSum<float>> sums = train::clipped_sums<float>(
+      base.modules(), estimation_pass(base, head, texts, order, parts, threads, 1), options.clip);
+  for (ClippedGradientSum<float>& sum : sums) sum.add_noise(bases_noise * options.clip, noise);
+  return sums;
 }
 
 }  // namespace lorasb::examples

@@ -1,6 +1,7 @@
 // The options of private training.
 #pragma once
 
+#include <array>
 #include <charconv>
 #include <cstdint>
 #include <memory>
@@ -11,11 +12,15 @@
 #include "examples/common/option_table.hpp"
 #include "lorasb/privacy/ledger.hpp"
 #include "lorasb/privacy/noise_source.hpp"
+#include "lorasb/train/private_step.hpp"
 
 namespace lorasb::examples {
 
 /// What bases of LoRA-SB come from when texts are private; raw private texts are no choice.
-enum class PrivateBases { weight, random, public_file };
+enum class PrivateBases { weight, random, public_file, noised };
+
+/// Noise on the sums that --bases noised takes bases from, over the clipping norm: epsilon is 0.43 at delta 1e-5.
+inline constexpr double bases_noise = 10;
 
 struct PrivateOptions {
   bool enabled = false;
@@ -27,12 +32,33 @@ struct PrivateOptions {
   PrivateBases bases = PrivateBases::weight;
   std::string public_file;  // of PrivateBases::public_file
 
+  /// Adds the noise of the training to a ledger that may hold a cost already: --sigma, or as --epsilon allows. Returns it.
+  double reserve(privacy::Ledger& ledger, double rate, std::uint64_t steps) const {
+    const double noise = sigma > 0 ? sigma
+                                   : privacy::noise_for(epsilon, delta, rate, steps, ledger.options().accountant,
+                                                        ledger.options().relation, ledger.spent());
+    ledger.reserve(privacy::SamplingScheme::poisson, rate, noise, steps);
+    return noise;
+  }
+  /// Charges the sums that --bases noised takes bases from, over all examples. Throws ErrorId::value for a budget that has no room.
+  void charge_bases(privacy::Ledger& ledger) const {
+    ledger.reserve(privacy::SamplingScheme::poisson, 1, bases_noise, 1);
+    ledger.charge(privacy::SamplingScheme::poisson, 1, bases_noise, !noise_seed);
+  }
+
+  /// Of what is frozen; `with_bases`: whether the method takes bases at all.
+  train::Origin origin(bool with_bases) const {
+    if (bases == PrivateBases::public_file) return train::Origin::public_data;
+    return with_bases && bases == PrivateBases::noised ? train::Origin::noised : train::Origin::no_data;
+  }
+
   /// As on the command line.
   std::string noise() const { return noise_seed ? concat("seeded:", *noise_seed) : "os"; }
   std::string bases_name() const {
-    return bases == PrivateBases::weight ? "w0" : bases == PrivateBases::random ? "random" : "public:" + public_file;
+    constexpr std::array<const char*, 4> names{"w0", "random", "public:", "noised"};
+    return names[static_cast<std::size_t>(bases)] + (bases == PrivateBases::public_file ? public_file : std::string());
   }
-  /// Streams of draws: 0 for samples, 1 for noise. `part` tells seeded sources of clients and rounds apart.
+  /// Streams of draws: 0 for samples, 1 for noise, 2 for the noise on bases. `part` tells seeded sources of clients and rounds apart.
   std::unique_ptr<privacy::NoiseSource> source(std::uint64_t stream, std::uint64_t part = 0) const {
     if (noise_seed) return std::make_unique<privacy::SeededNoise>(part == 0 ? *noise_seed : derive_seed(*noise_seed, part), stream);
     return std::make_unique<privacy::SystemNoise>();
@@ -62,15 +88,16 @@ inline void describe_private(PrivateOptions& o, OptionTable& t) {
            return "expected os or seeded:N, not \"" + word + "\"";
          });
   t.word("--bases", o.bases_name(),
-         "Where the bases of private lora-sb come from: w0 (the weights' SVD), random, or public:FILE (label<TAB>text lines that may "
-         "be known; the head starts from them, too)",
+         "Where the bases of private lora-sb or fed-sb come from: w0 (the weights' SVD), random, public:FILE (label<TAB>text lines "
+         "that may be known; the head starts from them, too), or noised (clipped gradients of the private texts, with noise of 10 "
+         "clips; its cost is in epsilon)",
          "bases", [&o](const std::string& word) -> std::string {
            constexpr std::string_view file = "public:";
            if (word == "w0") return o.bases = PrivateBases::weight, "";
            if (word == "random") return o.bases = PrivateBases::random, "";
-           if (word == "noised") return "noised is not built yet; use public:FILE, w0 or random";
+           if (word == "noised") return o.bases = PrivateBases::noised, "";
            if (!word.starts_with(file) || word.size() == file.size())
-             return "expected public:FILE, w0 or random, not \"" + word + "\"";
+             return "expected public:FILE, w0, random or noised, not \"" + word + "\"";
            o.bases = PrivateBases::public_file;
            o.public_file = word.substr(file.size());
            return {};

@@ -1,6 +1,7 @@
 // The encoder of both programs as a classifier, and the start of LoRA-SB on it.
 #pragma once
 
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -47,14 +48,20 @@ inline AdapterSet<float> xs_adapters(const UseLite& base, Index rank, std::uint6
   return adapters;
 }
 
+inline std::vector<Index> all_of(const TokenizedTexts& texts) {
+  std::vector<Index> order(static_cast<std::size_t>(texts.size()));
+  std::iota(order.begin(), order.end(), Index{0});
+  return order;
+}
+
 inline constexpr Index estimation_batch = 32;
 
-/// A pass over the texts named in `order`, in batches of 32, with the head that training starts with. Part p takes every batch
-/// whose number is p modulo the parts.
+/// A pass over the texts named in `order`, in batches, with the head that training starts with. Part p takes every batch whose
+/// number is p modulo the parts.
 inline train::PartedPass<float> estimation_pass(const UseLite& base, const Parameters<float>& head, const TokenizedTexts& texts,
-                                                std::span<const Index> order, Index parts, int threads) {
-  static constexpr std::size_t batch_size = estimation_batch;
-  const auto run = [&base, &head, &texts, order, parts](const Layers<float>& layers, Index part) {
+                                                std::span<const Index> order, Index parts, int threads,
+                                                std::size_t batch_size = estimation_batch) {
+  const auto run = [&base, &head, &texts, order, parts, batch_size](const Layers<float>& layers, Index part) {
     Classifier classifier = make_classifier(base, base.weights, layers, head, 1);
     std::vector<float> gradient(head.flat().size());
     train::EstimationResult found(0, 0);

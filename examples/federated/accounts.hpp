@@ -30,7 +30,7 @@ class Accounts {
   /// Throws ErrorId::value for a δ that is too large for a client, or a budget that no noise meets.
   Accounts(const FederateOptions& options, const federated::Shares& shares) : options_(options) {
     const PrivateOptions& p = options.privacy;
-    std::map<std::pair<double, std::uint64_t>, double> noise;  // by rate and steps: shares are often alike
+    std::map<std::pair<double, std::uint64_t>, PrivateOptions> known;  // by rate and steps: shares are often alike
     const auto open = [&](RoundMechanism m) {
       const std::uint64_t steps = m.steps * static_cast<std::uint64_t>(options_.rounds);
       Account account{.mechanism = m,
@@ -38,10 +38,9 @@ class Accounts {
                                                  .population = m.population,
                                                  .delta = p.delta,
                                                  .budget = p.epsilon > 0 ? p.epsilon : std::numeric_limits<double>::infinity()})};
-      double& sigma = noise[{m.q, steps}];
-      if (sigma == 0) sigma = p.sigma > 0 ? p.sigma : privacy::noise_for(p.epsilon, p.delta, m.q, steps);
-      account.mechanism.sigma = sigma;
-      account.ledger->reserve(privacy::SamplingScheme::poisson, m.q, sigma, steps);
+      if (takes_noised_bases(options)) p.charge_bases(*account.ledger);
+      PrivateOptions& fixed = known.try_emplace({m.q, steps}, p).first->second;
+      fixed.sigma = account.mechanism.sigma = fixed.reserve(*account.ledger, m.q, steps);
       accounts_.push_back(std::move(account));
     };
     if (p.unit == privacy::PrivacyUnit::client) {
@@ -120,7 +119,7 @@ class Accounts {
       by_client.push_back({{"population", a.mechanism.population},
                            {"q", a.mechanism.q},
                            {"sigma", a.mechanism.sigma},
-                           {"steps", a.ledger->steps()},
+                           {"steps", steps(a)},
                            {"epsilon", epsilon}});
       if (claimed.epsilon > largest) {
         most = &a;
@@ -137,10 +136,11 @@ class Accounts {
                         {"relation", privacy::relation_names[static_cast<std::size_t>(privacy::Relation::add_remove)]},
                         {"bases", options_.method == federated::FederatedMethod::fed_sb ? p.bases_name() : "none"},
                         {"noise", p.noise()}};
+    if (takes_noised_bases(options_)) m["bases_sigma"] = bases_noise;
     if (most != nullptr) {
       m["sigma"] = most->mechanism.sigma;
       m["q"] = most->mechanism.q;
-      m["steps"] = most->ledger->steps();
+      m["steps"] = steps(*most);
     }
     if (p.unit == privacy::PrivacyUnit::example) m["privacy_by_client"] = by_client;
     return m;
@@ -153,6 +153,8 @@ class Accounts {
   };
   using Key = std::tuple<double, double, std::uint64_t>;
 
+  /// Of training: the bases are a mechanism of their own.
+  std::uint64_t steps(const Account& a) const { return a.ledger->steps() - (takes_noised_bases(options_) ? 1 : 0); }
   static Key key(const Account& a) { return {a.mechanism.q, a.mechanism.sigma, a.ledger->steps()}; }
   std::size_t place(Index client) const {
     return options_.privacy.unit == privacy::PrivacyUnit::client ? 0 : static_cast<std::size_t>(client);

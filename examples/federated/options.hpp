@@ -58,8 +58,13 @@ inline std::string name_of(const FederateOptions& o) {
 inline bool trains_fed_sb(const FederateOptions& o) {
   return o.setting == Setting::federated && o.method == federated::FederatedMethod::fed_sb;
 }
+/// Whether clients send clipped and noised gradients before the first round.
+inline bool takes_noised_bases(const FederateOptions& o) {
+  return o.privacy.enabled && o.privacy.bases == PrivateBases::noised && trains_fed_sb(o);
+}
 inline Estimate estimate_of(const FederateOptions& o) {
   if (o.estimate != Estimate::automatic) return o.estimate;
+  if (o.privacy.enabled) return takes_noised_bases(o) ? Estimate::clients : Estimate::server;
   return o.look_ahead != 0 && trains_fed_sb(o) ? Estimate::clients : Estimate::server;
 }
 
@@ -162,6 +167,10 @@ inline void check_private_session(FederateOptions& o) {
   o.look_ahead = 0;
   if (of_clients && (o.method == FederatedMethod::fedex_lora || o.method == FederatedMethod::flora))
     throw CLI::ValidationError("--unit", concat(federated::name_of(o.method), " sends on what single clients have trained: no client is private"));
+  if (of_clients && o.privacy.bases == PrivateBases::noised)
+    throw CLI::ValidationError("--bases", "noised is for --unit example: clients add the noise themselves");
+  if (o.privacy.bases == PrivateBases::noised && !o.privacy.noise_seed && !o.journal.empty())
+    throw CLI::ValidationError("--bases", "noised cannot be drawn again when a session goes on from a journal");
   if (of_clients && o.cap > 0) throw CLI::ValidationError("--cap", "is not for --unit client: the divisor is fixed");
   if (o.privacy.bases == PrivateBases::public_file) o.init_data = o.privacy.public_file;
 }

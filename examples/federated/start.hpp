@@ -24,12 +24,6 @@ struct SessionStart {
 
 namespace detail {
 
-inline std::vector<Index> all_of(const TokenizedTexts& texts) {
-  std::vector<Index> order(static_cast<std::size_t>(texts.size()));
-  std::iota(order.begin(), order.end(), Index{0});
-  return order;
-}
-
 inline InitializeOptions adapter_options(const FederateOptions& options) {
   InitializeOptions adapter{.rank = adapter_rank(options), .rule = first_step(options), .seed = options.seed};
   // rounds know no warm-up: the first step is taken as if 50 steps of one came
@@ -73,7 +67,7 @@ class ClientEstimates {
   ClientEstimates(const FederatedTask& task, const FederateOptions& options, const Parameters<float>& head,
                   const federated::Shares& shares)
       : task_(task), options_(options), head_(head), shares_(shares), modules_(task.base.modules()),
-        moments_(options.look_ahead == 0 && first_step(options) == FirstStep::moments ? GradientMoments::first_and_second
+        moments_(options.look_ahead == 0 && !options.privacy.enabled && first_step(options) == FirstStep::moments ? GradientMoments::first_and_second
                                                                                       : GradientMoments::first),
         round_(concat("lorasb-federate-start-", options.seed), base_digest(), layout(), client_names(options.clients),
                [this](Index client, std::span<float> values) { return answer(client, values); }) {}
@@ -90,11 +84,12 @@ class ClientEstimates {
     SessionStart start{.head = head_};
     train::InitializedModules<float> made;
     const InitializeOptions adapter = detail::adapter_options(options_);
-    if (options_.look_ahead != 0) {
+    if (options_.look_ahead != 0 || takes_noised_bases(options_)) {
       const auto update_of = [&](const std::string& module) { return Weight<float>(found.mean.at(module, Role::weight)); };
       made = train::initialize_from_updates<float>(modules_, update_of, adapter);
-      for (const ParameterLayout::Tensor& t : head_.layout().tensors())
-        std::ranges::copy(found.mean.flat(t.name), start.head.flat(t.name).begin());
+      if (options_.look_ahead != 0)
+        for (const ParameterLayout::Tensor& t : head_.layout().tensors())
+          std::ranges::copy(found.mean.flat(t.name), start.head.flat(t.name).begin());
     } else {
       made = train::initialize_modules(
           federated::take_estimates(found.mean, modules_, found.round.total_weight, estimation_batch), adapter);
@@ -132,6 +127,13 @@ class ClientEstimates {
       detail::run_scout(scout, task_, options_, task_.train, share, 1, 1,
                         derive_seed(options_.seed, static_cast<std::uint64_t>(client)));
       std::ranges::copy(std::as_const(scout).values().flat(), values.begin());
+      return share.size();
+    }
+    if (takes_noised_bases(options_)) {
+      const std::unique_ptr<privacy::NoiseSource> noise = options_.privacy.source(2, derive_seed(0, static_cast<std::uint64_t>(client)));
+      for (const ClippedGradientSum<float>& sum : noised_sums(task_.base, head_, task_.train, share, options_.privacy, 1, 1, *noise))
+        std::ranges::transform(flat(sum.sum()), round_.layout().at(sum.name(), Role::weight).range().of(values).begin(),
+                               [&](float x) { return x / static_cast<float>(share.size()); });
       return share.size();
     }
     std::vector<GradientEstimate<float>> estimates;
@@ -172,7 +174,7 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
     return start;
   }
   train::InitializedModules<float> found;
-  const std::vector<Index> order = detail::all_of(task.start);
+  const std::vector<Index> order = all_of(task.start);
   if (options.look_ahead != 0) {
     train::Scout<float> scout(task.base.modules(), head,
                               {.kind = options.scout,

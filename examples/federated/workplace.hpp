@@ -92,8 +92,11 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
   const std::unique_ptr<privacy::NoiseSource> draws = p.source(0, part), noise = p.source(1, part);
   privacy::PoissonBatches batches(std::ssize(share), allowed.q, *draws);
   privacy::Ledger ledger({.population = allowed.population, .delta = p.delta});
+  if (takes_noised_bases(options)) p.charge_bases(ledger);
   ledger.reserve(batches.scheme(), batches.rate(), allowed.sigma, allowed.steps);
-  train::PrivateStep<float> step(work.values.layout().size(), 1, 1, {.clip = p.clip, .noise = allowed.sigma}, ledger, batches, *noise);
+  train::PrivateStep<float> step(work.values.layout().size(), 1, 1,
+                                 {.clip = p.clip, .noise = allowed.sigma, .origin = p.origin(trains_fed_sb(options))}, ledger, batches,
+                                 *noise);
   const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
   const double rate = learning_rate_of(options, round);
   std::vector<Index> texts;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -15,7 +14,12 @@ namespace lorasb::examples {
 class PrivateRun {
  public:
   /// `task` must outlive it.
-  PrivateRun(Task& task, const FinetuneOptions& options) : task_(task), options_(options) {
+  PrivateRun(Task& task, const FinetuneOptions& options)
+      : task_(task),
+        options_(options),
+        ledger_({.population = static_cast<std::uint64_t>(task.train.size()),
+                 .delta = options.privacy.delta,
+                 .budget = options.privacy.epsilon > 0 ? options.privacy.epsilon : std::numeric_limits<double>::infinity()}) {
     result_.method = options_.method;
     result_.seed = options_.seed;
     result_.learning_rate = rate();
@@ -83,8 +87,7 @@ class PrivateRun {
   }
   AdapterSet<float> bases(const Parameters<float>& head, const TokenizedTexts& known) {
     if (known.size() > 0) {
-      std::vector<Index> order(static_cast<std::size_t>(known.size()));
-      std::iota(order.begin(), order.end(), Index{0});
+      const std::vector<Index> order = all_of(known);
       train::InitializeModulesOptions init{.adapter = {.rank = options_.rank, .rule = first_step(options_), .seed = options_.seed}};
       init.adapter.learning_rate = rate();
       init.measure_start = false;
@@ -92,6 +95,13 @@ class PrivateRun {
       result_.captured = std::move(found.reports);
       for (auto& [name, adapter] : found.adapters) adapter.R.setZero();
       return std::move(found.adapters);
+    }
+    if (options_.privacy.bases == PrivateBases::noised) {
+      options_.privacy.charge_bases(ledger_);
+      const std::vector<Index> order = all_of(task_.train);
+      const std::unique_ptr<privacy::NoiseSource> noise = options_.privacy.source(2);
+      return train::bases_of_sums(noised_sums(task_.base, head, task_.train, order, options_.privacy, options_.parts, options_.threads, *noise),
+                                  {.rank = options_.rank, .seed = options_.seed});
     }
     return data_free_adapters(task_.base.modules(), options_.privacy.bases, options_.rank, options_.seed);
   }
@@ -111,11 +121,7 @@ class PrivateRun {
     const std::unique_ptr<privacy::NoiseSource> draws = o.source(0), noise = o.source(1);
     privacy::PoissonBatches batches(examples, std::min(1.0, double(options_.batch) / double(examples)), *draws);
     const auto steps = static_cast<std::uint64_t>(options_.epochs * ((examples + options_.batch - 1) / options_.batch));
-    privacy::Ledger ledger({.population = static_cast<std::uint64_t>(examples),
-                            .delta = o.delta,
-                            .budget = o.epsilon > 0 ? o.epsilon : std::numeric_limits<double>::infinity()});
-    const double sigma = o.sigma > 0 ? o.sigma : privacy::noise_for(o.epsilon, o.delta, batches.rate(), steps);
-    ledger.reserve(batches.scheme(), batches.rate(), sigma, steps);
+    const double sigma = o.reserve(ledger_, batches.rate(), steps);
     std::fprintf(stderr, "Private: %td texts, q %.3g, %llu steps, noise %.4f x clip %g%s\n", examples, batches.rate(),
                  static_cast<unsigned long long>(steps), sigma, o.clip,
                  o.noise_seed ? "; the noise is SEEDED: nothing is private" : "");
@@ -125,7 +131,8 @@ class PrivateRun {
                                                                                          : "none"};
     report.probe_before = probe(classifier);
 
-    train::PrivateStep<float> step(layout.size(), options_.parts, options_.threads, {.clip = o.clip, .noise = sigma}, ledger,
+    train::PrivateStep<float> step(layout.size(), options_.parts, options_.threads,
+                                   {.clip = o.clip, .noise = sigma, .origin = o.origin(options_.method == Method::lora_sb)}, ledger_,
                                    batches, *noise);
     const optim::Schedule rates({.decay = optim::Decay::linear,
                                  .learning_rate = rate(),
@@ -151,15 +158,15 @@ class PrivateRun {
       result_.train_seconds += seconds_now() - began;
       if (t == steps || t % std::max<std::uint64_t>(1, steps / 20) == 0) {  // RDP is quick, and a bound
         char text[64];
-        std::snprintf(text, sizeof text, "epsilon < %.2f%s", privacy::rdp_epsilon(ledger.spent(), o.delta),
-                      ledger.is_private() ? "" : " if it were private");
+        std::snprintf(text, sizeof text, "epsilon < %.2f%s", privacy::rdp_epsilon(ledger_.spent(), o.delta),
+                      ledger_.is_private() ? "" : " if it were private");
         spent = text;
       }
       bar.update(double(t), 0, spent);
     }
-    const privacy::Epsilon claimed = ledger.claimed_epsilon();
+    const privacy::Epsilon claimed = ledger_.claimed_epsilon();
     report.accountant = privacy::accountant_names[static_cast<std::size_t>(claimed.method)];
-    if (ledger.is_private()) report.epsilon = claimed.epsilon;
+    if (ledger_.is_private()) report.epsilon = claimed.epsilon;
     report.probe_after = probe(classifier);
     result_.validation_accuracy = report.probe_after;
     result_.test_accuracy = models::accuracy(classifier, task_.test, options_.parts, options_.threads);
@@ -174,6 +181,7 @@ class PrivateRun {
 
   Task& task_;
   FinetuneOptions options_;
+  privacy::Ledger ledger_;
   RunResult result_;
 };
 

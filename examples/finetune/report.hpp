@@ -72,6 +72,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
     m["unit"] = "example";
     m["relation"] = "add-remove";
     m["bases"] = p.bases;
+    if (p.bases == "noised") m["bases_sigma"] = bases_noise;
     m["probe"] = {{"texts", task.validation.size()}, {"before", p.probe_before}, {"after", p.probe_after}};
   }
   if (options.init_sketch) {

@@ -54,6 +54,7 @@
 #include "lorasb/adapter/adapted_linear.hpp"
 #include "lorasb/adapter/basis.hpp"
 #include "lorasb/adapter/cores.hpp"
+#include "lorasb/adapter/clipped_gradient_sum.hpp"
 #include "lorasb/adapter/gradient_estimate.hpp"
 #include "lorasb/adapter/gradient_sketch.hpp"
 #include "lorasb/adapter/initialize.hpp"

@@ -478,6 +478,13 @@ TEST_CASE("a private session says what every client has spent, and a seeded one 
     INFO(method);
     CHECK(folder.session(method, arguments({"--sigma", "1", "--method", method, "--learning-rate", "1e-3"}))["steps"] == 4);
   }
+  // the bases' cost is in epsilon, and both together are no more than was allowed
+  const nlohmann::json noised = folder.session("noised", arguments({"--epsilon", "8", "--bases", "noised"}));
+  CHECK(noised["bases"] == "noised");
+  CHECK(noised["steps"] == 4);
+  CHECK(noised["bases_sigma"] == 10);
+  for (const nlohmann::json& e : noised["epsilon"]) CHECK((e.get<double>() > 7 && e.get<double>() <= 8));
+  CHECK(noised["sigma"].get<double>() > m["sigma"].get<double>());
   const auto refused = [&](const Words& more, const std::string& why) {
     CHECK(folder.run(folder.arguments("bad", arguments(more))) != 0);
     CHECK_THAT(folder.said(), Catch::Contains(why));
@@ -487,6 +494,8 @@ TEST_CASE("a private session says what every client has spent, and a seeded one 
   refused({"--sigma", "1", "--method", "flora", "--unit", "client"}, "sends on what single clients have trained");
   refused({"--sigma", "1", "--delta", "0.2"}, "delta is 0.2");
   refused({"--sigma", "1", "--epsilon", "1"}, "either --epsilon or --sigma");
+  refused({"--sigma", "1", "--bases", "noised", "--unit", "client"}, "clients add the noise themselves");
+  refused({"--epsilon", "0.01", "--bases", "noised"}, "budget");
   refused({"--sigma", "1", "--method", "local"}, "not for private sessions");
 }
 

@@ -268,7 +268,13 @@ TEST_CASE("a private run says what it spent, and a seeded one that it is not pri
     INFO(method);
     CHECK(run(folder, arguments(method, {"--sigma", "1", "--method", method})) == 0);
   }
+  REQUIRE(run(folder, arguments("noised", {"--epsilon", "8", "--bases", "noised"})) == 0);
+  const nlohmann::json noised = metrics(folder, "noised");
+  CHECK(noised["bases"] == "noised");
+  CHECK(noised["epsilon"].get<double>() <= 8);
+  CHECK(noised["sigma"].get<double>() > m["sigma"].get<double>());  // the bases have spent some
   // refused before any data is touched
+  CHECK(run(folder, arguments("bad", {"--epsilon", "0.01", "--bases", "noised"})) != 0);
   CHECK(run(folder, arguments("bad", {"--epsilon", "1", "--sigma", "1"})) != 0);
   CHECK(run(folder, arguments("bad", {"--epsilon", "1", "--delta", "0.5"})) != 0);
   CHECK(slurp(folder.path / "log").find("delta is 0.5") != std::string::npos);

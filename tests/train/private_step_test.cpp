@@ -29,7 +29,7 @@ struct Trial {
   Vector<double> values;
 
   Trial(Index size, double c, double sigma)
-      : clip(c), noise(sigma), step(size, 1, 1, {.clip = c, .noise = sigma}, ledger, batches, source),
+      : clip(c), noise(sigma), step(size, 1, 1, {.clip = c, .noise = sigma, .origin = Origin::no_data}, ledger, batches, source),
         values(Vector<double>::Zero(size)) {
     ledger.reserve(batches.scheme(), batches.rate(), sigma, 1000);
   }
@@ -118,7 +118,7 @@ TEST_CASE("a step that was not charged touches no data, and one too many is refu
   SystemNoise system;
   PoissonBatches batches(Index(people), 0.05, system);
   Ledger ledger({.population = people, .delta = 1e-5});
-  PrivateStep<double> step(1, 1, 1, {.clip = 1, .noise = 1}, ledger, batches, system);
+  PrivateStep<double> step(1, 1, 1, {.clip = 1, .noise = 1, .origin = Origin::no_data}, ledger, batches, system);
   bool touched = false;
   const auto pass = [&](Index, Index, Index, std::span<double>) {
     touched = true;
@@ -189,4 +189,22 @@ TEST_CASE("Row 22: what an audit finds stays below the claim, and exceeds it whe
     INFO("claim " << claim << " audit " << bound << " with " << share << " of the noise");
     CHECK((bound > claim) == (share < 1));
   }
+}
+
+TEST_CASE("row 12: factors made from raw private examples are refused, and noised ones whose cost is in no ledger") {
+  SeededNoise draws(5, 0), source(5, 1);
+  Ledger ledger({.population = people, .delta = 1e-5});
+  PoissonBatches batches(Index(people), 0.05, draws);
+  const auto make = [&](Origin origin) {
+    PrivateStep<double>(3, 1, 1, {.clip = 1, .noise = 1, .origin = origin}, ledger, batches, source);
+  };
+  CHECK_ERROR(make(Origin::unknown), ErrorId::value, "origin is unknown");
+  CHECK_ERROR(PrivateStep<double>(3, 1, 1, {.clip = 1, .noise = 1}, ledger, batches, source), ErrorId::value, "origin is unknown");
+  CHECK_ERROR(make(Origin::private_data), ErrorId::value, "raw private examples");
+  CHECK_ERROR(make(Origin::noised), ErrorId::value, "no cost of it");
+  make(Origin::no_data);
+  make(Origin::public_data);
+  ledger.reserve(SamplingScheme::poisson, 1, 10, 1);
+  ledger.charge(SamplingScheme::poisson, 1, 10, true);
+  make(Origin::noised);
 }

@@ -90,18 +90,25 @@ inline std::optional<double> exact_noise(double epsilon, double delta, double ra
 
 }  // namespace detail
 
-/// The least noise σ, to a share of 1e-5, with which `steps` steps at `rate` are (epsilon, delta)-differentially private: ε of the
-/// result is never above `epsilon`. Throws ErrorId::value for an ε that is not above 0, and what epsilon_of does.
+/// The least noise σ, to a share of 1e-5, with which `steps` steps at `rate`, after what is `spent` already, are (epsilon,
+/// delta)-differentially private: ε of the result is never above `epsilon`. Throws ErrorId::value for an ε that is not above 0, when
+/// `spent` alone is above it, and what epsilon_of does.
 inline double noise_for(double epsilon, double delta, double rate, std::uint64_t steps, Accountant accountant = Accountant::best,
-                        Relation relation = Relation::add_remove) {
+                        Relation relation = Relation::add_remove, std::span<const SubsampledGaussian> spent = {}) {
   require(is_finite(epsilon) && epsilon > 0, ErrorId::value, "noise_for: epsilon is ", epsilon, ", expected above 0");
   // log ε over what is wanted, at log σ: it falls, nearly straight
+  std::vector<SubsampledGaussian> all(spent.begin(), spent.end());
+  if (!spent.empty()) {
+    const double before = epsilon_of(spent, delta, accountant, relation).epsilon;
+    require(before < epsilon, ErrorId::value, "noise_for: ", before, " of epsilon ", epsilon, " is spent already");
+  }
+  all.push_back({.rate = rate, .noise = 1, .steps = steps});
   const auto excess = [&](double log_noise) {
-    const SubsampledGaussian mechanism{.rate = rate, .noise = std::exp(log_noise), .steps = steps};
-    return std::log(std::max(epsilon_of({&mechanism, 1}, delta, accountant, relation).epsilon, 1e-9 * epsilon) / epsilon);
+    all.back().noise = std::exp(log_noise);
+    return std::log(std::max(epsilon_of(all, delta, accountant, relation).epsilon, 1e-9 * epsilon) / epsilon);
   };
   double high = 0;
-  if (accountant != Accountant::exact && accountant != Accountant::rdp && rate > 0 && rate <= 1)  // near what is true
+  if (spent.empty() && accountant != Accountant::exact && accountant != Accountant::rdp && rate > 0 && rate <= 1)  // near what is true
     if (const std::optional<double> start = detail::exact_noise(epsilon, delta, rate, steps, relation)) high = *start + 3e-4;
   double reach = high == 0 ? std::numbers::ln2 : 4e-4, at_high = excess(high), low, at_low;
   for (low = high, at_low = at_high; at_high > 0; at_high = excess(high)) {

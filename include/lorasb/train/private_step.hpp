@@ -9,14 +9,29 @@
 
 namespace lorasb::train {
 
+/// What the frozen factors of a private model, its start and its constants were made from.
+enum class Origin {
+  unknown,       // refused: nobody has said
+  no_data,       // nothing is frozen but W0; or bases of W0's SVD, or random ones (adapter/data_free.hpp)
+  public_data,   // examples that may be known
+  noised,        // a noised function of private examples whose cost is in the ledger (train/noised_bases.hpp)
+  private_data,  // refused: raw private examples
+};
+
 struct PrivateStepOptions {
   double clip = 1;   // C: the norm that the gradient of an example is clipped to, over all trained numbers together
   double noise = 0;  // σ: standard deviation of the noise over C, as it is reserved in the ledger
+  Origin origin = Origin::unknown;  // of everything that is not trained by this step
 
   /// Throws ErrorId::value.
   void validate() const {
     require(is_finite(clip) && clip > 0, ErrorId::value, "PrivateStepOptions: clip is ", clip, ", expected above 0");
     require(is_finite(noise) && noise > 0, ErrorId::value, "PrivateStepOptions: noise is ", noise, ", expected above 0");
+    require(origin != Origin::unknown, ErrorId::value,
+            "PrivateStepOptions: origin is unknown; say what the frozen factors were made from");
+    require(origin != Origin::private_data, ErrorId::value,
+            "PrivateStepOptions: origin is private_data: factors made from raw private examples give these away; take public "
+            "examples, W0, random bases, or noised sums");
   }
 };
 
@@ -34,7 +49,8 @@ struct PrivateStepResult {
 /// TextClassifier::pass_clipped does with options().clip; a batch may be accumulated in several pieces, the noise is drawn once.
 /// Loss and correct answers of a batch are not published: they are not noised.
 ///
-///     PrivateStep<float> step(values.layout().size(), parts, threads, {.clip = 1, .noise = sigma}, ledger, batches, source);
+///     PrivateStep<float> step(values.layout().size(), parts, threads,
+///                             {.clip = 1, .noise = sigma, .origin = Origin::no_data}, ledger, batches, source);
 ///     step.charge();                                      // before the batch is drawn
 ///     const std::span<const Index> batch = batches.next();
 ///     step.accumulate(batch.size(), pass);
@@ -42,11 +58,14 @@ struct PrivateStepResult {
 template <Real S>
 class PrivateStep {
  public:
-  /// Everything must outlive it. Throws ErrorId::value, also for parts or threads below 1.
+  /// Everything must outlive it. Throws ErrorId::value, also for parts or threads below 1, and for Origin::noised with a ledger
+  /// that has nothing of it.
   PrivateStep(Index size, Index parts, int threads, const PrivateStepOptions& options, privacy::Ledger& ledger,
               const privacy::PoissonBatches& batches, privacy::NoiseSource& source)
       : step_(size, parts, threads), options_(options), ledger_(&ledger), batches_(&batches), source_(&source) {
     options_.validate();
+    require(options_.origin != Origin::noised || ledger.steps() > 0, ErrorId::value,
+            "PrivateStep: origin is noised, but the ledger has no cost of it");
   }
 
   const PrivateStepOptions& options() const { return options_; }
