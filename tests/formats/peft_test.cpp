@@ -200,9 +200,19 @@ TEST_CASE("the configuration is PEFT's, with one key more for native folders and
 
   expected["modules_to_save"] = nullptr;
   expected["base_model_name_or_path"] = nullptr;
+  expected["peft_type"] = "LORASB";  // PEFT refuses it; as "LORA" it would drop R in silence
   expected["lorasb"] = {{"format", "native"}, {"version", 1}, {"scale", {{"layers.1.query", 0.5}}}};
   write_native<float>(folder / "native", set);
   CHECK(io::read_json(folder / "native/adapter_config.json") == expected);
+}
+
+TEST_CASE("a native folder that says LORA, as folders of before did, is read all the same") {
+  const test::TemporaryFolder folder;
+  write_native<float>(folder.path(), small_set<float>(), small_head<float>());
+  nlohmann::ordered_json config = io::read_json<nlohmann::ordered_json>(folder / "adapter_config.json");
+  config["peft_type"] = "LORA";
+  io::write_file(folder / "adapter_config.json", config.dump());
+  CHECK(same_bits(read_adapter_folder<float>(folder.path()).adapters, small_set<float>()));
 }
 
 TEMPLATE_TEST_CASE("a folded folder gives readers of plain LoRA s B R A", "", float, double) {
@@ -475,6 +485,7 @@ TEST_CASE("a configuration with fields that cannot be is refused by name") {
     return [key, value](RawFolder& raw) { raw.config[key] = value; };
   };
   check_refused(with("peft_type", "IA3"), ErrorId::adapter_folder, "peft_type is \"IA3\", expected \"LORA\"");
+  check_refused(with("peft_type", "LORASB"), ErrorId::adapter_folder, "there is no key \"lorasb\"");
   check_refused(with("use_dora", true), ErrorId::adapter_folder, "use_dora is true");
   check_refused(with("peft_type", 1), ErrorId::json, "\"peft_type\": ");
   check_refused(with("r", 0), ErrorId::json, "\"r\" is 0, expected an integer from 1");

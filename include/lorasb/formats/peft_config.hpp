@@ -59,6 +59,8 @@ struct PeftConfig {
 };
 
 inline constexpr int native_version = 1;
+/// peft_type of native folders. PEFT knows no such type and refuses them; as "LORA" it would take them for B A, without R.
+inline constexpr std::string_view native_type = "LORASB";
 
 namespace detail {
 
@@ -105,7 +107,8 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
   require(json.is_object(), ErrorId::json, where, ": is ", json.type_name(), ", expected an object");
 
   const std::string type = detail::field<std::string>(json, "peft_type", where);
-  require(type == "LORA", ErrorId::adapter_folder, where, ": peft_type is \"", type, "\", expected \"LORA\"");
+  require(type == "LORA" || type == native_type, ErrorId::adapter_folder, where, ": peft_type is \"", type, "\", expected \"LORA\" or \"",
+          native_type, "\"");
   require(!detail::field<bool>(json, "use_dora", where, false), ErrorId::adapter_folder, where,
           ": use_dora is true; its magnitudes are not a low-rank update");
   PeftConfig config;
@@ -130,6 +133,8 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
     const auto scales = detail::numbers(*it, "scale", inside);
     config.native_scale.emplace(scales.begin(), scales.end());
   }
+  require(type != native_type || config.native_scale, ErrorId::adapter_folder, where, ": peft_type is \"", native_type,
+          "\", but there is no key \"lorasb\"");
   return config;
 }
 
@@ -141,7 +146,7 @@ inline std::string peft_config_text(const PeftConfig& config) {
   };
   const auto or_null = [](const auto& value) { return value.empty() ? detail::OrderedJson() : detail::OrderedJson(value); };
   detail::OrderedJson json{
-      {"peft_type", "LORA"},
+      {"peft_type", config.native_scale ? native_type : "LORA"},
       {"task_type", nullptr},
       {"base_model_name_or_path", or_null(config.base_model)},
       {"inference_mode", true},

@@ -142,9 +142,9 @@ void write_lora(const std::filesystem::path& folder, const NamedSet<LoraAdapter<
   writer.write();
 }
 
-/// B, R, A and s as they are: reading gives the same bits. A reader that does not know R would drop it, so the configuration
-/// carries the key "lorasb", of which PEFT warns, and the tensor file says "lorasb": "native" in its metadata. Throws what
-/// write_lora throws.
+/// B, R, A and s as they are: reading gives the same bits. A reader that does not know R would drop it, so peft_type is "LORASB",
+/// which PEFT refuses, the configuration has the key "lorasb", and the tensor file says "lorasb": "native" in its metadata. Throws
+/// what write_lora throws.
 template <Real S>
 void write_native(const std::filesystem::path& folder, const AdapterSet<S>& adapters,
                   const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
