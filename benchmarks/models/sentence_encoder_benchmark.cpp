@@ -138,8 +138,8 @@ void against_torch(benchmark::State& state, const Backend& backend, Index tokens
 
 #endif
 
-/// With the gradient of each text clipped before it is added, beside the plain step.
-void clipped(benchmark::State& state, const Backend& backend, Index tokens, int threads) {
+/// A step of DP-SGD beside the plain step.
+void private_step(benchmark::State& state, const Backend& backend, Index tokens, int threads) {
   backend.select();
   const TokenizedTexts& texts = texts_of(tokens);
   Trainer ours(task_of(backend), texts, threads), plain(task_of(backend), texts, threads);
@@ -179,7 +179,7 @@ const bool registered = [] {
             ->Unit(benchmark::kMillisecond)
             ->UseRealTime();
         if (tokens == 0 && threads == 1)
-          benchmark::RegisterBenchmark(("step_with_clipped_texts/" + what).c_str(), clipped, backend, tokens, threads)
+          benchmark::RegisterBenchmark(("private_step/" + what).c_str(), private_step, backend, tokens, threads)
               ->Unit(benchmark::kMillisecond)
               ->UseManualTime()
               ->Iterations(9);

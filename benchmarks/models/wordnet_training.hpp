@@ -10,6 +10,7 @@
 #include "examples/common/datasets.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/common/tuned_model.hpp"
+#include "lorasb/privacy/noise_source.hpp"
 
 namespace bench {
 
@@ -82,17 +83,18 @@ class Trainer {
       optimizer_.set_rate_factor(head.first, head.count, head_learning_rate / learning_rate);
   }
 
-  /// Forward, backward and AdamW's step on the texts named in `batch`, with the gradient of each text clipped to `clip` first,
-  /// unless that is 0. Returns their mean loss.
-  double step(std::span<const Index> batch, double clip = 0) {
-    return step_
-        .run(
-            std::ssize(batch),
-            [&](Index part, Index first, Index count, std::span<float> gradient) {
-              return pass(batch.subspan(std::size_t(first), std::size_t(count)), part, clip, gradient);
-            },
-            model_.values->flat(), optimizer_, learning_rate, {.max_norm = max_norm})
-        .mean_loss;
+  /// Forward, backward and AdamW's step on the texts named in `batch`. With `clip` above 0 the step is private: the gradient of
+  /// each text is clipped to that, noise of the operating system is added to the sum, and the divisor is fixed.
+  void step(std::span<const Index> batch, double clip = 0) {
+    step_.accumulate(std::ssize(batch), [&](Index part, Index first, Index count, std::span<float> gradient) {
+      return pass(batch.subspan(std::size_t(first), std::size_t(count)), part, clip, gradient);
+    });
+    if (clip > 0) {
+      privacy::add_gaussian_noise<float>(step_.gradient_sum(), clip, noise_);
+      step_.apply(model_.values->flat(), optimizer_, learning_rate, {.divisor = double(batch_size), .ignore_loss = true});
+    } else {
+      step_.apply(model_.values->flat(), optimizer_, learning_rate, {.max_norm = max_norm});
+    }
   }
 
   /// The gradient of the mean loss: of every R in the order of the modules, then of the head.
@@ -116,6 +118,7 @@ class Trainer {
   Classifier classifier_;
   optim::AdamW<float> optimizer_;
   train::Step<float> step_;
+  privacy::SystemNoise noise_;
 };
 
 }  // namespace bench
