@@ -6,8 +6,21 @@
 #include "support.hpp"
 
 using lorasb::formats::names_module;
-using lorasb::formats::pattern_matches;
+using lorasb::formats::NameExpression;
+using lorasb::formats::NameList;
+using lorasb::formats::PatternTable;
 using lorasb::formats::sort_as_patterns;
+
+namespace {
+
+/// Whether one key matches; nothing when it cannot be evaluated.
+std::optional<bool> pattern_matches(const std::string& key, const std::string& module) {
+  const PatternTable table({key});
+  if (table.unreadable()) return std::nullopt;
+  return table.find(module).has_value();
+}
+
+}  // namespace
 
 TEST_CASE("an entry names a module by its whole name or its last parts") {
   CHECK(names_module("query", "encoder.0.query"));
@@ -37,9 +50,50 @@ TEST_CASE("a key of a pattern matches what PEFT's regular expression matches") {
   CHECK(pattern_matches("a.b", "xa.b") == false);
 }
 
-TEST_CASE("a key that is more of a regular expression is not guessed at") {
-  for (const char* key : {"layers.[01].query", ".*query", "(query|key)", "layer\\d", "q+", "q?", "a^b", "a$b", "a{2}"})
+TEST_CASE("a key that is an expression matches what Python's does") {
+  // Each line was run through Python's re.match(rf"(.*\.)?({key})$", module).
+  CHECK(pattern_matches("layers.[01].query", "layers.0.query") == true);
+  CHECK(pattern_matches("layers.[01].query", "x.layers.1.query") == true);
+  CHECK(pattern_matches("layers.[01].query", "layers.2.query") == false);
+  CHECK(pattern_matches("layers.[^01].query", "layers.2.query") == true);
+  CHECK(pattern_matches(".*query", "layers.0.subquery") == true);
+  CHECK(pattern_matches("(query|key)", "layers.0.key") == true);
+  CHECK(pattern_matches("query|key", "layers.0.key") == true);
+  CHECK(pattern_matches("query|key", "layers.0.monkey") == false);
+  CHECK(pattern_matches("(?:query|key)", "layers.0.monkey") == false);
+  CHECK(pattern_matches("(?P<which>query|key)", "layers.0.key") == true);
+  CHECK(pattern_matches("layer\\d", "x.layer7") == true);
+  CHECK(pattern_matches("layer\\d+\\.q", "layer12.q") == true);
+  CHECK(pattern_matches("layer\\d+\\.q", "layer12_q") == false);
+  CHECK(pattern_matches("layer[\\d_]*", "layer1_2") == true);
+  CHECK(pattern_matches("\\w+_proj", "layers.0.q_proj") == true);
+  CHECK(pattern_matches("^\\w+_proj", "layers.0.q_proj") == false);
+  CHECK(pattern_matches("a{2}", "aa") == true);
+  CHECK(pattern_matches("a{2,3}", "aaaa") == false);
+  CHECK(pattern_matches(".*?q", "layers.q") == true);
+  CHECK(pattern_matches("[]q]x", "]x") == true);
+  CHECK(pattern_matches("q?", "") == true);
+  CHECK(pattern_matches("q\\+", "q+") == true);
+}
+
+TEST_CASE("an expression that cannot be evaluated is not guessed at") {
+  for (const char* key : {"(?!vision).*", "(?<=a)b", "(?i)query", "a(", "[", "a++", "\\bquery", "a{1000}", "a{60}{60}{60}", "^a|b", "a{,}"})
     CHECK_FALSE(pattern_matches(key, "layers.0.query").has_value());
+  CHECK_FALSE(NameExpression::make(std::string(2000, 'a')).has_value());
+}
+
+TEST_CASE("of several keys the first that matches counts, whatever they are made of") {
+  const PatternTable table({"never", "q.*", "0.query", "query", "a.b", "a_b"});
+  CHECK(table.find("x.0.query") == 1u);
+  CHECK(table.find("query") == 1u);
+  CHECK(table.find("a_b") == 4u);  // the dot is any character
+  CHECK(table.find("x") == std::nullopt);
+  const NameList list({"query", "0.query", "a"});
+  std::vector<std::size_t> found;
+  list.for_each("x.0.query", [&](std::size_t i) { found.push_back(i); });
+  std::ranges::sort(found);
+  CHECK(found == std::vector<std::size_t>{0, 1});
+  CHECK_FALSE(list.names("x.subquery"));
 }
 
 TEST_CASE("in the order of patterns every module finds itself first") {

@@ -106,4 +106,22 @@ inline constexpr Dtype dtype_of<std::int32_t> = Dtype::i32;
 template <>
 inline constexpr Dtype dtype_of<std::int64_t> = Dtype::i64;
 
+/// Whether the type has fractions: an index, a mask or a count has none, and is not trained.
+constexpr bool is_floating(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::boolean:
+    case Dtype::u8:
+    case Dtype::i8:
+    case Dtype::u16:
+    case Dtype::i16:
+    case Dtype::u32:
+    case Dtype::i32:
+    case Dtype::u64:
+    case Dtype::i64:
+      return false;
+    default:
+      return true;
+  }
+}
+
 }  // namespace lorasb

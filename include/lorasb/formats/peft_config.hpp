@@ -13,7 +13,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/types.hpp"
-#include "lorasb/formats/peft_patterns.hpp"
+#include "lorasb/formats/peft_keys.hpp"
 #include "lorasb/io/json.hpp"
 
 namespace lorasb::formats {
@@ -25,37 +25,16 @@ struct PeftConfig {
   bool rank_stabilised = false;                             // use_rslora (arXiv 2312.03732)
   std::vector<std::pair<std::string, Index>> rank_pattern;  // modules with another r: the first key that matches counts
   std::vector<std::pair<std::string, double>> alpha_pattern;
-  std::optional<std::vector<std::string>> target_modules;     // nothing for a regular expression, which is not evaluated
+  std::optional<std::vector<std::string>> target_modules;  // nothing for an expression, "all-linear" and null
+  std::string target_expression;                           // then; empty for null
+  std::vector<std::string> exclude_modules;                // names, or
+  std::string exclude_expression;                          // an expression; empty for none
+  std::optional<std::vector<Index>> layers;                // layers_to_transform; nothing for all
+  std::vector<std::string> layers_pattern;
   std::vector<std::string> modules_to_save;                   // trained in full, such as a classification head
+  bool fan_in_fan_out = false;                                // the base weights are stored in x out
   std::string base_model;                                     // base_model_name_or_path; empty for null
   std::optional<std::map<std::string, double>> native_scale;  // "lorasb", in native folders only: the exact s of each module
-
-  /// Throws ErrorId::adapter_folder for a pattern that is more of a regular expression than pattern_matches reads.
-  Index rank_of(std::string_view module, std::string_view where) const { return pick(rank_pattern, rank, module, where); }
-  /// s = alpha / r, or alpha / √r with use_rslora; the number of the native folder where there is one.
-  double scale_of(std::string_view module, std::string_view where) const {
-    const auto r = static_cast<double>(rank_of(module, where));
-    const double scale = pick(alpha_pattern, alpha, module, where) / (rank_stabilised ? std::sqrt(r) : r);
-    if (!native_scale) return scale;
-    const auto exact = native_scale->find(std::string(module));
-    require(exact != native_scale->end(), ErrorId::adapter_folder, where, ": lorasb.scale has no module \"", module, "\"");
-    require(std::abs(exact->second - scale) <= 1e-15 * std::abs(scale), ErrorId::adapter_folder, where, ": module \"", module,
-            "\" has lorasb.scale ", exact->second, ", but alpha / r is ", scale);
-    return exact->second;
-  }
-
- private:
-  template <class T>
-  static T pick(const std::vector<std::pair<std::string, T>>& pattern, T otherwise, std::string_view module,
-                std::string_view where) {
-    for (const auto& [key, value] : pattern) {
-      const std::optional<bool> matches = pattern_matches(key, module);
-      require(matches.has_value(), ErrorId::adapter_folder, where, ": rank_pattern or alpha_pattern has the key \"", key,
-              "\", a regular expression that is not evaluated here; write names of modules");
-      if (*matches) return value;
-    }
-    return otherwise;
-  }
 };
 
 inline constexpr int native_version = 1;
@@ -64,7 +43,7 @@ inline constexpr std::string_view native_type = "LORASB";
 
 namespace detail {
 
-using OrderedJson = nlohmann::ordered_json;  // the order of patterns counts
+using io::OrderedJson;  // the order of patterns counts
 
 /// The value of a key as a T; `otherwise` when the key is missing or null.
 template <class T>
@@ -109,8 +88,8 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
   const std::string type = detail::field<std::string>(json, "peft_type", where);
   require(type == "LORA" || type == native_type, ErrorId::adapter_folder, where, ": peft_type is \"", type, "\", expected \"LORA\" or \"",
           native_type, "\"");
-  require(!detail::field<bool>(json, "use_dora", where, false), ErrorId::adapter_folder, where,
-          ": use_dora is true; its magnitudes are not a low-rank update");
+  detail::check_keys(json, where);
+  if (const auto it = json.find("init_lora_weights"); it != json.end()) detail::check_start(*it, where);
   PeftConfig config;
   config.rank = detail::checked_rank(detail::field<double>(json, "r", where), "r", where);
   config.alpha = detail::field<double>(json, "lora_alpha", where);
@@ -118,8 +97,27 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
   for (const auto& [name, value] : detail::numbers(json, "rank_pattern", where))
     config.rank_pattern.emplace_back(name, detail::checked_rank(value, name, where));
   config.alpha_pattern = detail::numbers(json, "alpha_pattern", where);
-  if (const auto it = json.find("target_modules"); it == json.end() || !(it->is_string() || it->is_null()))
-    config.target_modules = detail::field<std::vector<std::string>>(json, "target_modules", where);
+  const auto names_or_text = [&](const std::string& key, std::string& text) {
+    if (const auto it = json.find(key); it != json.end() && it->is_string()) {
+      text = it->get<std::string>();
+      return std::vector<std::string>{};
+    }
+    return detail::field(json, key, where, std::optional(std::vector<std::string>{}));
+  };
+  std::vector<std::string> targets = names_or_text("target_modules", config.target_expression);
+  if (const auto it = json.find("target_modules"); it == json.end() || it->is_array()) {
+    require(it != json.end(), ErrorId::json, where, ": \"target_modules\" is missing");
+    config.target_modules = std::move(targets);
+  }
+  config.exclude_modules = names_or_text("exclude_modules", config.exclude_expression);
+  if (const auto it = json.find("layers_to_transform"); it != json.end() && it->is_number())
+    config.layers.emplace({detail::field<Index>(json, "layers_to_transform", where)});
+  else if (std::vector<Index> layers = detail::field(json, "layers_to_transform", where, std::optional(std::vector<Index>{})); !layers.empty())
+    config.layers = std::move(layers);
+  std::string one_pattern;
+  config.layers_pattern = names_or_text("layers_pattern", one_pattern);
+  if (!one_pattern.empty()) config.layers_pattern = {one_pattern};
+  config.fan_in_fan_out = detail::field<bool>(json, "fan_in_fan_out", where, false);
   config.modules_to_save = detail::field(json, "modules_to_save", where, std::optional(std::vector<std::string>{}));
   config.base_model = detail::field<std::string>(json, "base_model_name_or_path", where, "");
 

@@ -1,6 +1,7 @@
 // What an adapter folder holds, and under which names PEFT keeps it.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,12 +31,47 @@ NamedTensor<S> named_tensor(const Parameters<S>& values, const ParameterLayout::
           .values = {numbers.begin(), numbers.end()}};
 }
 
+/// What of a folder was read, so that "loaded without effect" is seen.
+struct PeftReadReport {
+  struct Adapted {
+    std::string module;
+    Index rank = 0;
+    double norm = 0;  // ‖s B R A‖, Frobenius: what is added to the weight
+  };
+  std::vector<Adapted> modules;
+  // Entries of the configuration that no tensor of the file is of: target_modules, modules_to_save, keys of the patterns.
+  std::vector<std::string> unmatched_targets, unmatched_saves, unmatched_patterns;
+  std::vector<std::string> untargeted;  // modules that were read although no target names them: the file is the authority
+  std::vector<std::string> left_out;    // tensors and modules that were not read, each with the reason
+
+  /// Whether any weight is changed.
+  bool has_effect() const {
+    return std::ranges::any_of(modules, [](const Adapted& m) { return m.norm > 0; });
+  }
+  /// In lines of plain text.
+  std::string text() const {
+    std::string all = concat(modules.size(), " modules adapted", has_effect() ? "" : ", but every s B R A is 0: no effect", "\n");
+    for (const Adapted& m : modules) all += concat("  ", m.module, "  rank ", m.rank, "  norm ", float(m.norm), "\n");
+    const auto list = [&](const char* what, const std::vector<std::string>& names) {
+      for (const std::string& name : names) all += concat(what, name, "\n");
+    };
+    list("target without tensors: ", unmatched_targets);
+    list("module to save without tensors: ", unmatched_saves);
+    list("pattern without modules: ", unmatched_patterns);
+    list("read although no target names it: ", untargeted);
+    list("left out: ", left_out);
+    return all;
+  }
+};
+
 /// The content of a folder.
 template <Real S>
 struct AdapterFolder {
   AdapterSet<S> adapters;
   std::vector<NamedTensor<S>> full_tensors;
-  std::string base_model;  // name or path of the model that is adapted; may be empty
+  std::string base_model;       // name or path of the model that is adapted; may be empty
+  bool fan_in_fan_out = false;  // the model stores the adapted weights in x out (GPT-2's Conv1D): merge s B R A transposed
+  PeftReadReport report = {};
 };
 
 namespace detail {

@@ -5,6 +5,9 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -14,77 +17,55 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/formats/peft_config.hpp"
 #include "lorasb/formats/peft_folder.hpp"
+#include "lorasb/formats/peft_names.hpp"
+#include "lorasb/formats/peft_patterns.hpp"
+#include "lorasb/core/sums.hpp"
+#include "lorasb/linalg/product.hpp"
 #include "lorasb/io/safetensors.hpp"
 
 namespace lorasb::formats {
 
 struct PeftReadOptions {
   bool plain_lora = false;  // also take a folder with no R in it, as R = I
+  std::vector<std::string> ignore = {};  // tensors to leave out, by whole names in the file, or by modules or last parts of names
 };
 
 namespace detail {
-
-/// Tensor names of one module; empty where the file has none.
-struct ModuleTensors {
-  std::string module;
-  std::string A;
-  std::string B;
-  std::string R;
-};
-
-/// The names of a tensor file, sorted out.
-struct FolderIndex {
-  std::vector<ModuleTensors> modules;     // in the order of the file
-  std::vector<std::string> full_tensors;  // without the prefix
-};
-
-/// Throws ErrorId::adapter_folder for a tensor without the prefix, and for R under both of its names.
-inline FolderIndex index_tensors(const io::SafetensorsFile& file) {
-  FolderIndex index;
-  const auto module_named = [&](std::string_view name) -> ModuleTensors& {
-    for (ModuleTensors& module : index.modules)
-      if (module.module == name) return module;
-    return index.modules.emplace_back(ModuleTensors{std::string(name), {}, {}, {}});
-  };
-  for (const io::TensorInfo& tensor : file.tensors()) {
-    require(tensor.name.starts_with(prefix), ErrorId::adapter_folder, file.path().string(), ": tensor \"", tensor.name,
-            "\" does not start with \"", prefix, "\"");
-    const std::string_view name = std::string_view(tensor.name).substr(prefix.size());
-    const auto module = [name](std::string_view suffix) { return name.substr(0, name.size() - suffix.size()); };
-    if (name.ends_with(suffix_A)) {
-      module_named(module(suffix_A)).A = tensor.name;
-    } else if (name.ends_with(suffix_B)) {
-      module_named(module(suffix_B)).B = tensor.name;
-    } else if (name.ends_with(suffix_R) || name.ends_with(suffix_R_stripped)) {
-      ModuleTensors& tensors = module_named(module(name.ends_with(suffix_R) ? suffix_R : suffix_R_stripped));
-      require(tensors.R.empty(), ErrorId::adapter_folder, file.path().string(), ": module \"", tensors.module,
-              "\" has its R under two names, \"", tensors.R, "\" and \"", tensor.name, "\"");
-      tensors.R = tensor.name;
-    } else {
-      index.full_tensors.emplace_back(name);
-    }
-  }
-  return index;
-}
 
 /// Reads one folder, step by step.
 template <Real S>
 class FolderReader {
  public:
   explicit FolderReader(const std::filesystem::path& folder, PeftReadOptions options)
-      : options_(options),
+      : options_(std::move(options)),
         where_(folder.string()),
         config_(read_peft_config(folder / config_file)),
-        file_(folder / tensor_file),
-        index_(index_tensors(file_)) {}
+        file_(open(folder)),
+        ranks_(keys_of(config_.rank_pattern)),
+        alphas_(keys_of(config_.alpha_pattern)) {}
 
   AdapterFolder<S> read() {
+    sort_names();
     check_kind();
-    check_names();
+    if (config_.native_scale)
+      check_native_names();
+    else
+      match_names();
+    check_patterns();
     AdapterFolder<S> result;
     result.base_model = config_.base_model;
-    for (const ModuleTensors& tensors : index_.modules) result.adapters.add(tensors.module, read_adapter(tensors));
-    for (const std::string& name : index_.full_tensors) result.full_tensors.push_back(read_full(name));
+    result.fan_in_fan_out = config_.fan_in_fan_out;
+    for (const ModuleTensors& tensors : index_.modules) {
+      const LowRankAdapter<S>& adapter = result.adapters.add(tensors.module, read_adapter(tensors));
+      report_.modules.push_back({tensors.module, adapter.rank(), norm_of(adapter)});
+    }
+    for (const FullTensor& tensor : index_.full_tensors) {
+      if (is_floating(file_.at(tensor.stored).dtype))
+        result.full_tensors.push_back(read_full(tensor));
+      else
+        report_.left_out.push_back(concat(tensor.stored, ": ", name_of(file_.at(tensor.stored).dtype), " is not trained"));
+    }
+    result.report = std::move(report_);
     return result;
   }
 
@@ -92,6 +73,39 @@ class FolderReader {
   template <class... Parts>
   void check(bool good, const Parts&... parts) const {
     require(good, ErrorId::adapter_folder, where_, ": ", parts...);
+  }
+  template <class T>
+  static std::vector<std::string> keys_of(const std::vector<std::pair<std::string, T>>& pattern) {
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : pattern) keys.push_back(key);
+    return keys;
+  }
+  static io::SafetensorsFile open(const std::filesystem::path& folder) {
+    const bool pickled = !std::filesystem::exists(folder / tensor_file) && std::filesystem::exists(folder / "adapter_model.bin");
+    require(!pickled, ErrorId::adapter_folder, folder.string(), ": holds adapter_model.bin, which only Python reads; load it with PEFT and "
+            "save it again with safe_serialization=True");
+    return io::SafetensorsFile(folder / tensor_file);
+  }
+
+  void sort_names() {
+    NameSorter sorter(file_.path().string());
+    const NameList ignored(options_.ignore);
+    for (const io::TensorInfo& tensor : file_.tensors()) {
+      if (is_ignored(tensor.name, ignored))
+        report_.left_out.push_back(concat(tensor.name, ": in the list of tensors to ignore"));
+      else
+        sorter.add(tensor.name);
+    }
+    index_ = sorter.take();
+    for (const std::string& name : index_.copies) report_.left_out.push_back(concat(name, ": a copy of the base weights"));
+  }
+  /// The name, or a module that it is of.
+  static bool is_ignored(std::string_view tensor, const NameList& ignored) {
+    for (std::size_t end = tensor.size(); end != std::string_view::npos; end = tensor.rfind('.', end - 1)) {
+      if (ignored.names(tensor.substr(0, end))) return true;
+      if (end == 0) break;
+    }
+    return false;
   }
 
   /// Native as both files say, or R for all modules (folders of LoRA-XS and LoRA-SB by others), or, when asked for, plain LoRA.
@@ -109,48 +123,127 @@ class FolderReader {
           "is plain LoRA, without R; read it with PeftReadOptions{.plain_lora = true}, which takes R = I");
   }
 
-  /// target_modules and modules with tensors cover each other, and so do modules_to_save and the other tensors. Then the
-  /// modules are put into the order of target_modules, as far as these are whole names.
-  void check_names() {
-    if (config_.target_modules) {
-      const std::vector<std::string>& targets = *config_.target_modules;
-      for (const ModuleTensors& tensors : index_.modules)
-        check(std::any_of(targets.begin(), targets.end(),
-                          [&](const std::string& target) { return is_target(target, tensors.module); }),
-              "module \"", tensors.module, "\" has tensors, but is not among the target_modules");
-      for (const std::string& target : targets)
-        check(std::any_of(index_.modules.begin(), index_.modules.end(),
-                          [&](const ModuleTensors& tensors) { return is_target(target, tensors.module); }),
-              "target module \"", target, "\" has no tensors");
-      const auto place = [&](const ModuleTensors& tensors) {
-        return std::find(targets.begin(), targets.end(), tensors.module);
-      };
-      std::stable_sort(index_.modules.begin(), index_.modules.end(),
-                       [&](const ModuleTensors& a, const ModuleTensors& b) { return place(a) < place(b); });
-    }
-    const std::vector<std::string>& saved = config_.modules_to_save;
-    for (const std::string& name : index_.full_tensors)
-      check(std::any_of(saved.begin(), saved.end(), [&](const std::string& module) { return is_inside(module, name); }),
-            "tensor ", in_quotes(name), " is of no adapter, and its module is not among the modules_to_save");
-    for (const std::string& module : saved)
-      check(std::any_of(index_.full_tensors.begin(), index_.full_tensors.end(),
-                        [&](const std::string& name) { return is_inside(module, name); }),
-            "module to save \"", module, "\" has no tensors");
+  /// In a folder of lorasb target_modules are whole names, and they and the modules with tensors cover each other; so do
+  /// modules_to_save and the other tensors.
+  void check_native_names() {
+    const std::vector<std::string> targets = config_.target_modules.value_or(std::vector<std::string>{});
+    std::map<std::string_view, std::size_t> place;
+    for (std::size_t i = 0; i < targets.size(); ++i) place.emplace(targets[i], i);
+    for (const ModuleTensors& tensors : index_.modules)
+      check(place.contains(tensors.module), "module ", in_quotes(tensors.module), " has tensors, but is not among the target_modules");
+    std::ranges::stable_sort(index_.modules, {}, [&](const ModuleTensors& tensors) { return place.at(tensors.module); });
+    std::set<std::string_view> found;
+    for (const ModuleTensors& tensors : index_.modules) found.insert(tensors.module);
+    for (const std::string& target : targets) check(found.contains(target), "target module ", in_quotes(target), " has no tensors");
+    std::vector<bool> saved(config_.modules_to_save.size());
+    const NameList saves(config_.modules_to_save);
+    for (const FullTensor& tensor : index_.full_tensors)
+      check(mark_saves(tensor.name, saves, saved), "tensor ", in_quotes(tensor.name),
+            " is of no adapter, and its module is not among the modules_to_save");
+    for (std::size_t i = 0; i < saved.size(); ++i)
+      check(saved[i], "module to save ", in_quotes(config_.modules_to_save[i]), " has no tensors");
   }
-  /// Native folders have whole names; PEFT's may have the last parts only.
-  bool is_target(std::string_view target, std::string_view module) const {
-    return config_.native_scale ? target == module : names_module(target, module);
+
+  /// In a folder of others the file is the authority: what it holds is read, except modules that the configuration excludes, and
+  /// what does not fit is in the report.
+  void match_names() {
+    std::vector<bool> hit(config_.target_modules ? config_.target_modules->size() : 0);
+    const NameList targets(config_.target_modules.value_or(std::vector<std::string>{})), excluded(config_.exclude_modules);
+    const std::optional<NameExpression> target = expression(config_.target_expression), exclude = expression(config_.exclude_expression);
+    check(config_.exclude_expression.empty() || exclude, "exclude_modules is ", in_quotes(config_.exclude_expression),
+          ", an expression that cannot be evaluated here; write names of modules");
+    std::map<std::string_view, std::size_t> place;  // of whole names, for the order
+    for (std::size_t i = 0; i < hit.size(); ++i) place.emplace((*config_.target_modules)[i], i);
+    bool any = false;
+    std::erase_if(index_.modules, [&](const ModuleTensors& tensors) {
+      const std::string& module = tensors.module;
+      bool named = !config_.target_modules && (config_.target_expression.empty() || !target || target->matches(module));
+      targets.for_each(module, [&](std::size_t i) {
+        hit[i] = true;
+        named = true;
+      });
+      if (excluded.names(module) || (exclude && exclude->matches(module)) || (config_.layers && !is_in_layers(module))) {
+        report_.left_out.push_back(concat(module, ": excluded by ", config_file));
+        return true;
+      }
+      any = any || named;
+      if (!named) report_.untargeted.push_back(module);
+      return false;
+    });
+    check(!index_.modules.empty(), "every module is excluded by ", config_file);
+    check(any, "no module of ", tensor_file, " is among the target_modules");
+    const auto place_of = [&](const ModuleTensors& tensors) {
+      const auto it = place.find(tensors.module);
+      return it == place.end() ? place.size() : it->second;
+    };
+    std::ranges::stable_sort(index_.modules, {}, place_of);
+    for (std::size_t i = 0; i < hit.size(); ++i)
+      if (!hit[i]) report_.unmatched_targets.push_back((*config_.target_modules)[i]);
+    std::vector<bool> saved(config_.modules_to_save.size());
+    const NameList saves(config_.modules_to_save);
+    for (const FullTensor& tensor : index_.full_tensors) mark_saves(tensor.name, saves, saved);
+    for (std::size_t i = 0; i < saved.size(); ++i)
+      if (!saved[i]) report_.unmatched_saves.push_back(config_.modules_to_save[i]);
+  }
+  /// The expression; nothing for none, "all-linear", and what cannot be evaluated.
+  static std::optional<NameExpression> expression(const std::string& text) {
+    if (text.empty() || text == "all-linear") return std::nullopt;
+    return NameExpression::make(text);
   }
   /// "classifier" has the tensors "classifier.weight", "model.classifier.dense.bias".
-  static bool is_inside(std::string_view module, std::string_view tensor) {
+  static bool mark_saves(std::string_view tensor, const NameList& saves, std::vector<bool>& saved) {
+    bool any = false;
     for (std::size_t dot = tensor.find('.'); dot != std::string_view::npos; dot = tensor.find('.', dot + 1))
-      if (names_module(module, tensor.substr(0, dot))) return true;
+      saves.for_each(tensor.substr(0, dot), [&](std::size_t i) { any = saved[i] = true; });
+    return any;
+  }
+  /// The first number in the name after two parts, or after a part of layers_pattern, is the layer's. Source: PEFT 0.21,
+  /// tuners/tuners_utils.py, check_target_module_exists.
+  bool is_in_layers(std::string_view module) const {
+    const std::vector<std::string_view> parts = segments_of(module);
+    for (std::size_t k = 1; k + 1 < parts.size(); ++k) {
+      if (parts[k].empty() || parts[k].size() > 9 || !std::ranges::all_of(parts[k], [](char c) { return c >= '0' && c <= '9'; })) continue;
+      if (config_.layers_pattern.empty() ? k < 2 : std::ranges::find(config_.layers_pattern, parts[k - 1]) == config_.layers_pattern.end())
+        continue;
+      return std::ranges::find(*config_.layers, static_cast<Index>(std::stol(std::string(parts[k])))) != config_.layers->end();
+    }
     return false;
+  }
+
+  void check_patterns() {
+    const auto one = [&](const PatternTable& table, const auto& pattern, const char* name) {
+      if (const std::optional<std::size_t> bad = table.unreadable())
+        check(false, name, " has the key ", in_quotes(pattern[*bad].first), ", an expression that cannot be evaluated here; write names of modules");
+      std::vector<bool> hit(pattern.size());
+      for (const ModuleTensors& tensors : index_.modules)
+        if (const std::optional<std::size_t> key = table.find(tensors.module)) hit[*key] = true;
+      for (std::size_t i = 0; i < hit.size(); ++i)
+        if (!hit[i]) report_.unmatched_patterns.push_back(concat(name, ": ", pattern[i].first));
+    };
+    one(ranks_, config_.rank_pattern, "rank_pattern");
+    one(alphas_, config_.alpha_pattern, "alpha_pattern");
+  }
+  Index rank_of(const std::string& module) const {
+    const std::optional<std::size_t> key = ranks_.find(module);
+    return key ? config_.rank_pattern[*key].second : config_.rank;
+  }
+  /// s = alpha / r, or alpha / √r with use_rslora; the number of the native folder where there is one.
+  double scale_of(const std::string& module) const {
+    const auto r = static_cast<double>(rank_of(module));
+    const std::optional<std::size_t> key = alphas_.find(module);
+    const double alpha = key ? config_.alpha_pattern[*key].second : config_.alpha;
+    const double scale = alpha / (config_.rank_stabilised ? std::sqrt(r) : r);
+    if (!config_.native_scale) return scale;
+    const auto exact = config_.native_scale->find(module);
+    check(exact != config_.native_scale->end(), "lorasb.scale has no module ", in_quotes(module));
+    check(std::abs(exact->second - scale) <= 1e-15 * std::abs(scale), "module ", in_quotes(module), " has lorasb.scale ", exact->second,
+          ", but alpha / r is ", scale);
+    return exact->second;
   }
 
   LowRankAdapter<S> read_adapter(const ModuleTensors& tensors) const {
     const std::string& module = tensors.module;
-    const Index r = config_.rank_of(module, where_);
+    const Index r = rank_of(module);
     LowRankAdapter<S> adapter;
     adapter.A = read_matrix(tensors.A, module, "lora_A");
     adapter.B = read_matrix(tensors.B, module, "lora_B");
@@ -163,15 +256,39 @@ class FolderReader {
     };
     check_shape(adapter.A, r, adapter.A.cols(), "lora_A");
     check_shape(adapter.B, adapter.B.rows(), r, "lora_B");
-    if (plain_) adapter.R = Weight<S>::Identity(r, r);  // only now is r a size and not a number in a file
-    check_shape(adapter.R, r, r, "R");
-    check(r <= std::min(adapter.B.rows(), adapter.A.cols()), "module \"", module, "\": rank ", r, " is above min(out, in) of ",
-          adapter.B.rows(), " x ", adapter.A.cols());
-    adapter.scale = static_cast<S>(config_.scale_of(module, where_));
-    check(is_finite(adapter.scale) && adapter.scale != 0, "module \"", module, "\": the scale alpha / r is ",
+    if (plain_) {
+      shorten(adapter);
+      adapter.R = Weight<S>::Identity(adapter.B.cols(), adapter.B.cols());  // only now is r a size and not a number in a file
+    } else {
+      check_shape(adapter.R, r, r, "R");
+      check(r <= std::min(adapter.B.rows(), adapter.A.cols()), "module \"", module, "\": rank ", r, " is above min(out, in) of ",
+            adapter.B.rows(), " x ", adapter.A.cols());
+    }
+    adapter.scale = static_cast<S>(scale_of(module));
+    check(is_finite(adapter.scale) && adapter.scale != 0, "module ", in_quotes(module), ": the scale alpha / r is ",
           static_cast<double>(adapter.scale), ", expected finite and not 0");
-    check_same_save(module, config_.scale_of(module, where_));
+    check_same_save(module, scale_of(module));
     return adapter;
+  }
+  /// LoRA takes any rank, as the routers of large mixtures show; above min(out, in) it is wasteful. B A is then written as I (B A) or
+  /// (B A) I, summed in double.
+  static void shorten(LowRankAdapter<S>& adapter) {
+    const Index out = adapter.B.rows(), in = adapter.A.cols();
+    if (adapter.B.cols() <= std::min(out, in)) return;
+    const Weight<double> B = adapter.B.template cast<double>(), A = adapter.A.template cast<double>();
+    Weight<double> product(out, in);
+    linalg::multiply(B, A, product);
+    adapter.B = out <= in ? Weight<S>(Weight<S>::Identity(out, out)) : Weight<S>(product.template cast<S>());
+    adapter.A = out <= in ? Weight<S>(product.template cast<S>()) : Weight<S>(Weight<S>::Identity(in, in));
+  }
+  /// ‖s B R A‖² = s² tr((B R)ᵀ (B R) A Aᵀ).
+  static double norm_of(const LowRankAdapter<S>& a) {
+    const Weight<double> B = a.B.template cast<double>(), R = a.R.template cast<double>(), A = a.A.template cast<double>();
+    Weight<double> BR(B.rows(), R.cols()), left(R.cols(), R.cols()), right(R.cols(), R.cols());
+    linalg::multiply(B, R, BR);
+    linalg::multiply(linalg::transposed(BR), BR, left);
+    linalg::multiply(A, linalg::transposed(A), right);
+    return std::abs(double(a.scale)) * std::sqrt(std::max(0.0, dot(left.data(), right.data(), left.size())));
   }
   /// A crash between the writing of the two files leaves a new one beside an old one.
   void check_same_save(const std::string& module, double scale) const {
@@ -190,13 +307,12 @@ class FolderReader {
     check(all_finite(matrix.data(), matrix.size()), "module \"", module, "\": ", what, " holds NaN or infinity");
     return matrix;
   }
-  NamedTensor<S> read_full(const std::string& name) const {
-    const std::string stored = std::string(prefix) + name;
-    check_type(stored);
-    const io::TensorInfo& tensor = file_.at(stored);
-    NamedTensor<S> result{name, tensor.shape, std::vector<S>(static_cast<std::size_t>(tensor.elements()))};
-    file_.template read<S>(stored, result.values);
-    check(all_finite(std::span<const S>(result.values)), "tensor ", in_quotes(name), " holds NaN or infinity");
+  NamedTensor<S> read_full(const FullTensor& full) const {
+    check_type(full.stored);
+    const io::TensorInfo& tensor = file_.at(full.stored);
+    NamedTensor<S> result{full.name, tensor.shape, std::vector<S>(static_cast<std::size_t>(tensor.elements()))};
+    file_.template read<S>(full.stored, result.values);
+    check(all_finite(std::span<const S>(result.values)), "tensor ", in_quotes(full.name), " holds NaN or infinity");
     return result;
   }
   /// Doubles would be rounded on their way into floats: what was saved would not be what is loaded.
@@ -209,13 +325,17 @@ class FolderReader {
   std::string where_;
   PeftConfig config_;
   io::SafetensorsFile file_;
+  PatternTable ranks_, alphas_;
   FolderIndex index_;
+  PeftReadReport report_;
   bool plain_ = false;
 };
 
 }  // namespace detail
 
-/// Adapters come in the order of target_modules. Narrower numbers are widened exactly; F64 is read as double only.
+/// Adapters come in the order of target_modules. Narrower numbers are widened exactly; F64 is read as double only. In folders of
+/// others the file is the authority and the configuration says how to read it; the result's report says what did not fit. In folders
+/// of lorasb both must cover each other.
 /// Throws ErrorId::file_open, json and safetensors for files that are not what their names say; ErrorId::tensor_missing for a
 /// module without A, B or R, ErrorId::tensor_mismatch for a wrong type or shape, and ErrorId::adapter_folder when the two files
 /// disagree, a tensor belongs to nothing, a module has no R, a number is not finite, or the folder is plain LoRA and that was

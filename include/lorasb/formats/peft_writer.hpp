@@ -16,6 +16,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/formats/peft_config.hpp"
 #include "lorasb/formats/peft_folder.hpp"
+#include "lorasb/formats/peft_patterns.hpp"
 #include "lorasb/io/atomic_file.hpp"
 #include "lorasb/io/safetensors_writer.hpp"
 
@@ -98,7 +99,7 @@ class FolderWriter {
     std::map<std::string, Module> by_name;
     std::vector<std::string> names;
     for (const Module& module : modules_) {
-      require(pattern_matches(module.name, module.name) == true, ErrorId::value, folder_.string(), ": module \"", module.name,
+      require(NameKey::make(module.name) && PatternTable({module.name}).find(module.name), ErrorId::value, folder_.string(), ": module \"", module.name,
               "\" has a name that PEFT would take for another pattern, and its modules differ in rank or scale");
       by_name.emplace(module.name, module);
       names.push_back(module.name);

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "lorasb/io/json.hpp"
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/frozen_weight.hpp"
 #include "lorasb/core/view.hpp"
@@ -82,7 +83,7 @@ inline SafetensorsPlan plan_safetensors(std::vector<TensorBytes> tensors,
     return std::tuple(size_of(b.dtype), b.dtype, std::string_view(a.name)) <
            std::tuple(size_of(a.dtype), a.dtype, std::string_view(b.name));
   });
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  OrderedJson header = OrderedJson::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::set<std::string_view> names{"__metadata__"};
   std::size_t begin = 0;
