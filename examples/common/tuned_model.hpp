@@ -1,6 +1,7 @@
 // The encoder of both programs as a classifier, and the start of LoRA-SB on it.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -17,12 +18,12 @@ namespace lorasb::examples {
 using models::TokenizedTexts;
 using models::UseLite;
 using Encoder = models::SentenceEncoder<float>;
-using Classifier = models::TextClassifier<float, Encoder>;
+using Classifier = models::TextClassifier<float>;
 
 /// `weights` are the base model's, or a trained copy.
 inline Classifier make_classifier(const UseLite& base, const FrozenModel<float>& weights, const Layers<float>& layers,
                                   const Parameters<float>& values, Index parts) {
-  return Classifier(Encoder(base.config, weights, base.inverse_timescales, layers, values.layout()), values, parts);
+  return Classifier(std::make_unique<Encoder>(base.config, weights, base.inverse_timescales, layers, values.layout()), values, parts);
 }
 
 /// Vectors of the frozen encoder: features x texts.
