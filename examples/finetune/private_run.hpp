@@ -39,7 +39,7 @@ class PrivateRun {
   Parameters<float> start_head(const TokenizedTexts& known) const {
     if (known.size() == 0) {
       ParameterLayout layout;
-      models::append_head(task_.classes(), task_.base.config.hidden, layout);
+      models::append_head(task_.classes(), task_.base.features, layout);
       return Parameters<float>(layout);
     }
     return train::train_head<float>(frozen_features(task_.base, known, options_.parts, options_.threads), known.labels,
@@ -58,16 +58,15 @@ class PrivateRun {
               examples.size() + 1, " has the label \"", row.label, "\", which the training texts never show");
       examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - task_.label_names.begin()), {}});
     }
-    const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(options_.model / "dist" / "vocab.json");
     Index cut = 0;
-    return tokenize(examples, tokenizer, task_.base.config.max_tokens, options_.threads, cut);
+    return tokenize(examples, task_.base, options_.threads, cut);
   }
 
   train::TunedModel<float> start_model() {
     const TokenizedTexts known = public_texts();
     const Parameters<float> head = start_head(known);
     const FrozenModel<float>& base = task_.base.weights;
-    const std::vector<Module<float>> modules = task_.base.modules();
+    const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::head) result_.rank = options_.rank;
     switch (options_.method) {
       case Method::lora_sb:
@@ -95,7 +94,7 @@ class PrivateRun {
       return std::move(found.adapters);
     }
     std::uint64_t position = 0;
-    for (const Module<float>& m : task_.base.modules()) {
+    for (const Module<float>& m : task_.base.modules) {
       const std::uint64_t seed = derive_seed(options_.seed, position++);
       adapters.add(m.name, options_.privacy.bases == PrivateBases::random
                                ? random_bases<float>(m.W0.rows(), m.W0.cols(), options_.rank, seed)

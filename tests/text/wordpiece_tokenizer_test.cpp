@@ -2,6 +2,8 @@
 
 #include "golden_tokens.hpp"
 #include "io/files.hpp"
+#include "lorasb/text/open_tokenizer.hpp"
+#include "models/model_files.hpp"
 
 using namespace lorasb;
 using namespace lorasb::text;
@@ -93,4 +95,26 @@ TEST_CASE("A tokenizer.json that asks for something else is refused by key and v
   CHECK_ERROR(WordPieceTokenizer::from_json(nlohmann::json::array(), "file"), ErrorId::vocabulary, "\"model\" is null");
   CHECK_ERROR(WordPieceTokenizer({{"a", 0}}, {}, {}, bert), ErrorId::vocabulary, "no \"[UNK]\"");
   CHECK_ERROR(WordPieceTokenizer({{"[UNK]", 0}, {"\xFF", 1}}, {}, {}, bert), ErrorId::vocabulary, "not UTF-8");
+}
+
+TEST_CASE("On MiniLM's vocabulary ids are those of Hugging Face's tokenizers, from tokenizer.json and from vocab.txt", "[model]") {
+  if (!minilm_files_present()) return;
+  const OpenedTokenizer opened = open_tokenizer(minilm_folder());
+  CHECK(opened.max_tokens == 512);
+  CHECK(opened.tokenizer->size() == 30522);
+  check_golden_tokens(*opened.tokenizer, "minilm_tokens.json");
+  check_golden_tokens(WordPieceTokenizer::from_vocabulary(minilm_folder() / "vocab.txt"), "minilm_tokens.json");
+}
+
+TEST_CASE("A folder's tokenizer is found by its files") {
+  const TemporaryFolder folder;
+  CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::file_open, "no tokenizer.json and no vocab.txt");
+  folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\nA\na\n");
+  CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{4});
+  CHECK(open_tokenizer(folder.path()).max_tokens == Tokenizer::no_limit);
+  folder.write("tokenizer_config.json", R"({"do_lower_case": false, "model_max_length": 7})");
+  CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{3});
+  CHECK(open_tokenizer(folder.path()).max_tokens == 7);
+  folder.write("tokenizer.json", R"({"model": {"type": "Unigram"}})");
+  CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::vocabulary, "\"model\" is \"Unigram\"");
 }
