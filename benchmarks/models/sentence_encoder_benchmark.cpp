@@ -25,7 +25,7 @@ const WordnetTask& task() {
 const WordnetTask& narrow_task() {
   static const WordnetTask the_task = [] {
     WordnetTask copy = task();
-    copy.base = models::read_use_lite(WordnetTask::folder(), {.modules = Dtype::bf16});
+    copy.base = use_lite_model(models::read_use_lite(WordnetTask::folder(), {.modules = Dtype::bf16}), WordnetTask::folder());
     return copy;
   }();
   return the_task;
@@ -59,7 +59,7 @@ double worst_difference(const ParameterLayout& layout, std::span<const float> ou
 rival::MatrixOf matrix_of(ConstWeightView<float> W) { return {W.data(), W.rows(), W.cols()}; }
 
 rival::EncoderWeights weights_for_rival() {
-  const UseLite& base = task().base;
+  const models::UseLite& base = task().use_lite;
   const auto row_of = [&](const std::string& name) {
     const ConstWeightView<float> W = base.weights.at(name).wide();
     return std::span<const float>(W.data(), std::size_t(W.size()));
@@ -71,7 +71,7 @@ rival::EncoderWeights weights_for_rival() {
   w.epsilon = base.config.epsilon;
   w.embedding = matrix_of(base.weights.at("embedding.weight").wide());
   w.inverse_timescales = base.inverse_timescales;
-  for (const Module<float>& m : base.modules()) {
+  for (const Module<float>& m : base.modules) {
     const LowRankAdapter<float>& a = task().adapters.at(m.name);
     w.modules.push_back({m.name, matrix_of(m.W0.wide()), matrix_of(a.B), matrix_of(a.R), matrix_of(a.A), a.scale,
                          row_of(m.name + ".bias")});

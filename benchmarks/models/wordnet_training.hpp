@@ -24,13 +24,14 @@ inline constexpr double learning_rate = 1e-2, head_learning_rate = 3e-3, weight_
 /// The encoder, WordNet's training texts as token ids, and a start of LoRA-SB on all modules. A few examples and SVD steps
 /// will do for it: a step takes as long from any start.
 struct WordnetTask {
-  UseLite base;
+  models::UseLite use_lite;  // for the rival
+  BaseModel base;
   Index classes = 0;
   TokenizedTexts texts;
   Parameters<float> head;
   AdapterSet<float> adapters;
 
-  WordnetTask() : base(models::read_use_lite(folder())), head(read_texts()) {
+  WordnetTask() : use_lite(models::read_use_lite(folder())), base(use_lite_model(use_lite, folder())), head(read_texts()) {
     std::vector<Index> order(32);
     std::iota(order.begin(), order.end(), Index{0});
     train::InitializeModulesOptions options;
@@ -39,18 +40,17 @@ struct WordnetTask {
     adapters = sb_adapters(base, head, texts, order, 1, 1, options).adapters;
   }
 
-  static std::filesystem::path folder() { return CommonOptions().model; }
+  static std::filesystem::path folder() { return model_folder({}); }
 
  private:
   /// Returns a random head.
   Parameters<float> read_texts() {
     const Dataset data = split(read_dataset("wordnet", {}), {});
-    const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(folder() / "dist" / "vocab.json");
     Index cut = 0;
-    texts = tokenize(data.train, tokenizer, base.config.max_tokens, 1, cut);
+    texts = tokenize(data.train, base, 1, cut);
     classes = std::ssize(data.label_names);
     ParameterLayout layout;
-    models::append_head(classes, base.config.hidden, layout);
+    models::append_head(classes, base.features, layout);
     Parameters<float> start(layout);
     Random random(1);
     for (float& x : start.flat()) x = float(0.05 * random.normal());
@@ -74,7 +74,7 @@ class Trainer {
  public:
   Trainer(const WordnetTask& task, const TokenizedTexts& texts, int threads)
       : texts_(texts),
-        model_(train::tune_cores(Method::lora_sb, task.base.weights, task.base.modules(), AdapterSet<float>(task.adapters),
+        model_(train::tune_cores(Method::lora_sb, task.base.weights, task.base.modules, AdapterSet<float>(task.adapters),
                                  task.head)),
         classifier_(make_classifier(task.base, model_.weights, model_.layers, *model_.values, parts)),
         optimizer_(model_.values->layout().size(), {.weight_decay = weight_decay}),

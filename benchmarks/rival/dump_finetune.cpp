@@ -40,13 +40,14 @@ int main(int argc, char** argv) {
     write_texts(options.out, "validation", task.validation);
     write_texts(options.out, "test", task.test);
     std::vector<float> numbers;
-    const ParameterLayout layout_of_base = models::sentence_encoder_layout(task.base.config);
+    const ParameterLayout layout_of_base = task.base.layout;
     for (const ParameterLayout::Tensor& t : layout_of_base.tensors()) {
       numbers.resize(std::size_t(t.offset + t.size()));
       task.base.weights.at(t.name).widen(0, t.rows, numbers.data() + t.offset);
     }
     write<float>(options.out / "weights", numbers);
-    write<float>(options.out / "inverse_timescales", task.base.inverse_timescales);
+    write<float>(options.out / "inverse_timescales",
+                 models::read_use_lite(model_folder(options)).inverse_timescales);
     std::ofstream layout(options.out / "layout.tsv");
     for (const ParameterLayout::Tensor& t : layout_of_base.tensors())
       layout << t.name << '\t' << t.rows << '\t' << t.cols << '\n';

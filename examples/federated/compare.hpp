@@ -24,7 +24,7 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
 /// Writes all that a finished session leaves, and hands it on.
 inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
                             const SharedModel& shared, const federated::Shares& shares) {
-  write_model(shared, options);
+  write_model(shared, options, task.base.name);
   if (!write_plot({{name_of(options), result.rounds}}, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   write_json(options.out / "metrics.json", metrics(result, task, options, shares));

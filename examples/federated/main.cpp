@@ -51,7 +51,7 @@ SessionStart start_over_ranks(int rank, const FederatedTask& task, const Federat
     start = estimates.collect(transport);
   } else {
     mpi::serve(MPI_COMM_WORLD, estimates.host());
-    for (const Module<float>& m : task.base.modules()) {
+    for (const Module<float>& m : task.base.modules) {
       const Index rank_of_all = adapter_rank(options);
       start.adapters.add(m.name, {.B = Weight<float>(m.W0.rows(), rank_of_all),
                                   .R = Weight<float>(rank_of_all, rank_of_all),

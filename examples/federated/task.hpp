@@ -16,7 +16,7 @@
 namespace lorasb::examples {
 
 struct FederatedTask {
-  UseLite base;
+  BaseModel base;
   std::vector<std::string> label_names;
   TokenizedTexts train;              // of the clients
   std::vector<std::string> origins;  // of each, where the set tells it
@@ -60,7 +60,7 @@ inline FederatedTask read_task(const FederateOptions& options) {
   Dataset data = split(read_dataset(options.data, options.spam_package),
                        {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
   const std::vector<Example> start = detail::take_start(options.init_data, data);
-  FederatedTask task{.base = models::read_use_lite(options.model),
+  FederatedTask task{.base = read_base_model(options),
                      .label_names = std::move(data.label_names),
                      .train = {},
                      .origins = {},
@@ -68,16 +68,14 @@ inline FederatedTask read_task(const FederateOptions& options) {
                      .test = {},
                      .notes = std::move(data.notes),
                      .checksum = {}};
-  const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(options.model / "dist" / "vocab.json");
-  const Index max_tokens = task.base.config.max_tokens;
   Index cut = 0;
-  task.train = tokenize(data.train, tokenizer, max_tokens, options.threads, cut);
-  task.start = tokenize(start, tokenizer, max_tokens, options.threads, cut);
-  task.test = tokenize(options.validation ? data.validation : data.test, tokenizer, max_tokens, options.threads, cut);
+  task.train = tokenize(data.train, task.base, options.threads, cut);
+  task.start = tokenize(start, task.base, options.threads, cut);
+  task.test = tokenize(options.validation ? data.validation : data.test, task.base, options.threads, cut);
   require(task.test.size() > 0, ErrorId::data, "there are no validation texts");
   for (Example& example : data.train) task.origins.push_back(std::move(example.natural_client));
   task.checksum = checksum({&task.train, &task.start, &task.test});
-  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", max_tokens, " tokens that the encoder reads"));
+  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", task.base.max_tokens, " tokens that the encoder reads"));
   return task;
 }
 

@@ -57,6 +57,8 @@ inline double default_learning_rate(Method method, OptimizerKind optimizer, bool
   return 0;
 }
 inline double learning_rate(const FinetuneOptions& o) {
+  // on the BERT family a first step of 1e-2 raises the loss; 1e-3 did best of 3e-4, 1e-3, 3e-3, 1e-2 with MiniLM on 2,000 texts of WordNet
+  if (o.learning_rate == 0 && o.method == Method::lora_sb && o.optimizer == OptimizerKind::adamw && o.look_ahead == 0 && !is_use_lite(o)) return 1e-3;
   return o.learning_rate > 0 ? o.learning_rate : default_learning_rate(o.method, o.optimizer, o.look_ahead != 0);
 }
 

@@ -43,7 +43,7 @@ class PrivateRun {
   Parameters<float> start_head(const TokenizedTexts& known) const {
     if (known.size() == 0) {
       ParameterLayout layout;
-      models::append_head(task_.classes(), task_.base.config.hidden, layout);
+      models::append_head(task_.classes(), task_.base.features, layout);
       return Parameters<float>(layout);
     }
     return train::train_head<float>(frozen_features(task_.base, known, options_.parts, options_.threads), known.labels,
@@ -62,16 +62,15 @@ class PrivateRun {
               examples.size() + 1, " has the label \"", row.label, "\", which the training texts never show");
       examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - task_.label_names.begin()), {}});
     }
-    const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(options_.model / "dist" / "vocab.json");
     Index cut = 0;
-    return tokenize(examples, tokenizer, task_.base.config.max_tokens, options_.threads, cut);
+    return tokenize(examples, task_.base, options_.threads, cut);
   }
 
   train::TunedModel<float> start_model() {
     const TokenizedTexts known = public_texts();
     const Parameters<float> head = start_head(known);
     const FrozenModel<float>& base = task_.base.weights;
-    const std::vector<Module<float>> modules = task_.base.modules();
+    const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::head) result_.rank = options_.rank;
     switch (options_.method) {
       case Method::lora_sb:
@@ -103,7 +102,7 @@ class PrivateRun {
       return train::bases_of_sums(noised_sums(task_.base, head, task_.train, order, options_.privacy, options_.parts, options_.threads, *noise),
                                   {.rank = options_.rank, .seed = options_.seed});
     }
-    return data_free_adapters(task_.base.modules(), options_.privacy.bases, options_.rank, options_.seed);
+    return data_free_adapters(task_.base.modules, options_.privacy.bases, options_.rank, options_.seed);
   }
 
   void train(train::TunedModel<float>& model) {

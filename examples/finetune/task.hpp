@@ -11,7 +11,7 @@
 namespace lorasb::examples {
 
 struct Task {
-  UseLite base;
+  BaseModel base;
   std::vector<std::string> label_names;
   TokenizedTexts train, validation, test;
   std::vector<std::string> notes;                                    // what was left out or cut, in words
@@ -26,7 +26,7 @@ inline Task read_task(const FinetuneOptions& options) {
   Dataset data = split(read_dataset(options.data, options.spam_package),
                        {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
   const Dtype modules = options.weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32;
-  Task task{.base = models::read_use_lite(options.model, {.modules = modules}),
+  Task task{.base = read_base_model(options, modules),
             .label_names = std::move(data.label_names),
             .train = {},
             .validation = {},
@@ -36,14 +36,12 @@ inline Task read_task(const FinetuneOptions& options) {
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
-  const text::UseTokenizer tokenizer = text::UseTokenizer::from_json(options.model / "dist" / "vocab.json");
-  const Index max_tokens = task.base.config.max_tokens;
   Index cut = 0;
-  task.train = tokenize(data.train, tokenizer, max_tokens, options.threads, cut);
-  task.validation = tokenize(data.validation, tokenizer, max_tokens, options.threads, cut);
-  task.test = tokenize(data.test, tokenizer, max_tokens, options.threads, cut);
+  task.train = tokenize(data.train, task.base, options.threads, cut);
+  task.validation = tokenize(data.validation, task.base, options.threads, cut);
+  task.test = tokenize(data.test, task.base, options.threads, cut);
   task.checksum = checksum({&task.train, &task.validation, &task.test});
-  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", max_tokens, " tokens that the encoder reads"));
+  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", task.base.max_tokens, " tokens that the encoder reads"));
   return task;
 }
 

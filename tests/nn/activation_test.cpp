@@ -103,3 +103,18 @@ TEST_CASE("Activations refuse matrices of different shapes") {
     CHECK_ERROR(activation.backward(X, X, wrong), ErrorId::shape, "dX is 3 x 2, expected 2 x 3");
   }
 }
+
+TEST_CASE("gelu by tanh is near gelu, and its gradient agrees with central differences") {
+  Matrix<double> X = 2 * test::random_matrix<Matrix<double>>(4, 25, 1), Y(4, 25), dX(4, 25), exact(4, 25);
+  const Matrix<double> dY = test::random_matrix<Matrix<double>>(4, 25, 2);
+  const auto loss = [&] {
+    nn::activate<double>(nn::Activation::gelu_tanh, X, Y);
+    return Y.cwiseProduct(dY).sum();
+  };
+  loss();
+  nn::gelu<double>(X, exact);
+  CHECK((Y - exact).cwiseAbs().maxCoeff() < 5e-4);
+  CHECK((Y - exact).cwiseAbs().maxCoeff() > 1e-5);
+  nn::activate_backward<double>(nn::Activation::gelu_tanh, dY, X, dX);
+  CHECK(test::gradient_error(flat(X), flat(std::as_const(dX)), loss) <= test::gradient_tolerance);
+}

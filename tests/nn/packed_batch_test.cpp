@@ -37,3 +37,14 @@ TEST_CASE("Offsets that do not describe the columns are refused") {
   CHECK_ERROR(require_offsets(Offsets{0, 3, 2}, 2, "pool"), ErrorId::shape, "offsets[2] is 2, below offsets[1], 3");
   CHECK_ERROR(require_offsets(Offsets{0, 3}, 4, "pool"), ErrorId::shape, "offsets end at 3, expected the 4 columns");
 }
+
+TEST_CASE("Token types lie beside the tokens, 0 where none are given") {
+  PackedBatch batch, other;
+  batch.add(Ids{5, 17, 4}, Ids{0, 1, 1});
+  batch.add(Ids{9});
+  CHECK(Ids(batch.types().begin(), batch.types().end()) == Ids{0, 1, 1, 0});
+  other.add(Ids{5, 17, 4});
+  other.add(Ids{9});
+  CHECK(!(batch == other));
+  CHECK_ERROR(batch.add(Ids{1, 2}, Ids{0}), ErrorId::shape, "1 token types for 2 tokens");
+}

@@ -53,3 +53,18 @@ TEST_CASE("Means refuse sizes that do not fit, and take no sequences at all") {
   CHECK_ERROR(nn::mean_pool_backward<float>(Y, Offsets{0, 1, 3}, X), ErrorId::shape, "dY is 2 x 3, expected 2 x 2");
   CHECK_NOTHROW(nn::mean_pool<float>(none, Offsets{0}, none));
 }
+
+TEST_CASE("The first tokens of sequences are picked, and their gradients put back") {
+  const Offsets offsets{0, 2, 3, 7};
+  Matrix<double> X = test::random_matrix<Matrix<double>>(3, 7, 1), Y(3, 3), dX(3, 7);
+  const Matrix<double> dY = test::random_matrix<Matrix<double>>(3, 3, 2);
+  nn::first_pool_backward<double>(dY, offsets, dX);
+  const auto loss = [&] {
+    nn::first_pool<double>(X, offsets, Y);
+    return Y.cwiseProduct(dY).sum();
+  };
+  CHECK(test::gradient_error(flat(X), flat(std::as_const(dX)), loss) <= test::gradient_tolerance);
+  CHECK(Y.col(2) == X.col(3));
+  CHECK_ERROR(nn::first_pool<double>(X, Offsets{0, 0, 3, 7}, Y), ErrorId::value, "first_pool: sequence 0 has no tokens");
+  CHECK_ERROR(nn::first_pool_backward<double>(Y, Offsets{0, 7}, X), ErrorId::shape, "dY is 3 x 3, expected 3 x 1");
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "lorasb/core/buffer.hpp"
 #include "lorasb/core/config.hpp"
 #include "lorasb/models/head.hpp"
+#include "lorasb/models/text_encoder.hpp"
 #include "lorasb/models/tokenized_texts.hpp"
 #include "lorasb/nn/cross_entropy.hpp"
 #include "lorasb/nn/packed_batch.hpp"
@@ -17,39 +19,42 @@
 
 namespace lorasb::models {
 
-/// Encoder: features(), forward(batch, Y, cache), backward(batch, dY, cache, gradient) and backward_per_example(...) as
-/// SentenceEncoder has them, with the type Cache. One object serves all threads, with a scratch for each part of a batch.
+/// One object serves all threads, with a scratch for each part of a batch.
 ///
-///     TextClassifier classifier(SentenceEncoder<float>(config, weights, timescales, layers, values.layout()), values, parts);
+///     auto encoder = std::make_unique<SentenceEncoder<float>>(config, weights, timescales, layers, values.layout());
+///     TextClassifier<float> classifier(std::move(encoder), values, parts);
 ///     nn::PassResult found = classifier.pass(texts, order, part, gradient);
-template <Real S, class Encoder>
+template <Real S>
 class LORASB_OWNS_MEMORY TextClassifier {
  public:
   /// `values` holds what is trained, the head among it; it must outlive the classifier, and so must all that the encoder views.
-  TextClassifier(Encoder encoder, const Parameters<S>& values LORASB_LIFETIMEBOUND, Index parts)
-      : encoder_(std::move(encoder)), head_(values), layout_size_(values.layout().size()), scratch_(static_cast<std::size_t>(parts)) {
-    require(head_.features() == encoder_.features(), ErrorId::shape, "TextClassifier: the head has ", head_.features(),
-            " features, expected those of the encoder, ", encoder_.features());
+  TextClassifier(std::unique_ptr<const TextEncoder<S>> encoder, const Parameters<S>& values LORASB_LIFETIMEBOUND, Index parts)
+      : encoder_(std::move(encoder)), head_(values, encoder_->head_scale()), layout_size_(values.layout().size()),
+        scratch_(static_cast<std::size_t>(parts)) {
+    require(head_.features() == encoder_->features(), ErrorId::shape, "TextClassifier: the head has ", head_.features(),
+            " features, expected those of the encoder, ", encoder_->features());
+    for (Scratch& s : scratch_) s.cache = encoder_->make_cache();
   }
 
   Index classes() const { return head_.classes(); }
-  Index features() const { return encoder_.features(); }
+  Index features() const { return encoder_->features(); }
   Index head_size() const { return head_.size(); }
   /// Trained numbers outside the head.
   Index adapter_size() const { return layout_size_ - head_.size(); }
-  const Encoder& encoder() const { return encoder_; }
+  const TextEncoder<S>& encoder() const { return *encoder_; }
 
-  /// Unit vectors of the texts named in `order`: features x texts, in the scratch of `part`.
+  /// Vectors of the texts named in `order`: features x texts, in the scratch of `part`.
   ConstMatrixView<S> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     s.batch.clear();
     s.labels.clear();
     for (const Index i : order) {
-      s.batch.add(texts.ids[static_cast<std::size_t>(i)]);
-      s.labels.push_back(texts.labels[static_cast<std::size_t>(i)]);
+      const auto text = static_cast<std::size_t>(i);
+      s.batch.add(texts.ids[text], texts.types.empty() ? std::span<const std::int32_t>() : texts.types[text]);
+      s.labels.push_back(texts.labels[text]);
     }
     const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
-    encoder_.forward(s.batch, E, s.cache);
+    encoder_->forward(s.batch, E, *s.cache);
     return E;
   }
 
@@ -67,7 +72,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
     const ConstMatrixView<S> E = s.embeddings.view();
     const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
     head_.backward(E, s.logits.view(), gradient, dE);
-    encoder_.backward(s.batch, dE, s.cache, gradient);
+    encoder_->backward(s.batch, dE, *s.cache, gradient);
     return result;
   }
 
@@ -82,7 +87,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
     MatrixView<S> each = s.each.reshape(layout_size_, E.cols());
     each.setZero();
     head_.backward_per_example(E, s.logits.view(), each, dE);
-    encoder_.backward_per_example(s.batch, dE, s.cache, each);
+    encoder_->backward_per_example(s.batch, dE, *s.cache, each);
     s.norms.resize(static_cast<std::size_t>(E.cols()));
     privacy::add_clipped_columns<S>(each, max_norm, gradient, s.norms);
     return result;
@@ -109,13 +114,13 @@ class LORASB_OWNS_MEMORY TextClassifier {
   struct Scratch {
     nn::PackedBatch batch;
     std::vector<std::int32_t> labels;
-    typename Encoder::Cache cache;
+    std::unique_ptr<TextEncoderCache<S>> cache;
     Buffer<S> embeddings, d_embeddings, logits;
     Buffer<S> each;             // gradients of single texts
     std::vector<double> norms;  // of them
   };
 
-  Encoder encoder_;
+  std::unique_ptr<const TextEncoder<S>> encoder_;
   Head<S> head_;
   Index layout_size_;
   std::vector<Scratch> scratch_;

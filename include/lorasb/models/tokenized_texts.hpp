@@ -14,6 +14,7 @@ namespace lorasb::models {
 /// Token ids of texts, with their labels.
 struct TokenizedTexts {
   std::vector<std::vector<std::int32_t>> ids = {};
+  std::vector<std::vector<std::int32_t>> types = {};  // token types, for each text; none: all 0
   std::vector<std::int32_t> labels = {};
   Index size() const { return std::ssize(ids); }
 };

@@ -1,4 +1,4 @@
-// Element-wise activations: relu, gelu, tanh.
+// Element-wise activations: relu, gelu and its approximation by tanh, tanh.
 #pragma once
 
 #include <cmath>
@@ -47,6 +47,35 @@ void gelu_backward(ConstMatrixView<S> dY, ConstMatrixView<S> X, MatrixView<S> dX
                (S(0.5) * (S(1) + (X.array() * sqrt_half).erf()) + density * X.array() * (S(-0.5) * X.array().square()).exp());
 }
 
+namespace detail {
+
+constexpr double gelu_tanh_slope = 0.79788456080286535588;  // √(2 / π)
+constexpr double gelu_tanh_cubic = 0.044715;
+
+}  // namespace detail
+
+/// y = x (1 + tanh(c (x + a x³))) / 2, c = √(2 / π), a = 0.044715: "gelu_new" of transformers, within 5e-4 of gelu (Hendrycks and
+/// Gimpel, arXiv 1606.08415).
+template <Real S>
+void gelu_tanh(ConstMatrixView<S> X, MatrixView<S> Y) {
+  require_shape(Y, X.rows(), X.cols(), "gelu_tanh", "Y", "the shape of X");
+  constexpr S c = static_cast<S>(detail::gelu_tanh_slope), ca = static_cast<S>(detail::gelu_tanh_slope * detail::gelu_tanh_cubic);
+  Y.array() = S(0.5) * X.array() * (S(1) + (X.array() * (c + ca * X.array().square())).tanh());
+}
+
+/// dx = dy (1 + t + x (1 - t²) c (1 + 3 a x²)) / 2, t = tanh(c (x + a x³)). X is what gelu_tanh was given.
+template <Real S>
+void gelu_tanh_backward(ConstMatrixView<S> dY, ConstMatrixView<S> X, MatrixView<S> dX) {
+  require_shape(dY, X.rows(), X.cols(), "gelu_tanh_backward", "dY", "the shape of X");
+  require_shape(dX, X.rows(), X.cols(), "gelu_tanh_backward", "dX", "the shape of X");
+  constexpr S c = static_cast<S>(detail::gelu_tanh_slope), ca = static_cast<S>(detail::gelu_tanh_slope * detail::gelu_tanh_cubic);
+  for (Index j = 0; j < X.cols(); ++j) {
+    const auto x = X.col(j).array();
+    const Eigen::Array<S, Eigen::Dynamic, 1> t = (x * (c + ca * x.square())).tanh();
+    dX.col(j).array() = S(0.5) * dY.col(j).array() * (S(1) + t + x * (S(1) - t.square()) * (c + S(3) * ca * x.square()));
+  }
+}
+
 /// y = tanh x.
 template <Real S>
 void tanh(ConstMatrixView<S> X, MatrixView<S> Y) {
@@ -63,10 +92,10 @@ void tanh_backward(ConstMatrixView<S> dY, ConstMatrixView<S> Y, MatrixView<S> dX
 }
 
 /// The activations by name, for blocks that have one as an option.
-enum class Activation { relu, gelu, tanh };
+enum class Activation { relu, gelu, gelu_tanh, tanh };
 
 /// Whether the backward pass of an activation reads its input; the others read its output.
-constexpr bool reads_input(Activation kind) { return kind == Activation::gelu; }
+constexpr bool reads_input(Activation kind) { return kind == Activation::gelu || kind == Activation::gelu_tanh; }
 
 /// y = f(x).
 template <Real S>
@@ -76,6 +105,8 @@ void activate(Activation kind, ConstMatrixView<S> X, MatrixView<S> Y) {
       return relu<S>(X, Y);
     case Activation::gelu:
       return gelu<S>(X, Y);
+    case Activation::gelu_tanh:
+      return gelu_tanh<S>(X, Y);
     case Activation::tanh:
       return nn::tanh<S>(X, Y);
   }
@@ -89,6 +120,8 @@ void activate_backward(Activation kind, ConstMatrixView<S> dY, ConstMatrixView<S
       return relu_backward<S>(dY, XorY, dX);
     case Activation::gelu:
       return gelu_backward<S>(dY, XorY, dX);
+    case Activation::gelu_tanh:
+      return gelu_tanh_backward<S>(dY, XorY, dX);
     case Activation::tanh:
       return tanh_backward<S>(dY, XorY, dX);
   }

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "lorasb/models/sentence_encoder/config.hpp"
-#include "lorasb/models/sentence_encoder/parts.hpp"
+#include "lorasb/models/sentence_encoder/cache.hpp"
 #include "lorasb/nn/attention.hpp"
 #include "lorasb/nn/feed_forward.hpp"
 

@@ -4,24 +4,16 @@
 #include <vector>
 
 #include "lorasb/core/config.hpp"
-#include "lorasb/core/layer.hpp"
+#include "lorasb/models/parts.hpp"
+#include "lorasb/models/text_encoder.hpp"
 #include "lorasb/nn/attention.hpp"
 #include "lorasb/nn/feed_forward.hpp"
-#include "lorasb/nn/layer_norm.hpp"
-#include "lorasb/nn/packed_batch.hpp"
 
 namespace lorasb::models {
 
-/// The cache of a linear layer and the pass that wrote it.
-template <Real S>
-struct LORASB_OWNS_MEMORY LinearPass {
-  LinearCache<S> cache;
-  ForwardPass<S> pass;
-};
-
 /// What a pass keeps, owned by the caller, one for each thread. Columns are tokens, or texts from `pooled` on.
 template <Real S>
-struct LORASB_OWNS_MEMORY SentenceEncoderCache {
+struct LORASB_OWNS_MEMORY SentenceEncoderCache final : TextEncoderCache<S> {
   struct Block {
     nn::LayerNormCache<S> attention_norm, feed_forward_norm;
     nn::AttentionCache<S> attention;
@@ -33,10 +25,8 @@ struct LORASB_OWNS_MEMORY SentenceEncoderCache {
   };
   std::vector<Block> blocks;
   LinearPass<S> projection;
-  nn::PackedBatch batch;                             // of the last forward
   Buffer<S> embedded;                                // x of the first block
   Buffer<S> pooled, activated;                       // mean over tokens, tanh of the projection
-  std::vector<Index> text_offsets;                   // 0, 1, ... for layers whose columns are texts
   Buffer<S> d_texts, d_x, d_h, d_branch, d_stacked;  // gradients, for the length of a backward pass
 };
 

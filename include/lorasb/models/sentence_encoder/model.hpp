@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cmath>
-#include <numeric>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "lorasb/core/borrowed.hpp"
+#include "lorasb/core/module.hpp"
 #include "lorasb/models/sentence_encoder/block.hpp"
 #include "lorasb/nn/activation.hpp"
 #include "lorasb/nn/embedding.hpp"
@@ -27,7 +28,7 @@ namespace lorasb::models {
 /// each tensor goes to its place in the trainer's flat buffer, which is found by module and role in the layout of the values;
 /// what the layout does not have is frozen. Nothing is computed below the lowest trained tensor.
 template <Real S>
-class SentenceEncoder {
+class SentenceEncoder final : public TextEncoder<S> {
  public:
   using Config = SentenceEncoderConfig;
   using Cache = SentenceEncoderCache<S>;
@@ -37,7 +38,8 @@ class SentenceEncoder {
   /// ErrorId::unknown_name, shape, model.
   SentenceEncoder(SentenceEncoderConfig config, Borrowed<FrozenModel<S>> weights, std::span<const S> inverse_timescales,
                   Borrowed<Layers<S>> layers, const ParameterLayout& values)
-      : config_(config), embedding_(weights->at("embedding.weight")), layout_size_(values.size()) {
+      : TextEncoder<S>("SentenceEncoder", config.hidden, config.max_tokens, values),
+        config_(config), embedding_(weights->at("embedding.weight")) {
     config_.validate();
     const GradientMap map(values);
     require_shape(embedding_, config_.vocabulary, config_.embedding, "SentenceEncoder", "embedding.weight");
@@ -71,24 +73,26 @@ class SentenceEncoder {
     }
     projection_ = part("projection");
     projection_.below_wanted = wanted;
-    sums_only_ = values.count([](const ParameterLayout::Tensor& t) {
-      return t.role == Role::embedding || t.role == Role::bias || t.role == Role::norm_scale || t.role == Role::norm_bias;
-    }) > 0;
     set_timing(inverse_timescales);
   }
 
   const SentenceEncoderConfig& config() const { return config_; }
-  /// Rows of what forward writes.
-  Index features() const { return config_.hidden; }
+  std::unique_ptr<TextEncoderCache<S>> make_cache() const override { return std::make_unique<Cache>(); }
 
-  /// Overwrites Y, hidden x texts, unit columns, and the cache. Every text must have 1 to max_tokens tokens: ErrorId::value.
-  void forward(const nn::PackedBatch& batch, MatrixView<S> Y, SentenceEncoderCache<S>& cache) const {
+ private:
+  void visit_layers(TextEncoderCache<S>& any, const LayerVisit<S>& visit) const override {
+    Cache& cache = this->template own<Cache>(any);
+    cache.blocks.resize(blocks_.size());
+    for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].for_each_layer(cache.blocks[i], visit);
+    visit(*projection_.layer, cache.projection.cache);
+  }
+  static ConstMatrixView<S> input(SentenceEncoderCache<S>& cache, std::size_t i) {
+    return i == 0 ? cache.embedded.view() : cache.blocks[i - 1].output.view();
+  }
+
+  void run_forward(const nn::PackedBatch& batch, MatrixView<S> Y, TextEncoderCache<S>& any) const override {
+    Cache& cache = this->template own<Cache>(any);
     const std::span<const Index> offsets = batch.offsets();
-    for (std::size_t i = 0; i + 1 < offsets.size(); ++i)
-      require(offsets[i + 1] - offsets[i] <= config_.max_tokens, ErrorId::value, "SentenceEncoder::forward: text ", i, " has ",
-              offsets[i + 1] - offsets[i], " tokens, expected at most ", config_.max_tokens);
-    require_shape(Y, config_.hidden, batch.sequences(), "SentenceEncoder::forward", "Y", "hidden x texts");
-    cache.batch = batch;
     cache.blocks.resize(blocks_.size());
     embed(batch, cache);
     for (std::size_t i = 0; i < blocks_.size(); ++i)
@@ -101,77 +105,9 @@ class SentenceEncoder {
     nn::l2_normalize<S>(activated, Y);
   }
 
-  /// dY: hidden x texts. Adds the gradients of all that is trained to `gradient`, as many numbers as the layout of the values;
-  /// tensors of others in it, such as a head, are left alone. Throws ErrorId::shape when `batch` is not that of the last
-  /// forward with this cache.
-  void backward(const nn::PackedBatch& batch, ConstMatrixView<S> dY, SentenceEncoderCache<S>& cache, std::span<S> gradient) const {
-    require(std::ssize(gradient) == layout_size_, ErrorId::shape, "SentenceEncoder::backward: gradient has ", gradient.size(),
-            " numbers, expected ", layout_size_, ", as the values have");
-    run_backward(batch, dY, cache, gradient);
-  }
-  /// The same with the gradient of each text in its column of `each`, values x texts, to which it is added. Only linear layers
-  /// have gradients per example: throws ErrorId::value when biases, norms or the embedding are trained.
-  void backward_per_example(const nn::PackedBatch& batch, ConstMatrixView<S> dY, SentenceEncoderCache<S>& cache,
-                            MatrixView<S> each) const {
-    require_shape(each, layout_size_, batch.sequences(), "SentenceEncoder::backward_per_example", "each", "values x texts");
-    require(!sums_only_, ErrorId::value,
-            "SentenceEncoder::backward_per_example: biases, norms or the embedding are trained, which have no gradients per "
-            "example");
-    run_backward(batch, dY, cache, each);
-  }
-
-  /// Of the auxiliary losses of all layers (LinearLayer::auxiliary_loss): how many sums a pass leaves, the sums, the loss.
-  Index statistics_size() const {
-    SentenceEncoderCache<S> none;
-    none.blocks.resize(blocks_.size());
-    Index size = 0;
-    for_each_layer(none, [&](const LinearLayer<S>& layer, LinearCache<S>&) { size += layer.statistics_size(); });
-    return size;
-  }
-  /// Adds the statistics of the last forward pass to `sums`, statistics_size() numbers.
-  void add_statistics(SentenceEncoderCache<S>& cache, std::span<double> sums) const {
-    std::size_t position = 0;
-    for_each_layer(cache, [&](const LinearLayer<S>&, LinearCache<S>& c) {
-      for (const double x : c.statistics) sums[position++] += x;
-    });
-  }
-  /// Gives every layer its part of the sums over the whole batch, for the backward pass; `sums` must outlive that.
-  void set_batch_statistics(SentenceEncoderCache<S>& cache, std::span<const double> sums) const {
-    for_each_layer(cache, [&](const LinearLayer<S>& layer, LinearCache<S>& c) {
-      const auto size = static_cast<std::size_t>(layer.statistics_size());
-      c.batch_statistics = sums.first(size);
-      sums = sums.subspan(size);
-    });
-  }
-  double auxiliary_loss(std::span<const double> sums) const {
-    SentenceEncoderCache<S> none;
-    none.blocks.resize(blocks_.size());
-    double loss = 0;
-    for_each_layer(none, [&](const LinearLayer<S>& layer, LinearCache<S>&) {
-      const auto size = static_cast<std::size_t>(layer.statistics_size());
-      loss += layer.auxiliary_loss(sums.first(size));
-      sums = sums.subspan(size);
-    });
-    return loss;
-  }
-
- private:
-  template <class Visit>
-  void for_each_layer(SentenceEncoderCache<S>& cache, const Visit& visit) const {
-    for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].for_each_layer(cache.blocks[i], visit);
-    visit(*projection_.layer, cache.projection.cache);
-  }
-  static ConstMatrixView<S> input(SentenceEncoderCache<S>& cache, std::size_t i) {
-    return i == 0 ? cache.embedded.view() : cache.blocks[i - 1].output.view();
-  }
-
-  void run_backward(const nn::PackedBatch& batch, ConstMatrixView<S> dY, SentenceEncoderCache<S>& cache,
-                    const ModelGradient<S>& to) const {
-    require_shape(dY, config_.hidden, batch.sequences(), "SentenceEncoder::backward", "dY", "hidden x texts");
-    require(std::ranges::equal(batch.tokens(), cache.batch.tokens()) && std::ranges::equal(batch.offsets(), cache.batch.offsets()),
-            ErrorId::shape, "SentenceEncoder::backward: the batch is not the one of the last forward pass with this cache");
-    cache.text_offsets.resize(static_cast<std::size_t>(batch.sequences()) + 1);
-    std::iota(cache.text_offsets.begin(), cache.text_offsets.end(), Index{0});
+  void run_backward(ConstMatrixView<S> dY, TextEncoderCache<S>& any, const ModelGradient<S>& to) const override {
+    Cache& cache = this->template own<Cache>(any);
+    const nn::PackedBatch& batch = cache.batch;
     // y = v / ‖v‖,  v = tanh(W_p mean_tokens(x') + b_p)
     const MatrixView<S> d_projected = cache.d_texts.reshape(config_.hidden, batch.sequences());
     nn::l2_normalize_backward<S>(dY, cache.activated.view(), d_projected);
@@ -223,8 +159,6 @@ class SentenceEncoder {
   std::vector<SentenceEncoderBlock<S>> blocks_;
   LinearPart<S> projection_;
   Matrix<S> timing_;  // embedding x max_tokens
-  Index layout_size_;
-  bool sums_only_ = false;  // something is trained that has no gradient per example
 };
 
 }  // namespace lorasb::models

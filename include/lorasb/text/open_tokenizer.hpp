@@ -1,0 +1,44 @@
+// Opens the tokenizer of a Hugging Face folder, whatever its kind.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "lorasb/text/byte_bpe_tokenizer.hpp"
+#include "lorasb/text/wordpiece_tokenizer.hpp"
+
+namespace lorasb::text {
+
+struct OpenedTokenizer {
+  std::unique_ptr<const Tokenizer> tokenizer;
+  std::size_t max_tokens = Tokenizer::no_limit;  // model_max_length of tokenizer_config.json
+};
+
+/// Reads tokenizer.json, else vocab.txt, else vocab.json and merges.txt; beside them tokenizer_config.json, if it is there, for
+/// model_max_length and, without a tokenizer.json, case, accents and spaces. Throws ErrorId::file_open when there is no tokenizer, and
+/// what the tokenizers throw.
+inline OpenedTokenizer open_tokenizer(const std::filesystem::path& folder) {
+  const auto is_there = [&](const char* name) { return std::filesystem::exists(folder / name); };
+  OpenedTokenizer opened;
+  nlohmann::json config;
+  if (is_there("tokenizer_config.json")) config = io::read_json(folder / "tokenizer_config.json");
+  const nlohmann::json longest = detail::JsonSource::get(config, "model_max_length");  // 1e30 where there is no limit
+  if (longest.is_number_integer() && longest.get<std::int64_t>() > 0) opened.max_tokens = longest.get<std::size_t>();
+  if (is_there("tokenizer.json")) {
+    const std::filesystem::path path = folder / "tokenizer.json";
+    const nlohmann::json json = io::read_json(path);
+    if (detail::JsonSource::get(detail::JsonSource::get(json, "model"), "type") == "BPE")
+      opened.tokenizer.reset(new auto(ByteBpeTokenizer::from_json(json, path.string())));
+    else
+      opened.tokenizer.reset(new auto(WordPieceTokenizer::from_json(json, path.string())));
+  } else if (is_there("vocab.txt")) {
+    opened.tokenizer.reset(new auto(WordPieceTokenizer::from_vocabulary(folder / "vocab.txt", config)));
+  } else {
+    require(is_there("vocab.json") && is_there("merges.txt"), ErrorId::file_open, folder.string(),
+            ": there is no tokenizer.json, no vocab.txt, and no vocab.json with a merges.txt");
+    opened.tokenizer.reset(new auto(ByteBpeTokenizer::from_vocabulary(folder / "vocab.json", folder / "merges.txt", config)));
+  }
+  return opened;
+}
+
+}  // namespace lorasb::text

@@ -1,0 +1,120 @@
+#include "lorasb/text/wordpiece_tokenizer.hpp"
+
+#include "golden_tokens.hpp"
+#include "io/files.hpp"
+#include "lorasb/text/open_tokenizer.hpp"
+#include "models/model_files.hpp"
+
+using namespace lorasb;
+using namespace lorasb::text;
+using namespace lorasb::test;
+
+namespace {
+
+const Vocabulary small{{"[UNK]", 0}, {"[CLS]", 1}, {"[SEP]", 2}, {"un", 3},    {"##aff", 4}, {"##able", 5},
+                       {"a", 6},     {"##a", 7},   {"!", 8},     {"[MASK]", 9}, {"É", 10},    {"e", 11}};
+const SequenceTemplate bert = SequenceTemplate::around(1, 2, 1, 1);
+
+}  // namespace
+
+TEST_CASE("Ids and token types are those of Hugging Face's WordPiece, of single texts and of pairs that are cut") {
+  check_golden_tokens(WordPieceTokenizer::from_json(golden_folder / "wordpiece_tokenizer.json"), "wordpiece_tokens.json");
+}
+
+TEST_CASE("A word is cut into the longest pieces, and is one unknown token where that fails") {
+  const WordPieceTokenizer tokenizer(small, {}, {}, bert);
+  CHECK(tokenizer.size() == 12);
+  CHECK(tokenizer.encode("unaffable").ids == Ids{1, 3, 4, 5, 2});
+  CHECK(tokenizer.encode("UNAFFABLE a!").ids == Ids{1, 3, 4, 5, 6, 8, 2});
+  CHECK(tokenizer.encode("unaffablx").ids == Ids{1, 0, 2});
+  CHECK(tokenizer.encode("").ids == Ids{1, 2});
+  CHECK(tokenizer.pieces("É") == Ids{11});
+  CHECK(tokenizer.pieces(std::string(100, 'a')).size() == 100);
+  CHECK(tokenizer.pieces(std::string(101, 'a')) == Ids{0});
+}
+
+TEST_CASE("Case and accents are kept where the configuration says so") {
+  const TemporaryFolder folder;
+  const auto file = folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\nÉ\ne\r\né\n中a\n");
+  const auto pieces = [&](const char* config) {
+    return WordPieceTokenizer::from_vocabulary(file, nlohmann::json::parse(config)).pieces("É 中a");
+  };
+  CHECK(WordPieceTokenizer::from_vocabulary(file).pieces("É 中a") == Ids{4, 0, 0});
+  CHECK(pieces(R"({"do_lower_case": false})") == Ids{3, 0, 0});
+  CHECK(pieces(R"({"strip_accents": false, "tokenize_chinese_chars": false})") == Ids{5, 6});
+}
+
+TEST_CASE("Special tokens in the text are kept whole, but not in another spelling") {
+  const TemporaryFolder folder;
+  const auto tokenizer =
+      WordPieceTokenizer::from_vocabulary(folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n[\n]\nmask\n"));
+  CHECK(tokenizer.encode("a[MASK]a [mask]").ids == Ids{1, 4, 3, 4, 5, 7, 6, 2});
+}
+
+TEST_CASE("A text is cut to the limit and says so") {
+  const WordPieceTokenizer tokenizer(small, {}, {}, bert);
+  CHECK(!tokenizer.encode("a a a", 5).cut);
+  const Encoding cut = tokenizer.encode("a a a", 4);
+  CHECK(cut.cut);
+  CHECK(cut.ids == Ids{1, 6, 6, 2});
+  const Encoding pair = tokenizer.encode_pair("a", "! ! ! !", 6);
+  CHECK(pair.ids == Ids{1, 6, 2, 8, 8, 2});
+  CHECK(pair.types == Ids{0, 0, 0, 1, 1, 1});
+  CHECK_ERROR(tokenizer.encode("a", 1), ErrorId::value, "at most 1 tokens");
+}
+
+TEST_CASE("The time for a line is linear in its length") {
+  const WordPieceTokenizer tokenizer(small, {}, {}, bert);
+  std::string marks;  // one run of marks in the reverse of their canonical order
+  for (int i = 0; i < 200000; ++i) marks += i % 2 == 0 ? "\u0301" : "\u0323";
+  CHECK(tokenizer.pieces(marks).empty());
+  CHECK(tokenizer.pieces(std::string(1000000, 'a')) == Ids{0});
+  CHECK(tokenizer.pieces(std::string(1000000, '!')).size() == 1000000);
+}
+
+TEST_CASE("A tokenizer.json that asks for something else is refused by key and value") {
+  nlohmann::json json = io::read_json(golden_folder / "wordpiece_tokenizer.json");
+  const auto check = [&](const char* pointer, nlohmann::json value, const std::string& message) {
+    nlohmann::json changed = json;
+    changed[nlohmann::json::json_pointer(pointer)] = std::move(value);
+    CHECK_ERROR(WordPieceTokenizer::from_json(changed, "file"), ErrorId::vocabulary, message);
+  };
+  check("/model/type", "Unigram", "\"model\" is \"Unigram\"");
+  check("/normalizer", {{"type", "NFC"}}, "\"normalizer\" is {\"type\":\"NFC\"}");
+  check("/normalizer/lowercase", 3, "\"lowercase\" is not true or false");
+  check("/pre_tokenizer", nullptr, "\"pre_tokenizer\" is null");
+  check("/post_processor/type", "Odd", "\"post_processor\" is \"Odd\"");
+  check("/post_processor/special_tokens", nullptr, "no ids for \"[CLS]\"");
+  check("/model/unk_token", "none", "no \"none\"");
+  check("/model/vocab", nlohmann::json::object(), "not an object of pieces");
+  check("/model/vocab/the", -1, "the id of \"the\"");
+  check("/model/vocab/the", 1e18, "the id of \"the\"");
+  check("/model/max_input_chars_per_word", -1, "max_input_chars_per_word");
+  check("/added_tokens/0/id", "x", "the id of \"[PAD]\"");
+  check("/added_tokens", 3, "not an array");
+  CHECK_ERROR(WordPieceTokenizer::from_json(nlohmann::json::array(), "file"), ErrorId::vocabulary, "\"model\" is null");
+  CHECK_ERROR(WordPieceTokenizer({{"a", 0}}, {}, {}, bert), ErrorId::vocabulary, "no \"[UNK]\"");
+  CHECK_ERROR(WordPieceTokenizer({{"[UNK]", 0}, {"\xFF", 1}}, {}, {}, bert), ErrorId::vocabulary, "not UTF-8");
+}
+
+TEST_CASE("On MiniLM's vocabulary ids are those of Hugging Face's tokenizers, from tokenizer.json and from vocab.txt", "[model]") {
+  if (!minilm_files_present()) return;
+  const OpenedTokenizer opened = open_tokenizer(minilm_folder());
+  CHECK(opened.max_tokens == 512);
+  CHECK(opened.tokenizer->size() == 30522);
+  check_golden_tokens(*opened.tokenizer, "minilm_tokens.json");
+  check_golden_tokens(WordPieceTokenizer::from_vocabulary(minilm_folder() / "vocab.txt"), "minilm_tokens.json");
+}
+
+TEST_CASE("A folder's tokenizer is found by its files") {
+  const TemporaryFolder folder;
+  CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::file_open, "no tokenizer.json, no vocab.txt");
+  folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\nA\na\n");
+  CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{4});
+  CHECK(open_tokenizer(folder.path()).max_tokens == Tokenizer::no_limit);
+  folder.write("tokenizer_config.json", R"({"do_lower_case": false, "model_max_length": 7})");
+  CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{3});
+  CHECK(open_tokenizer(folder.path()).max_tokens == 7);
+  folder.write("tokenizer.json", R"({"model": {"type": "Unigram"}})");
+  CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::vocabulary, "\"model\" is \"Unigram\"");
+}
