@@ -33,6 +33,7 @@ struct LORASB_OWNS_MEMORY SentenceEncoderCache {
   };
   std::vector<Block> blocks;
   LinearPass<S> projection;
+  LinearCache<S> shared;  // of all layers (LinearCache::shared)
   nn::PackedBatch batch;                             // of the last forward
   Buffer<S> embedded;                                // x of the first block
   Buffer<S> pooled, activated;                       // mean over tokens, tanh of the projection

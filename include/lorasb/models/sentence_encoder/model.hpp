@@ -90,6 +90,7 @@ class SentenceEncoder {
     require_shape(Y, config_.hidden, batch.sequences(), "SentenceEncoder::forward", "Y", "hidden x texts");
     cache.batch = batch;
     cache.blocks.resize(blocks_.size());
+    share(cache);
     embed(batch, cache);
     for (std::size_t i = 0; i < blocks_.size(); ++i)
       blocks_[i].forward(input(cache, i), offsets, cache.blocks[i], cache);
@@ -156,6 +157,14 @@ class SentenceEncoder {
   }
 
  private:
+  /// Tells every layer what it cannot see in its columns: their tasks, and what the layers of a pass share.
+  void share(SentenceEncoderCache<S>& cache) const {
+    for_each_layer(cache, [&](const LinearLayer<S>&, LinearCache<S>& c) {
+      c.tasks = cache.batch.token_tasks();
+      c.shared = &cache.shared;
+    });
+    cache.projection.cache.tasks = cache.batch.tasks();  // its columns are texts
+  }
   template <class Visit>
   void for_each_layer(SentenceEncoderCache<S>& cache, const Visit& visit) const {
     for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].for_each_layer(cache.blocks[i], visit);
@@ -170,6 +179,7 @@ class SentenceEncoder {
     require_shape(dY, config_.hidden, batch.sequences(), "SentenceEncoder::backward", "dY", "hidden x texts");
     require(std::ranges::equal(batch.tokens(), cache.batch.tokens()) && std::ranges::equal(batch.offsets(), cache.batch.offsets()),
             ErrorId::shape, "SentenceEncoder::backward: the batch is not the one of the last forward pass with this cache");
+    share(cache);  // the cache may have been moved
     cache.text_offsets.resize(static_cast<std::size_t>(batch.sequences()) + 1);
     std::iota(cache.text_offsets.begin(), cache.text_offsets.end(), Index{0});
     // y = v / ‖v‖,  v = tanh(W_p mean_tokens(x') + b_p)
