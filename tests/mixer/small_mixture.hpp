@@ -5,11 +5,12 @@
 
 #include "adapter/random_adapter.hpp"
 #include "lorasb/adapter/lora/lora.hpp"
+#include "lorasb/mixer/expert_bank.hpp"
 #include "lorasb/mixer/mixer_layer.hpp"
 
 namespace lorasb::test {
 
-enum class ExpertKind { lora, lora_sb, cores };
+using mixer::ExpertKind;
 
 template <Real S>
 struct SmallMixture {

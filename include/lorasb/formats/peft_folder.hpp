@@ -36,6 +36,7 @@ struct AdapterFolder {
   AdapterSet<S> adapters;
   std::vector<NamedTensor<S>> full_tensors;
   std::string base_model;  // name or path of the model that is adapted; may be empty
+  bool plain_lora = false;  // there was no R in it
 };
 
 namespace detail {

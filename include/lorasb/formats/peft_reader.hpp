@@ -83,6 +83,7 @@ class FolderReader {
     check_names();
     AdapterFolder<S> result;
     result.base_model = config_.base_model;
+    result.plain_lora = plain_;
     for (const ModuleTensors& tensors : index_.modules) result.adapters.add(tensors.module, read_adapter(tensors));
     for (const std::string& name : index_.full_tensors) result.full_tensors.push_back(read_full(name));
     return result;
