@@ -152,8 +152,8 @@ TEMPLATE_TEST_CASE("a mixture saves as adapter folders and a router, loads bit-e
     Parameters<S> values = take(t, mixture);
     for (S& v : values.flat()) v *= S(1.01);
     const Mixture<S> whole = with_values(mixture, values);
-    write_mixture(folder.path, whole, top_2);
-    SavedMixture<S> read = read_mixture<S>(folder.path, t.modules());
+    write_mixture(folder.path(), whole, top_2);
+    SavedMixture<S> read = read_mixture<S>(folder.path(), t.modules());
     CHECK(read.routing.k == 2);
     CHECK(read.mixture.bank.experts()[1].frozen);
     CHECK(!read.mixture.bank.experts()[0].frozen);
@@ -267,30 +267,30 @@ TEST_CASE("frozen experts come from any adapter folder; what is none, or of othe
   ExpertBank<float> source = make_bank<float>(ExpertKind::lora, 1), bank;
   NamedSet<LoraAdapter<float>> lora;
   for (const auto& [module, a] : source.experts()[0].adapters) lora.add(module, {.B = a.B, .A = a.A, .scale = a.scale});
-  formats::write_lora<float>(folder.path / "plain", lora);
-  load_expert<float>(folder.path / "plain", "plain", t.modules(), bank);
+  formats::write_lora<float>(folder.path() / "plain", lora);
+  load_expert<float>(folder.path() / "plain", "plain", t.modules(), bank);
   CHECK(bank.experts()[0].frozen);
   CHECK(bank.experts()[0].kind == ExpertKind::lora);
   CHECK(bank.experts()[0].adapters.at(sites[0]).B == source.experts()[0].adapters.at(sites[0]).B);
 
   NamedSet<LoraAdapter<float>> elsewhere;
   elsewhere.add("encoder.query", lora.at(sites[0]));
-  formats::write_lora<float>(folder.path / "elsewhere", elsewhere);
-  CHECK_ERROR(load_expert<float>(folder.path / "elsewhere", "b", t.modules(), bank), ErrorId::unknown_name,
+  formats::write_lora<float>(folder.path() / "elsewhere", elsewhere);
+  CHECK_ERROR(load_expert<float>(folder.path() / "elsewhere", "b", t.modules(), bank), ErrorId::unknown_name,
               "\"encoder.query\", but there is no such module");
   NamedSet<LoraAdapter<float>> larger;
   larger.add(sites[0], lora.at(sites[1]));
-  formats::write_lora<float>(folder.path / "larger", larger);
-  CHECK_ERROR(load_expert<float>(folder.path / "larger", "b", t.modules(), bank), ErrorId::shape, "expected 24 x 8");
-  CHECK_ERROR(load_expert<float>(folder.path / "nothing", "b", t.modules(), bank), ErrorId::file_open, "adapter_config.json");
-  CHECK_ERROR(read_mixture<float>(folder.path / "plain", t.modules()), ErrorId::file_open, "mixture.json");
+  formats::write_lora<float>(folder.path() / "larger", larger);
+  CHECK_ERROR(load_expert<float>(folder.path() / "larger", "b", t.modules(), bank), ErrorId::shape, "expected 24 x 8");
+  CHECK_ERROR(load_expert<float>(folder.path() / "nothing", "b", t.modules(), bank), ErrorId::file_open, "adapter_config.json");
+  CHECK_ERROR(read_mixture<float>(folder.path() / "plain", t.modules()), ErrorId::file_open, "mixture.json");
 
   ExpertBank<float> cores = make_bank<float>(ExpertKind::cores, 1);
-  CHECK_ERROR(load_expert<float>(folder.path / "plain", "b", t.modules(), cores), ErrorId::value, "is not the one that the experts share");
+  CHECK_ERROR(load_expert<float>(folder.path() / "plain", "b", t.modules(), cores), ErrorId::value, "is not the one that the experts share");
 
-  write_mixture(folder.path / "mixture", make_mixture(std::move(cores), RouterInput::basis), {.mode = RoutingMode::soft});
-  io::write_file(folder.path / "mixture" / "mixture.json", "{\"format\": \"lorasb-mixture\", \"version\": 2}");
-  CHECK_ERROR(read_mixture<float>(folder.path / "mixture", t.modules()), ErrorId::adapter_folder, "version 2");
-  io::write_file(folder.path / "mixture" / "mixture.json", "{\"format\": \"lorasb-mixture\", \"version\": 1, \"experts\": []}");
-  CHECK_ERROR(read_mixture<float>(folder.path / "mixture", t.modules()), ErrorId::adapter_folder, "there are no experts");
+  write_mixture(folder.path() / "mixture", make_mixture(std::move(cores), RouterInput::basis), {.mode = RoutingMode::soft});
+  io::write_file(folder.path() / "mixture" / "mixture.json", "{\"format\": \"lorasb-mixture\", \"version\": 2}");
+  CHECK_ERROR(read_mixture<float>(folder.path() / "mixture", t.modules()), ErrorId::adapter_folder, "version 2");
+  io::write_file(folder.path() / "mixture" / "mixture.json", "{\"format\": \"lorasb-mixture\", \"version\": 1, \"experts\": []}");
+  CHECK_ERROR(read_mixture<float>(folder.path() / "mixture", t.modules()), ErrorId::adapter_folder, "there are no experts");
 }

@@ -48,7 +48,9 @@ void load_expert(const std::filesystem::path& folder, std::string name, const st
     const auto found = std::ranges::find(modules, module, &Module<S>::name);
     require(found != modules.end(), ErrorId::unknown_name, where, ": has an adapter for module ", in_quotes(module),
             ", but there is no such module in this model");
-    require_shape(found->W0, a.out_features(), a.in_features(), where, module, "the shape of the adapter");
+    require(a.out_features() == found->W0.rows() && a.in_features() == found->W0.cols(), ErrorId::shape, where, ": the adapter for ",
+            in_quotes(module), " is ", a.out_features(), " x ", a.in_features(), ", expected ", found->W0.rows(), " x ",
+            found->W0.cols(), ", the shape of the module");
   }
   if (bank.shares_bases()) {
     NamedSet<Weight<S>> cores;
