@@ -51,7 +51,7 @@ struct Problem {
   }
   ExpertTensors<float> expert(Index e) const {
     const std::size_t i = kind == ExpertKind::cores ? 0 : std::size_t(e);
-    return {B[i], R[std::size_t(e)], A[i], 0.5f};
+    return {B[i], R[std::size_t(e)], A[i], 0.5f, false};  // frozen, as in inference
   }
   MixerLayer<float> layer() const {
     std::vector<ExpertTensors<float>> all;

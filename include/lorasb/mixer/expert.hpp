@@ -72,7 +72,8 @@ void add_product(const Left& left, ConstMatrixView<S> right, S alpha, std::span<
   scatter_add<S>(std::as_const(scratch).view(), tokens, result);
 }
 
-/// The tokens of expert e in a pass, and what their gradients need. `cache` is the expert's own.
+/// The tokens of expert e in a pass, and what their gradients need. `cache` is the expert's own; `work` is for the experts of a
+/// layer, one after the other.
 template <Real S>
 struct ExpertPass {
   const ExpertTensors<S>& expert;
@@ -81,21 +82,24 @@ struct ExpertPass {
   std::span<const S> gates;
   std::span<S> dgates;
   LinearCache<S>& cache;
+  LinearCache<S>& work;
 
-  ExpertPass(const ExpertTensors<S>& tensors, const Routing<S>& routing, Index e, LinearCache<S>& own)
+  ExpertPass(const ExpertTensors<S>& tensors, const Routing<S>& routing, Index e, LinearCache<S>& own, LinearCache<S>& scratch)
       : expert(tensors), all_tokens(routing.tokens()), tokens(routing.tokens_of(e)), gates(routing.gates().data() + routing.first(e), tokens.size()),
-        dgates(routing.dgates().data() + routing.first(e), tokens.size()), cache(own) {}
+        dgates(routing.dgates().data() + routing.first(e), tokens.size()), cache(own), work(scratch) {}
 
-  enum Slot : std::size_t { x, z, h, p, q, columns, dy };
+  enum Slot : std::size_t { x, z, p, h, q, columns, gathered };  // the first two are kept, the others are in `work`
   Index count() const { return std::ssize(tokens); }
+  /// For dA += P Xᵀ.
+  bool keeps_X() const { return expert.trained && !expert.has_core(); }
 
   /// Y[:, tokens] += s B R A X diag(g), keeps Z = A X; without R for plain LoRA.
   void add_forward(ConstMatrixView<S> X, MatrixView<S> Y) {
-    const ConstMatrixView<S> Xe = gather(X, tokens, cache.buffer(x));
+    const ConstMatrixView<S> Xe = gather(X, tokens, keeps_X() ? cache.buffer(x) : work.buffer(gathered));
     MatrixView<S> Z = cache.buffer(z).reshape(expert.rank(), count());
     linalg::multiply(expert.A, Xe, Z);
-    const ConstMatrixView<S> H = gated_core(std::as_const(cache.buffer(z)).view(), cache.buffer(h));
-    add_product<S>(expert.B, H, expert.has_core() ? S(1) : expert.scale, tokens, cache.buffer(columns), Y);
+    const ConstMatrixView<S> H = gated_core(std::as_const(cache.buffer(z)).view(), work.buffer(h));
+    add_product<S>(expert.B, H, expert.has_core() ? S(1) : expert.scale, tokens, work.buffer(columns), Y);
   }
   /// H[:, tokens] += s R Z diag(g), of experts that share A and B; Z: rank x all tokens. The first to take all tokens overwrites.
   void add_core_forward(ConstMatrixView<S> all_Z, MatrixView<S> all_H, bool overwrite) {
@@ -104,22 +108,22 @@ struct ExpertPass {
       linalg::multiply(expert.R, Z, all_H, expert.scale);
       return scale_columns<S>(all_H, gates);
     }
-    scatter_add<S>(gated_core(Z, cache.buffer(h)), tokens, all_H);
+    scatter_add<S>(gated_core(Z, work.buffer(h)), tokens, all_H);
   }
 
   /// With P = s Bᵀ dY and Q = Rᵀ P of the tokens (Q = P for plain LoRA): dg_t += z_tᵀ q_t, then
   ///     dR += P diag(g) Zᵀ    or    dB += s dY diag(g) Zᵀ, dA += P diag(g) Xᵀ;        dX[:, tokens] += Aᵀ Q diag(g)
   void add_backward(ConstMatrixView<S> X, ConstMatrixView<S> dY, const LayerGradient<S>& gradient, Index place,
                     const InputGradient<S>& dX) {
-    const ConstMatrixView<S> dYe = gather(dY, tokens, cache.buffer(dy));
+    const ConstMatrixView<S> dYe = gather(dY, tokens, work.buffer(gathered));
     const ConstMatrixView<S> Z = std::as_const(cache.buffer(z)).view();
-    MatrixView<S> P = cache.buffer(p).reshape(expert.rank(), count());
+    MatrixView<S> P = work.buffer(p).reshape(expert.rank(), count());
     linalg::multiply(linalg::transposed(expert.B), dYe, P, expert.scale);
     const ConstMatrixView<S> Q = gate_backward(Z, P);
     if (expert.trained && expert.has_core()) add_core_gradient(P, Z, gradient, place);
-    if (expert.trained && !expert.has_core()) {
+    if (keeps_X()) {
       const ConstMatrixView<S> Xe = count() == all_tokens ? X : std::as_const(cache.buffer(x)).view();
-      MatrixView<S> gated_Z = cache.buffer(h).reshape(expert.rank(), count());
+      MatrixView<S> gated_Z = work.buffer(h).reshape(expert.rank(), count());
       gated_Z = Z;
       scale_columns<S>(gated_Z, gates);
       for_each(gradient, place, [&](Index first, Index n, std::span<S> to) {
@@ -129,14 +133,14 @@ struct ExpertPass {
         linalg::multiply(P.middleCols(first, n), linalg::transposed(Xe.middleCols(first, n)), dA, 1, 1);
       });
     }
-    if (dX.wanted()) add_product<S>(linalg::transposed(expert.A), Q, 1, tokens, cache.buffer(columns), dX.view());
+    if (dX.wanted()) add_product<S>(linalg::transposed(expert.A), Q, 1, tokens, work.buffer(columns), dX.view());
   }
   /// The same of experts that share A and B: all_P = s Bᵀ dY of all tokens; all_Q[:, tokens] += Rᵀ P diag(g).
   void add_core_backward(ConstMatrixView<S> all_Z, ConstMatrixView<S> all_P, const LayerGradient<S>& gradient, Index place,
                          MatrixView<S> all_Q, bool overwrite) {
     const ConstMatrixView<S> Z = count() == all_tokens ? all_Z : std::as_const(cache.buffer(z)).view();
-    MatrixView<S> P = cache.buffer(p).reshape(expert.rank(), count());
-    P = gather(all_P, tokens, cache.buffer(dy));
+    MatrixView<S> P = work.buffer(p).reshape(expert.rank(), count());
+    P = gather(all_P, tokens, work.buffer(gathered));
     const ConstMatrixView<S> Q = gate_backward(Z, P);
     if (expert.trained) add_core_gradient(P, Z, gradient, place);
     if (overwrite)
@@ -158,7 +162,7 @@ struct ExpertPass {
   }
   /// Adds dg, multiplies P by the gates, and returns Rᵀ P diag(g).
   ConstMatrixView<S> gate_backward(ConstMatrixView<S> Z, MatrixView<S> P) {
-    MatrixView<S> Q = cache.buffer(q).reshape(P.rows(), P.cols());
+    MatrixView<S> Q = work.buffer(q).reshape(P.rows(), P.cols());
     if (expert.has_core())
       linalg::multiply(linalg::transposed(expert.R), P, Q);
     else
@@ -166,7 +170,7 @@ struct ExpertPass {
     for (Index i = 0; i < Q.cols(); ++i) dgates[static_cast<std::size_t>(i)] += Z.col(i).dot(Q.col(i));
     scale_columns<S>(P, gates);
     scale_columns<S>(Q, gates);
-    return std::as_const(cache.buffer(q)).view();
+    return std::as_const(work.buffer(q)).view();
   }
   void add_core_gradient(ConstMatrixView<S> P, ConstMatrixView<S> Z, const LayerGradient<S>& gradient, Index place) const {
     for_each(gradient, place, [&](Index first, Index n, std::span<S> to) {

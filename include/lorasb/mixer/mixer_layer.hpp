@@ -60,7 +60,8 @@ class MixerLayer final : public LinearLayer<S> {
   }
 
  private:
-  // Of the layer's own cache. The division of the tokens is in child(0), or in that of the pass.
+  // Of the layer's own cache. The division of the tokens is in child(0), or in that of the pass;
+  // child(1) is work space of the experts, whose own caches follow.
   enum Slot : std::size_t { z, h, p, q, dz, means };
 
   static Index count_trained(const std::vector<ExpertTensors<S>>& experts, const RouterTensors<S>& router) {
@@ -121,7 +122,7 @@ class MixerLayer final : public LinearLayer<S> {
             " shares its router, but the model gives its layers no shared cache (LinearCache::shared)");
     return cache.shared->child(static_cast<std::size_t>(router_.group));
   }
-  LinearCache<S>& expert_cache(LinearCache<S>& cache, std::size_t e) const { return cache.child(1 + e); }
+  LinearCache<S>& expert_cache(LinearCache<S>& cache, std::size_t e) const { return cache.child(2 + e); }
 
   void divide(ConstMatrixView<S> U, LinearCache<S>& cache, Routing<S>& routing) const {
     const std::span<const Index> tasks = cache.tasks;
@@ -170,7 +171,7 @@ class MixerLayer final : public LinearLayer<S> {
     MatrixView<S> H = cache.buffer(h).reshape(Z.rows(), X.cols());  // s R(x) A x
     bool first = true;
     for (std::size_t e = 0; e < experts_.size(); ++e) {
-      ExpertPass<S> pass(experts_[e], routing, Index(e), expert_cache(cache, e));
+      ExpertPass<S> pass(experts_[e], routing, Index(e), expert_cache(cache, e), cache.child(1));
       if (pass.count() == 0) continue;
       if (!shared_basis_) {
         pass.add_forward(X, Y);
@@ -196,7 +197,7 @@ class MixerLayer final : public LinearLayer<S> {
     bool first = true;
     Index place = 0;
     for (std::size_t e = 0; e < experts_.size(); ++e) {
-      ExpertPass<S> pass(experts_[e], routing, Index(e), expert_cache(cache, e));
+      ExpertPass<S> pass(experts_[e], routing, Index(e), expert_cache(cache, e), cache.child(1));
       if (pass.count() > 0 && !basis) pass.add_backward(X, dY, gradient, place, dX);
       if (pass.count() > 0 && basis) {
         const bool overwrite = first && pass.count() == X.cols();

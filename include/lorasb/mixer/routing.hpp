@@ -87,7 +87,7 @@ class Routing {
     for (std::size_t t = 0; t < tasks.size(); ++t)
       require(tasks[t] >= -1 && tasks[t] < experts, ErrorId::value, "mixer: token ", t, " has task label ", tasks[t],
               ", expected 0 to ", experts - 1, " (", experts, " experts), or -1 for padding");
-    fill(experts, tokens, [&](Index t, const auto& add) {
+    fill(experts, tokens, tokens, [&](Index t, const auto& add) {
       if (tasks[static_cast<std::size_t>(t)] >= 0) add(tasks[static_cast<std::size_t>(t)], S(1));
     });
   }
@@ -99,7 +99,7 @@ class Routing {
     const Index k = *options.mode == RoutingMode::top_k ? options.k : experts;
     std::vector<Index>& chosen = cache_.indices(4);
     const bool divide = k < experts && options.renormalise;
-    fill(experts, p.cols(), [&](Index t, const auto& add) {
+    fill(experts, p.cols(), k * p.cols(), [&](Index t, const auto& add) {
       if (!tasks.empty() && tasks[static_cast<std::size_t>(t)] < 0) return;
       const S* const column = p.data() + t * p.outerStride();
       largest(column, experts, k, chosen);
@@ -113,24 +113,32 @@ class Routing {
   }
 
  private:
-  /// route(t, add) calls add(expert, gate) for what token t goes to; it is run twice, to count and to write.
+  /// route(t, add) calls add(expert, gate) for what token t goes to, `most` entries at most for all tokens.
   template <class Route>
-  void fill(Index experts, Index tokens, const Route& route) {
-    std::vector<Index>& offsets = cache_.indices(0);
+  void fill(Index experts, Index tokens, Index most, const Route& route) {
+    std::vector<Index>&offsets = cache_.indices(0), &list = cache_.indices(1), &next = cache_.indices(3);
+    std::vector<Index>&expert_of = cache_.indices(5), &token_of = cache_.indices(6);
     offsets.assign(static_cast<std::size_t>(experts) + 1, 0);
     cache_.indices(2).assign(1, tokens);
-    for (Index t = 0; t < tokens; ++t) route(t, [&](Index e, S) { ++offsets[static_cast<std::size_t>(e) + 1]; });
-    for (std::size_t e = 1; e < offsets.size(); ++e) offsets[e] += offsets[e - 1];
-    std::vector<Index>&list = cache_.indices(1), &next = cache_.indices(3);
-    list.resize(static_cast<std::size_t>(offsets.back()));
-    next.assign(offsets.begin(), offsets.end() - 1);
-    MatrixView<S> gate = cache_.buffer(2).reshape(1, offsets.back());
+    expert_of.clear();
+    token_of.clear();
+    MatrixView<S> by_token = cache_.buffer(4).reshape(1, most);  // gates, token by token
     for (Index t = 0; t < tokens; ++t)
       route(t, [&](Index e, S g) {
-        const Index i = next[static_cast<std::size_t>(e)]++;
-        list[static_cast<std::size_t>(i)] = t;
-        gate(0, i) = g;
+        by_token(0, std::ssize(expert_of)) = g;
+        expert_of.push_back(e);
+        token_of.push_back(t);
+        ++offsets[static_cast<std::size_t>(e) + 1];
       });
+    for (std::size_t e = 1; e < offsets.size(); ++e) offsets[e] += offsets[e - 1];
+    list.resize(expert_of.size());
+    next.assign(offsets.begin(), offsets.end() - 1);
+    MatrixView<S> gate = cache_.buffer(2).reshape(1, offsets.back());
+    for (std::size_t i = 0; i < expert_of.size(); ++i) {
+      const Index place = next[static_cast<std::size_t>(expert_of[i])]++;
+      list[static_cast<std::size_t>(place)] = token_of[i];
+      gate(0, place) = by_token(0, Index(i));
+    }
     cache_.buffer(3).reshape(1, offsets.back()).setZero();
   }
 
