@@ -38,6 +38,11 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// Trained numbers outside the head.
   Index adapter_size() const { return layout_size_ - head_.size(); }
   const Encoder& encoder() const { return encoder_; }
+  /// What the last pass of a part left behind.
+  typename Encoder::Cache& cache(Index part) { return scratch_[static_cast<std::size_t>(part)].cache; }
+
+  /// Tasks with heads of their own: a text with task t is classified among the classes of row t alone. Empty: among all.
+  void set_task_classes(std::vector<Range> classes) { task_classes_ = std::move(classes); }
 
   /// Unit vectors of the texts named in `order`: features x texts, in the scratch of `part`.
   ConstMatrixView<S> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
@@ -45,7 +50,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
     s.batch.clear();
     s.labels.clear();
     for (const Index i : order) {
-      s.batch.add(texts.ids[static_cast<std::size_t>(i)]);
+      s.batch.add(texts.ids[static_cast<std::size_t>(i)],
+                  texts.tasks.empty() ? nn::PackedBatch::no_task : texts.tasks[static_cast<std::size_t>(i)]);
       s.labels.push_back(texts.labels[static_cast<std::size_t>(i)]);
     }
     const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
@@ -64,11 +70,21 @@ class LORASB_OWNS_MEMORY TextClassifier {
   nn::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const nn::PassResult result = differentiate(texts, order, part);
-    const ConstMatrixView<S> E = s.embeddings.view();
-    const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
-    head_.backward(E, s.logits.view(), gradient, dE);
-    encoder_.backward(s.batch, dE, s.cache, gradient);
+    finish(s, gradient);
     return result;
+  }
+
+  /// pass() in two halves, for layers with an auxiliary loss over a batch of several parts (train::Step::TwoPhasePass): forward
+  /// adds the statistics of the part, statistics_size() numbers, and backward is given those of the whole batch.
+  nn::PassResult forward(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<double> statistics) {
+    const nn::PassResult result = differentiate(texts, order, part);
+    encoder_.add_statistics(scratch_[static_cast<std::size_t>(part)].cache, statistics);
+    return result;
+  }
+  void backward(Index part, std::span<const double> statistics, std::span<S> gradient) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    encoder_.set_batch_statistics(s.cache, statistics);
+    finish(s, gradient);
   }
 
   /// The same with the gradient of each text, over all values together, clipped to `max_norm` before it is added. Throws
@@ -94,8 +110,15 @@ class LORASB_OWNS_MEMORY TextClassifier {
     const ConstMatrixView<S> E = encode(texts, order, part);
     const MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
     head_.forward(E, logits);
+    if (!task_classes_.empty())
+      for (Index i = 0; i < E.cols(); ++i) {
+        const Range kept = task_classes_.at(static_cast<std::size_t>(texts.tasks.at(static_cast<std::size_t>(order[std::size_t(i)]))));
+        logits.col(i).head(kept.first).setConstant(masked);
+        logits.col(i).tail(classes() - kept.first - kept.count).setConstant(masked);
+      }
     return logits;
   }
+  static constexpr S masked = S(-1e30);  // finite; its exponential is 0, and so is its gradient
   /// The gradient of the loss with respect to the logits, in their place.
   nn::PassResult differentiate(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const MatrixView<S> logits = classify(texts, order, part);
@@ -104,6 +127,15 @@ class LORASB_OWNS_MEMORY TextClassifier {
     result.correct = nn::count_correct<S>(logits, s.labels);
     result.loss = nn::cross_entropy<S>(logits, s.labels, logits);
     return result;
+  }
+
+  struct Scratch;
+  /// Backward from the gradient of the logits, which stands in their place.
+  void finish(Scratch& s, std::span<S> gradient) {
+    const ConstMatrixView<S> E = s.embeddings.view();
+    const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
+    head_.backward(E, s.logits.view(), gradient, dE);
+    encoder_.backward(s.batch, dE, s.cache, gradient);
   }
 
   struct Scratch {
@@ -119,6 +151,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
   Head<S> head_;
   Index layout_size_;
   std::vector<Scratch> scratch_;
+  std::vector<Range> task_classes_;
 };
 
 }  // namespace lorasb::models

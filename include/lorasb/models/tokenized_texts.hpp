@@ -15,6 +15,7 @@ namespace lorasb::models {
 struct TokenizedTexts {
   std::vector<std::vector<std::int32_t>> ids = {};
   std::vector<std::int32_t> labels = {};
+  std::vector<Index> tasks = {};  // of each text, for layers that route by it and heads of several tasks; may be empty
   Index size() const { return std::ssize(ids); }
 };
 

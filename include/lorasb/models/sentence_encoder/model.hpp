@@ -156,6 +156,13 @@ class SentenceEncoder {
     return loss;
   }
 
+  /// visit(layer, cache) for each layer, in the order of the modules of a forward pass.
+  template <class Visit>
+  void for_each_layer(SentenceEncoderCache<S>& cache, const Visit& visit) const {
+    for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].for_each_layer(cache.blocks[i], visit);
+    visit(*projection_.layer, cache.projection.cache);
+  }
+
  private:
   /// Tells every layer what it cannot see in its columns: their tasks, and what the layers of a pass share.
   void share(SentenceEncoderCache<S>& cache) const {
@@ -164,11 +171,6 @@ class SentenceEncoder {
       c.shared = &cache.shared;
     });
     cache.projection.cache.tasks = cache.batch.tasks();  // its columns are texts
-  }
-  template <class Visit>
-  void for_each_layer(SentenceEncoderCache<S>& cache, const Visit& visit) const {
-    for (std::size_t i = 0; i < blocks_.size(); ++i) blocks_[i].for_each_layer(cache.blocks[i], visit);
-    visit(*projection_.layer, cache.projection.cache);
   }
   static ConstMatrixView<S> input(SentenceEncoderCache<S>& cache, std::size_t i) {
     return i == 0 ? cache.embedded.view() : cache.blocks[i - 1].output.view();
