@@ -21,7 +21,7 @@ enum class HeadChoice {
 
 struct MixResult {
   std::string name;
-  std::vector<double> accuracy, accuracy_head_given;  // by domain
+  std::vector<double> accuracy = {}, accuracy_head_given = {};  // by domain
   Index trainable = 0;                                // outside the head
   double seconds_per_1000 = 0;
   Matrix<double> routing = {};                        // experts x domains: shares of the gates

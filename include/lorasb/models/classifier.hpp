@@ -108,7 +108,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// Logits in the part's scratch.
   MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const ConstMatrixView<S> E = encode(texts, order, part);
-    const MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
+    MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
     head_.forward(E, logits);
     if (!task_classes_.empty())
       for (Index i = 0; i < E.cols(); ++i) {
