@@ -59,10 +59,9 @@ class Methods {
     MixResult result{.name = concat("mixer-", mixer::expert_kind_names[std::size_t(kind)])};
     const std::vector<Module<float>> modules = task_.base.modules();
     mixer::ExpertBank<float> bank = options_.load_experts.empty() ? new_experts(kind) : loaded_experts(modules);
-    // routers that start small break ties between experts; A x is r numbers, where there is one A
-    mixer::Mixture<float> mixture = mixer::make_mixture(
-        std::move(bank), kind == ExpertKind::cores && options_.load_experts.empty() ? mixer::RouterInput::basis : mixer::RouterInput::projection,
-        {}, 0.01, options_.seed);
+    // routers that start small break ties between experts
+    const mixer::RouterInput input = bank.shares_bases() ? options_.router_input : mixer::RouterInput::projection;
+    mixer::Mixture<float> mixture = mixer::make_mixture(std::move(bank), input, {}, 0.01, options_.seed);
 
     mixture.trains_router = false;  // stage 1: the experts, each on its own domain
     mixer::BalanceLossOptions none;

@@ -16,11 +16,12 @@ struct MixOptions : CommonOptions {
   std::vector<std::string> load_experts = {};  // adapter folders, one a domain
   Index top_k = 2;
   Index rank = 16;
-  std::size_t train_size = 1500, test_size = 500;  // of each domain
+  std::size_t train_size = 1000, test_size = 500;  // of each domain
   std::size_t router_examples = 2000;              // of all domains together
-  Index epochs = 2, router_epochs = 2;
+  Index epochs = 2, router_epochs = 1;
   double router_learning_rate = 1e-2;
   double temperature = 1;
+  mixer::RouterInput router_input = mixer::RouterInput::projection;
   mixer::BalanceLossOptions loss{.balance = 0.01,
                                  .entropy = 0.01,
                                  .alignment = 0.1,
@@ -71,6 +72,8 @@ inline void describe(MixOptions& o, OptionTable& t, CLI::App* app) {
   required_choice(t, "--over-layers", o.loss.over_layers, mixer::over_layers_names, "The losses of all routers: sum or mean", "over_layers");
   t.add("--alignment", o.loss.alignment, "Weight of the router's cross-entropy to the domain label in stage 2 (not in the paper); 0: none",
         {.key = "alignment", .check = natural});
+  t.choice("--router-input", o.router_input, mixer::router_input_names,
+           "What routers read: projection, the layer's input x, or basis, A x (rank numbers; for cores alone)", "router_input");
   t.add("--temperature", o.temperature, "Temperature of the router", {.key = "temperature", .check = positive});
   t.add("--train-size", o.train_size, "Training texts of a domain at most", {.key = "train_size", .check = positive});
   t.add("--test-size", o.test_size, "Test texts of a domain at most", {.key = "test_size", .check = positive});
