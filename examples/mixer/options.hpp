@@ -7,6 +7,7 @@
 #include "examples/common/common_options.hpp"
 #include "lorasb/mixer/balance_loss.hpp"
 #include "lorasb/mixer/expert_bank.hpp"
+#include "lorasb/mixer/router.hpp"
 
 namespace lorasb::examples {
 

@@ -1,9 +1,12 @@
 // The linear router of a mixture: probabilities of the experts for every token, and their gradient.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "lorasb/core/layer_gradient.hpp"
 #include "lorasb/linalg/product.hpp"
