@@ -71,7 +71,7 @@ rival::EncoderWeights weights_for_rival() {
   w.epsilon = base.config.epsilon;
   w.embedding = matrix_of(base.weights.at("embedding.weight").wide());
   w.inverse_timescales = base.inverse_timescales;
-  for (const Module<float>& m : base.modules) {
+  for (const Module<float>& m : base.modules()) {
     const LowRankAdapter<float>& a = task().adapters.at(m.name);
     w.modules.push_back({m.name, matrix_of(m.W0.wide()), matrix_of(a.B), matrix_of(a.R), matrix_of(a.A), a.scale,
                          row_of(m.name + ".bias")});

@@ -11,6 +11,7 @@ TEST_CASE("suffixes are those of the tensors in files") {
   CHECK(suffix_of(Role::core) == ".R");
   CHECK(suffix_of(Role::factor_B) == ".B");
   CHECK(suffix_of(Role::factor_A) == ".A");
+  CHECK(suffix_of(Role::router) == ".router");
   CHECK(suffix_of(Role::weight) == ".weight");
   CHECK(suffix_of(Role::bias) == ".bias");
   CHECK(suffix_of(Role::head_weight) == ".weight");
@@ -29,7 +30,7 @@ TEST_CASE("a role says who trains a tensor") {
   }
   CHECK(heads == std::set<Role>{Role::head_weight, Role::head_bias});
   CHECK(adapters == std::set<Role>{Role::core, Role::factor_B, Role::factor_A});
-  CHECK(of_layers == std::set<Role>{Role::core, Role::factor_B, Role::factor_A, Role::weight});
+  CHECK(of_layers == std::set<Role>{Role::core, Role::factor_B, Role::factor_A, Role::router, Role::weight});
 }
 
 TEST_CASE("what a tensor is does not follow from its name: a tensor called x.R that is no core is none") {

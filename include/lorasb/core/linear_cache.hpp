@@ -31,6 +31,13 @@ class LORASB_OWNS_MEMORY LinearCache {
   /// read by backward; empty: this pass is the whole batch.
   std::span<const double> batch_statistics;
 
+  /// The task of each column (-1: padding, which counts nowhere), for a layer that routes by it, such as a mixture of experts;
+  /// empty: unknown. Set by the model before forward.
+  std::span<const Index> tasks;
+  /// What all layers of one pass through a model share, such as the decision of a router that several of them follow. Set by the
+  /// model before forward and backward.
+  LinearCache* shared = nullptr;
+
   /// Identifies the last forward pass that wrote to this cache; 0: none.
   std::uint64_t pass() const { return pass_; }
   void set_pass(std::uint64_t pass) { pass_ = pass; }

@@ -13,6 +13,7 @@ enum class Role {
   core,         // R of a LoRA-SB adapter, rank x rank
   factor_B,     // B of a LoRA adapter, out x rank
   factor_A,     // A of a LoRA adapter, rank x in
+  router,       // G of a mixture of adapters, experts x inputs of the router
   weight,       // of a linear module, out x in
   bias,         // of a linear module, 1 x out
   norm_scale,   // of a normalisation, 1 x features
@@ -31,10 +32,11 @@ struct RoleRow {
 };
 
 /// Row i describes the role with the value i. The suffixes are those of the tensors in files and messages.
-inline constexpr std::array<RoleRow, 13> role_table{{
+inline constexpr std::array<RoleRow, 14> role_table{{
     {Role::core, ".R"},
     {Role::factor_B, ".B"},
     {Role::factor_A, ".A"},
+    {Role::router, ".router"},
     {Role::weight, ".weight"},
     {Role::bias, ".bias"},
     {Role::norm_scale, ".weight"},
@@ -55,6 +57,6 @@ constexpr bool is_head(Role role) { return role == Role::head_weight || role == 
 /// Part of an adapter.
 constexpr bool is_adapter(Role role) { return role == Role::core || role == Role::factor_B || role == Role::factor_A; }
 /// Trained by the linear layer that stands in the module's place: its gradient is the layer's.
-constexpr bool is_of_layer(Role role) { return is_adapter(role) || role == Role::weight; }
+constexpr bool is_of_layer(Role role) { return is_adapter(role) || role == Role::router || role == Role::weight; }
 
 }  // namespace lorasb

@@ -70,6 +70,7 @@ struct AdapterFolder {
   AdapterSet<S> adapters;
   std::vector<NamedTensor<S>> full_tensors;
   std::string base_model;       // name or path of the model that is adapted; may be empty
+  bool plain_lora = false;      // there was no R in it
   bool fan_in_fan_out = false;  // the model stores the adapted weights in x out (GPT-2's Conv1D): merge s B R A transposed
   PeftReadReport report = {};
 };

@@ -54,6 +54,7 @@ class FolderReader {
     check_patterns();
     AdapterFolder<S> result;
     result.base_model = config_.base_model;
+    result.plain_lora = plain_;
     result.fan_in_fan_out = config_.fan_in_fan_out;
     for (const ModuleTensors& tensors : index_.modules) {
       const LowRankAdapter<S>& adapter = result.adapters.add(tensors.module, read_adapter(tensors));

@@ -42,6 +42,11 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// Trained numbers outside the head.
   Index adapter_size() const { return layout_size_ - head_.size(); }
   const TextEncoder<S>& encoder() const { return *encoder_; }
+  /// What the last pass of a part left behind.
+  TextEncoderCache<S>& cache(Index part) { return *scratch_[static_cast<std::size_t>(part)].cache; }
+
+  /// Tasks with heads of their own: a text with task t is classified among the classes of row t alone. Empty: among all.
+  void set_task_classes(std::vector<Range> classes) { task_classes_ = std::move(classes); }
 
   /// Vectors of the texts named in `order`: features x texts, in the scratch of `part`.
   ConstMatrixView<S> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
@@ -50,7 +55,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
     s.labels.clear();
     for (const Index i : order) {
       const auto text = static_cast<std::size_t>(i);
-      s.batch.add(texts.ids[text], texts.types.empty() ? std::span<const std::int32_t>() : texts.types[text]);
+      s.batch.add(texts.ids[text], texts.types.empty() ? std::span<const std::int32_t>() : texts.types[text],
+                  texts.tasks.empty() ? nn::PackedBatch::no_task : texts.tasks[text]);
       s.labels.push_back(texts.labels[text]);
     }
     const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
@@ -69,11 +75,21 @@ class LORASB_OWNS_MEMORY TextClassifier {
   nn::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const nn::PassResult result = differentiate(texts, order, part);
-    const ConstMatrixView<S> E = s.embeddings.view();
-    const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
-    head_.backward(E, s.logits.view(), gradient, dE);
-    encoder_->backward(s.batch, dE, *s.cache, gradient);
+    finish(s, gradient);
     return result;
+  }
+
+  /// pass() in two halves, for layers with an auxiliary loss over a batch of several parts (train::Step::TwoPhasePass): forward
+  /// adds the statistics of the part, statistics_size() numbers, and backward is given those of the whole batch.
+  nn::PassResult forward(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<double> statistics) {
+    const nn::PassResult result = differentiate(texts, order, part);
+    encoder_->add_statistics(*scratch_[static_cast<std::size_t>(part)].cache, statistics);
+    return result;
+  }
+  void backward(Index part, std::span<const double> statistics, std::span<S> gradient) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    encoder_->set_batch_statistics(*s.cache, statistics);
+    finish(s, gradient);
   }
 
   /// The same with the gradient of each text, over all values together, clipped to `max_norm` before it is added. Throws
@@ -97,10 +113,17 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// Logits in the part's scratch.
   MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const ConstMatrixView<S> E = encode(texts, order, part);
-    const MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
+    MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
     head_.forward(E, logits);
+    if (!task_classes_.empty())
+      for (Index i = 0; i < E.cols(); ++i) {
+        const Range kept = task_classes_.at(static_cast<std::size_t>(texts.tasks.at(static_cast<std::size_t>(order[std::size_t(i)]))));
+        logits.col(i).head(kept.first).setConstant(masked);
+        logits.col(i).tail(classes() - kept.first - kept.count).setConstant(masked);
+      }
     return logits;
   }
+  static constexpr S masked = S(-1e30);  // finite; its exponential is 0, and so is its gradient
   /// The gradient of the loss with respect to the logits, in their place.
   nn::PassResult differentiate(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const MatrixView<S> logits = classify(texts, order, part);
@@ -109,6 +132,15 @@ class LORASB_OWNS_MEMORY TextClassifier {
     result.correct = nn::count_correct<S>(logits, s.labels);
     result.loss = nn::cross_entropy<S>(logits, s.labels, logits);
     return result;
+  }
+
+  struct Scratch;
+  /// Backward from the gradient of the logits, which stands in their place.
+  void finish(Scratch& s, std::span<S> gradient) {
+    const ConstMatrixView<S> E = s.embeddings.view();
+    const MatrixView<S> dE = s.d_embeddings.reshape(features(), E.cols());
+    head_.backward(E, s.logits.view(), gradient, dE);
+    encoder_->backward(s.batch, dE, *s.cache, gradient);
   }
 
   struct Scratch {
@@ -124,6 +156,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
   Head<S> head_;
   Index layout_size_;
   std::vector<Scratch> scratch_;
+  std::vector<Range> task_classes_;
 };
 
 }  // namespace lorasb::models

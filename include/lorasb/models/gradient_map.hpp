@@ -14,19 +14,24 @@ class GradientMap {
  public:
   explicit GradientMap(const ParameterLayout& layout LORASB_LIFETIMEBOUND) : layout_(layout) {}
 
-  /// Of the layer of a module: its consecutive tensors, such as B and A of LoRA. Empty for a layer without trained values, or
+  /// Of the layer of a module: its consecutive tensors, such as B and A of LoRA, or those of its experts
+  /// ("<module>.experts.<name>") and then its router. Empty for a layer without trained values, or
   /// whose values are not in the layout. Throws ErrorId::shape unless they have as many numbers as the layer trains.
   template <Real S>
   Range of_layer(const std::string& module, const LinearLayer<S>& layer) const {
     if (layer.trainable() == 0) return {};
     Range range;
-    for (const Role role : {Role::core, Role::factor_B, Role::factor_A, Role::weight})
-      if (const ParameterLayout::Tensor* const t = layout_.find(module, role)) {
-        if (range.count == 0) range.first = t->offset;
-        require(range.first + range.count == t->offset, ErrorId::shape, "GradientMap: the tensors of ", in_quotes(module),
-                " are not one after the other in the layout of the values");
-        range.count += t->size();
-      }
+    const auto append = [&](const ParameterLayout::Tensor& t) {
+      if (range.count == 0) range.first = t.offset;
+      require(range.first + range.count == t.offset, ErrorId::shape, "GradientMap: the tensors of ", in_quotes(module),
+              " are not one after the other in the layout of the values");
+      range.count += t.size();
+    };
+    const std::string experts = module + ".experts.";
+    for (const ParameterLayout::Tensor& t : layout_.tensors())
+      if (is_adapter(t.role) && t.module.starts_with(experts)) append(t);
+    for (const Role role : {Role::core, Role::factor_B, Role::factor_A, Role::weight, Role::router})
+      if (const ParameterLayout::Tensor* const t = layout_.find(module, role)) append(*t);
     if (range.count == 0) return {};  // frozen here, though the layer could be trained
     require(range.count == layer.trainable(), ErrorId::shape, "GradientMap: the layout of the values has ", range.count,
             " numbers for the layer of ", in_quotes(module), ", which trains ", layer.trainable());

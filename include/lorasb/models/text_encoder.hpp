@@ -27,6 +27,7 @@ struct LORASB_OWNS_MEMORY TextEncoderCache {
 
   nn::PackedBatch batch;            // of the last forward
   std::vector<Index> text_offsets;  // 0, 1, ... for layers whose columns are texts
+  LinearCache<S> shared;            // of all layers (LinearCache::shared)
 };
 
 template <Real S>
@@ -62,6 +63,7 @@ class TextEncoder {
               offsets[i + 1] - offsets[i], " tokens, expected at most ", max_tokens_);
     require_shape(Y, features_, batch.sequences(), kind_, "Y", "features x texts");
     cache.batch = batch;
+    share(cache);
     run_forward(batch, Y, cache);
   }
 
@@ -84,6 +86,9 @@ class TextEncoder {
     check_backward(batch, dY, cache);
     run_backward(dY, cache, each);
   }
+
+  /// visit(layer, its cache) for each layer, in the order of a forward pass.
+  void for_each_layer(TextEncoderCache<S>& cache, const LayerVisit<S>& visit) const { visit_layers(cache, visit); }
 
   /// Of the auxiliary losses of all layers (LinearLayer::auxiliary_loss): how many sums a pass leaves, the sums, the loss.
   Index statistics_size() const {
@@ -148,6 +153,15 @@ class TextEncoder {
             "::backward: the batch is not the one of the last forward pass with this cache");
     cache.text_offsets.resize(static_cast<std::size_t>(batch.sequences()) + 1);
     std::iota(cache.text_offsets.begin(), cache.text_offsets.end(), Index{0});
+    share(cache);  // the cache may have been moved
+  }
+  /// Tells every layer what it cannot see in its columns: the tasks of the tokens, and what the layers of a pass share. An encoder
+  /// gives the tasks of texts to layers whose columns are texts.
+  void share(TextEncoderCache<S>& cache) const {
+    visit_layers(cache, [&](const LinearLayer<S>&, LinearCache<S>& c) {
+      c.tasks = cache.batch.token_tasks();
+      c.shared = &cache.shared;
+    });
   }
 
   const char* kind_;

@@ -16,6 +16,7 @@ struct TokenizedTexts {
   std::vector<std::vector<std::int32_t>> ids = {};
   std::vector<std::vector<std::int32_t>> types = {};  // token types, for each text; none: all 0
   std::vector<std::int32_t> labels = {};
+  std::vector<Index> tasks = {};  // of each text, for layers that route by it and heads of several tasks; may be empty
   Index size() const { return std::ssize(ids); }
 };
 

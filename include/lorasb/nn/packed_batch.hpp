@@ -19,31 +19,44 @@ namespace lorasb::nn {
 ///     batch.offsets();  // 0 3 5
 class PackedBatch {
  public:
-  /// `types` are the token types, one for each token; none: all 0. Throws ErrorId::shape for another number of them.
-  void add(std::span<const std::int32_t> sequence, std::span<const std::int32_t> types = {}) {
+  static constexpr Index no_task = -1;
+  /// `types` are the token types, one for each token; none: all 0. `task` is that of the sequence, where layers route by it; beside
+  /// sequences that have one, a sequence without is left out by them. Throws ErrorId::shape for another number of types.
+  void add(std::span<const std::int32_t> sequence, std::span<const std::int32_t> types = {}, Index task = no_task) {
     require(types.empty() || types.size() == sequence.size(), ErrorId::shape, "PackedBatch::add: ", types.size(),
             " token types for ", sequence.size(), " tokens");
     tokens_.insert(tokens_.end(), sequence.begin(), sequence.end());
     types_.insert(types_.end(), types.begin(), types.end());
     types_.resize(tokens_.size());
     offsets_.push_back(static_cast<Index>(tokens_.size()));
+    tasks_.push_back(task);
+    token_tasks_.resize(tokens_.size(), task);
+    has_tasks_ = has_tasks_ || task != no_task;
   }
   /// No sequences; the memory is kept.
   void clear() {
     tokens_.clear();
     types_.clear();
     offsets_.resize(1);
+    tasks_.clear();
+    token_tasks_.clear();
+    has_tasks_ = false;
   }
 
   Index sequences() const { return std::ssize(offsets_) - 1; }
   std::span<const std::int32_t> tokens() const { return tokens_; }
   std::span<const std::int32_t> types() const { return types_; }
   std::span<const Index> offsets() const { return offsets_; }
+  /// The task of each sequence and of each token, for layers that route by it (LinearCache::tasks); empty when none was given.
+  std::span<const Index> tasks() const { return has_tasks_ ? std::span<const Index>(tasks_) : std::span<const Index>(); }
+  std::span<const Index> token_tasks() const { return has_tasks_ ? std::span<const Index>(token_tasks_) : std::span<const Index>(); }
   bool operator==(const PackedBatch&) const = default;
 
  private:
   std::vector<std::int32_t> tokens_, types_;
   std::vector<Index> offsets_{0};
+  std::vector<Index> tasks_, token_tasks_;
+  bool has_tasks_ = false;
 };
 
 }  // namespace lorasb::nn

@@ -110,6 +110,7 @@ class Encoder final : public TextEncoder<S> {
   void run_forward(const nn::PackedBatch& batch, MatrixView<S> Y, TextEncoderCache<S>& any) const override {
     Cache& cache = this->template own<Cache>(any);
     cache.blocks.resize(blocks_.size());
+    cache.pooler.cache.tasks = batch.tasks();  // its columns are texts
     embed(cache);
     for (std::size_t i = 0; i < blocks_.size(); ++i)
       blocks_[i].forward(input(cache, i), batch.offsets(), cache.blocks[i]);
@@ -129,6 +130,7 @@ class Encoder final : public TextEncoder<S> {
   void run_backward(ConstMatrixView<S> dY, TextEncoderCache<S>& any, const ModelGradient<S>& to) const override {
     Cache& cache = this->template own<Cache>(any);
     const std::span<const Index> offsets = cache.batch.offsets();
+    cache.pooler.cache.tasks = cache.batch.tasks();
     const MatrixView<S> d_pooled = cache.d_texts.reshape(config_.hidden, cache.batch.sequences());
     if (config_.pooling == Pooling::pooler) {  // y = f(W_p v + b_p)
       const MatrixView<S> d_projected = cache.d_branch.reshape(config_.hidden, cache.batch.sequences());
