@@ -1,4 +1,5 @@
-// Routed top-k inference beside W0 and the same k adapters applied plainly to every token, and what cores and LoRA experts take.
+// Routed top-k inference beside W0 and the same k adapters applied plainly to every token, and what cores and LoRA experts
+// take.
 #include "lorasb/mixer/mixer_layer.hpp"
 
 #include <benchmark/benchmark.h>
@@ -38,14 +39,19 @@ struct Problem {
   LinearCache<float> cache = {};
 
   Problem(const Size& s, ExpertKind of)
-      : size(s), kind(of), W0(random_matrix<Weight<float>>(s.out, s.in, 1, 1 / std::sqrt(double(s.in)))),
-        X(random_matrix<Matrix<float>>(s.in, tokens, 2, 1)), Y(s.out, tokens), expected(s.out, tokens) {
+      : size(s),
+        kind(of),
+        W0(random_matrix<Weight<float>>(s.out, s.in, 1, 1 / std::sqrt(double(s.in)))),
+        X(random_matrix<Matrix<float>>(s.in, tokens, 2, 1)),
+        Y(s.out, tokens),
+        expected(s.out, tokens) {
     const bool cores = kind == ExpertKind::cores;
     for (Index e = 0; e < experts; ++e) {
       const auto stream = std::uint64_t(10 + 3 * e);
       if (!cores || e == 0) B.push_back(random_matrix<Weight<float>>(s.out, s.rank, stream, 1 / std::sqrt(double(s.out))));
       if (!cores || e == 0) A.push_back(random_matrix<Weight<float>>(s.rank, s.in, stream + 1, 1 / std::sqrt(double(s.in))));
-      R.push_back(kind == ExpertKind::lora ? Weight<float>(0, 0) : random_matrix<Weight<float>>(s.rank, s.rank, stream + 2, 0.3));
+      R.push_back(kind == ExpertKind::lora ? Weight<float>(0, 0)
+                                           : random_matrix<Weight<float>>(s.rank, s.rank, stream + 2, 0.3));
     }
     G = random_matrix<Weight<float>>(experts, cores ? s.rank : s.in, 3, 1);
   }
@@ -99,8 +105,7 @@ void routed(benchmark::State& state, const bench::Backend& backend, const Size& 
   const double r = double(size.rank), sides = double(size.in + size.out), e = double(experts);
   const double lora = e * r * sides, cores = e * r * r + r * sides;
   if (kind == ExpertKind::cores) state.counters["memory"] = cores / lora;  // of LoRA experts, bases counted: at most 1/20
-  if (kind == ExpertKind::cores)
-    state.counters["memory_with_router"] = (cores + e * r) / (lora + e * double(size.in));
+  if (kind == ExpertKind::cores) state.counters["memory_with_router"] = (cores + e * r) / (lora + e * double(size.in));
   state.SetLabel("W0 and k adapters on all tokens");
 }
 
@@ -109,11 +114,11 @@ const bool registered = [] {
     if (backend.narrow) return;
     for (const Size& size : sizes)
       for (const ExpertKind kind : {ExpertKind::lora, ExpertKind::lora_sb, ExpertKind::cores})
-        benchmark::RegisterBenchmark(("routed/" + std::string(expert_kind_names[std::size_t(kind)]) + "/E32_k2_512/" +
-                                      std::to_string(size.in) + "_to_" + std::to_string(size.out) + "_r" + std::to_string(size.rank) +
-                                      "/threads:1/" + backend.name)
-                                         .c_str(),
-                                     routed, backend, size, kind)
+        benchmark::RegisterBenchmark(
+            ("routed/" + std::string(expert_kind_names[std::size_t(kind)]) + "/E32_k2_512/" + std::to_string(size.in) + "_to_" +
+             std::to_string(size.out) + "_r" + std::to_string(size.rank) + "/threads:1/" + backend.name)
+                .c_str(),
+            routed, backend, size, kind)
             ->Unit(benchmark::kMillisecond)
             ->UseManualTime()
             ->Iterations(41);

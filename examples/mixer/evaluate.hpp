@@ -22,10 +22,10 @@ enum class HeadChoice {
 struct MixResult {
   std::string name;
   std::vector<double> accuracy = {}, accuracy_head_given = {};  // by domain
-  Index trainable = 0;                                // outside the head
+  Index trainable = 0;                                          // outside the head
   double seconds_per_1000 = 0;
-  Matrix<double> routing = {};                        // experts x domains: shares of the gates
-  double router_entropy = 0;                          // mean of H(p), in nats
+  Matrix<double> routing = {};  // experts x domains: shares of the gates
+  double router_entropy = 0;    // mean of H(p), in nats
   bool collapsed = false;
 
   static double mean_of(const std::vector<double>& x) {
@@ -38,7 +38,8 @@ struct MixResult {
 namespace detail {
 
 /// Σ log p by expert (rows) and text, over tokens and routers; each router counts alike for each text.
-inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, models::TextEncoderCache<float>& cache, Index experts, mixer::RoutingStatistics& statistics) {
+inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, models::TextEncoderCache<float>& cache, Index experts,
+                                     mixer::RoutingStatistics& statistics) {
   const std::span<const Index> offsets = cache.batch.offsets();
   Matrix<double> scores = Matrix<double>::Zero(experts, cache.batch.sequences());
   encoder.for_each_layer(cache, [&](const LinearLayer<float>& layer, LinearCache<float>& c) {
@@ -51,8 +52,7 @@ inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, 
     for (Index i = 0; i < scores.cols(); ++i) {
       const bool texts = routing.tokens() == scores.cols() && routing.tokens() != offsets.back();
       const Index first = texts ? i : offsets[std::size_t(i)], last = texts ? i + 1 : offsets[std::size_t(i) + 1];
-      for (Index e = 0; e < experts; ++e)
-        scores(e, i) += log_p.row(e).segment(first, last - first).cast<double>().mean();
+      for (Index e = 0; e < experts; ++e) scores(e, i) += log_p.row(e).segment(first, last - first).cast<double>().mean();
     }
   });
   return scores;
@@ -61,15 +61,16 @@ inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, 
 }  // namespace detail
 
 /// Fills accuracies, seconds and routing of `result`.
-inline void evaluate(const MixTask& task, Classifier& classifier, const Parameters<float>& values, HeadChoice choice, Index experts,
-                     const MixOptions& options, MixResult& result) {
+inline void evaluate(const MixTask& task, Classifier& classifier, const Parameters<float>& values, HeadChoice choice,
+                     Index experts, const MixOptions& options, MixResult& result) {
   const models::Head<float> head(values);
   const std::size_t parts = std::size_t(options.parts), domains = task.domains.size();
   struct Counts {
     std::vector<Index> all, right, right_given;
   };
   std::vector<Counts> counts(parts, {std::vector<Index>(domains), std::vector<Index>(domains), std::vector<Index>(domains)});
-  std::vector<mixer::RoutingStatistics> statistics(parts, mixer::RoutingStatistics(std::max<Index>(experts, 1), task.domain_count()));
+  std::vector<mixer::RoutingStatistics> statistics(parts,
+                                                   mixer::RoutingStatistics(std::max<Index>(experts, 1), task.domain_count()));
   const double began = seconds_now();
   models::for_pieces(task.test.size(), options.parts, options.threads, [&](Index part, Index, std::span<const Index> piece) {
     const ConstMatrixView<float> E = classifier.encode(task.test, piece, part);

@@ -29,7 +29,8 @@ void run(const MixTask& task, const MixOptions& options) {
       const bool own = kind == options.experts;
       MixResult oracle{.name = own ? "oracle" : "oracle-lora"};
       const bool wanted = own || kind == ExpertKind::lora;
-      MixResult mixed = methods.mixture(kind, wanted ? &oracle : nullptr, own ? std::optional(options.out / "mixture") : std::nullopt);
+      MixResult mixed =
+          methods.mixture(kind, wanted ? &oracle : nullptr, own ? std::optional(options.out / "mixture") : std::nullopt);
       if (wanted) add(std::move(oracle));
       add(std::move(mixed));
     }

@@ -22,15 +22,17 @@ class Methods {
     std::iota(all.begin(), all.end(), Index{0});
     all_texts_ = std::move(all);
     features_ = frozen_features(task_.base, task_.train, options_.parts, options_.threads);
-    head_ = train::train_head<float>(features_, task_.train.labels, task_.class_count(),
-                                     {.epochs = options_.start_head_epochs, .learning_rate = options_.head_learning_rate, .seed = options_.seed});
+    head_ = train::train_head<float>(
+        features_, task_.train.labels, task_.class_count(),
+        {.epochs = options_.start_head_epochs, .learning_rate = options_.head_learning_rate, .seed = options_.seed});
   }
 
   /// The frozen encoder with a head over the classes of all domains.
   MixResult head() {
     MixResult result{.name = "head"};
     const Parameters<float> trained =
-        train::train_head<float>(features_, task_.train.labels, task_.class_count(), {.learning_rate = options_.head_learning_rate, .weight_decay = 0.3, .seed = options_.seed});
+        train::train_head<float>(features_, task_.train.labels, task_.class_count(),
+                                 {.learning_rate = options_.head_learning_rate, .weight_decay = 0.3, .seed = options_.seed});
     const train::TunedModel<float> model = train::tune_head<float>(task_.base.weights, task_.base.modules, trained);
     Classifier classifier = mix_classifier(task_, model.layers, *model.values, false, options_.parts);
     evaluate(task_, classifier, *model.values, HeadChoice::largest_logit, 0, options_, result);
@@ -44,7 +46,8 @@ class Methods {
         kind == ExpertKind::lora
             ? train::tune_lora<float>(task_.base.weights, task_.base.modules,
                                       {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, *head_)
-            : train::tune_cores<float>(Method::lora_sb, task_.base.weights, task_.base.modules, first_step_adapters(all_texts_), *head_);
+            : train::tune_cores<float>(Method::lora_sb, task_.base.weights, task_.base.modules,
+                                       first_step_adapters(all_texts_), *head_);
     mixer::BalanceLossOptions none;
     train_stage(task_, model.layers, *model.values, none, options_, stage_1(kind, result.name, false));
     Classifier classifier = mix_classifier(task_, model.layers, *model.values, false, options_.parts);
@@ -68,7 +71,8 @@ class Methods {
     Parameters<float> head = *head_;
     {
       Parameters<float> values = start_values(mixture, head);
-      const Layers<float> layers = mixer::bind_mixture<float>(modules, mixture, values, {.mode = mixer::RoutingMode::hard}, none);
+      const Layers<float> layers =
+          mixer::bind_mixture<float>(modules, mixture, values, {.mode = mixer::RoutingMode::hard}, none);
       train_stage(task_, layers, values, none, options_, stage_1(kind, result.name + " experts", true));
       none.multiplier = 1;
       if (oracle != nullptr) {
@@ -91,10 +95,14 @@ class Methods {
       const Layers<float> layers = mixer::bind_mixture<float>(
           modules, mixture, values, {.mode = mixer::RoutingMode::soft, .temperature = options_.temperature}, loss);
       train_stage(task_, layers, values, loss, options_,
-                  {.name = result.name + " router", .texts = router_texts(), .epochs = options_.router_epochs, .learning_rate = options_.router_learning_rate});
+                  {.name = result.name + " router",
+                   .texts = router_texts(),
+                   .epochs = options_.router_epochs,
+                   .learning_rate = options_.router_learning_rate});
     }
     result.trainable += values.layout().count([](const auto& t) { return t.role == Role::router; });
-    const mixer::RoutingOptions inference{.mode = mixer::RoutingMode::top_k, .k = options_.top_k, .temperature = options_.temperature};
+    const mixer::RoutingOptions inference{
+        .mode = mixer::RoutingMode::top_k, .k = options_.top_k, .temperature = options_.temperature};
     const Layers<float> layers = mixer::bind_mixture<float>(modules, mixture, values, inference, none);
     Classifier classifier = mix_classifier(task_, layers, values, false, options_.parts);
     evaluate(task_, classifier, values, HeadChoice::routing, task_.domain_count(), options_, result);
@@ -128,11 +136,13 @@ class Methods {
     for (const ParameterLayout::Tensor& t : head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
     Parameters<float> values(layout);
     mixer::take_mixture(mixture, values);
-    for (const ParameterLayout::Tensor& t : head.layout().tensors()) std::ranges::copy(head.flat(t.name), values.flat(t.name).begin());
+    for (const ParameterLayout::Tensor& t : head.layout().tensors())
+      std::ranges::copy(head.flat(t.name), values.flat(t.name).begin());
     return values;
   }
   static void take_head(const Parameters<float>& values, Parameters<float>& head) {
-    for (const ParameterLayout::Tensor& t : head.layout().tensors()) std::ranges::copy(values.flat(t.name), head.flat(t.name).begin());
+    for (const ParameterLayout::Tensor& t : head.layout().tensors())
+      std::ranges::copy(values.flat(t.name), head.flat(t.name).begin());
   }
 
   /// LoRA-SB's first step from up to 256 of the texts.
@@ -141,7 +151,8 @@ class Methods {
     train::ShuffledBatches shuffled(std::ssize(texts), std::min<Index>(256, std::ssize(texts)), options_.seed);
     for (const Index i : shuffled.next()) order.push_back(texts[std::size_t(i)]);
     train::InitializeModulesOptions init;
-    init.adapter = {.rank = options_.rank, .learning_rate = learning_rate(options_, ExpertKind::lora_sb) / 10, .seed = options_.seed};
+    init.adapter = {
+        .rank = options_.rank, .learning_rate = learning_rate(options_, ExpertKind::lora_sb) / 10, .seed = options_.seed};
     return sb_adapters(task_.base, *head_, task_.train, order, options_.parts, options_.threads, init).adapters;
   }
   mixer::ExpertBank<float> new_experts(ExpertKind kind) const {
@@ -166,7 +177,8 @@ class Methods {
       std::uint64_t position = 0;
       for (const Module<float>& m : task_.base.modules)
         lora.add(m.name, initialize_lora<float>(m.W0.rows(), m.W0.cols(),
-                                                {.rank = options_.rank, .alpha = double(options_.rank),
+                                                {.rank = options_.rank,
+                                                 .alpha = double(options_.rank),
                                                  .seed = derive_seed(options_.seed + std::uint64_t(d), position++)}));
       bank.add(name, lora);
     }
@@ -182,8 +194,8 @@ class Methods {
   const MixTask& task_;
   MixOptions options_;
   std::vector<Index> all_texts_;
-  Matrix<float> features_;                  // of the training texts by the frozen encoder
-  std::optional<Parameters<float>> head_;   // that every method starts from
+  Matrix<float> features_;                 // of the training texts by the frozen encoder
+  std::optional<Parameters<float>> head_;  // that every method starts from
 };
 
 }  // namespace lorasb::examples

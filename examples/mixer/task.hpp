@@ -15,9 +15,9 @@ namespace lorasb::examples {
 
 struct MixTask {
   BaseModel base = {};
-  std::vector<std::string> domains = {};   // names of the experts, too
-  std::vector<Range> classes = {};         // of each domain, in the joint head
-  TokenizedTexts train = {}, test = {};    // labels are rows of the joint head, tasks are domains
+  std::vector<std::string> domains = {};  // names of the experts, too
+  std::vector<Range> classes = {};        // of each domain, in the joint head
+  TokenizedTexts train = {}, test = {};   // labels are rows of the joint head, tasks are domains
   std::vector<std::string> notes = {};
   std::string checksum = {};
 
@@ -48,7 +48,8 @@ inline MixTask read_task(const MixOptions& options) {
   MixTask task{.base = read_base_model(options)};
   Index cut = 0, first = 0;
   for (const std::string& data : options.domains) {
-    Dataset set = split(read_dataset(data, options.spam_package), {.train = options.train_size, .validation = 0, .test = options.test_size});
+    Dataset set = split(read_dataset(data, options.spam_package),
+                        {.train = options.train_size, .validation = 0, .test = options.test_size});
     const std::string name = domain_name(data, task.domains);
     const auto append = [&](const std::vector<Example>& examples, TokenizedTexts& to) {
       TokenizedTexts texts = tokenize(examples, task.base, options.threads, cut);
@@ -61,12 +62,14 @@ inline MixTask read_task(const MixOptions& options) {
     append(set.train, task.train);
     append(set.test, task.test);
     for (const std::string& note : set.notes) task.notes.push_back(name + ": " + note);
-    task.notes.push_back(concat(name, ": ", set.train.size(), " training and ", set.test.size(), " test texts in ", set.label_names.size(), " classes"));
+    task.notes.push_back(concat(name, ": ", set.train.size(), " training and ", set.test.size(), " test texts in ",
+                                set.label_names.size(), " classes"));
     task.classes.push_back({first, std::ssize(set.label_names)});
     first += std::ssize(set.label_names);
     task.domains.push_back(name);
   }
-  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", task.base.max_tokens, " tokens that the encoder reads"));
+  if (cut > 0)
+    task.notes.push_back(concat(cut, " texts cut to the ", task.base.max_tokens, " tokens that the encoder reads"));
   task.checksum = checksum({&task.train, &task.test});
   return task;
 }

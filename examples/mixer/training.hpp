@@ -14,7 +14,7 @@ namespace lorasb::examples {
 
 struct StageOptions {
   std::string name;
-  std::vector<Index> texts;    // places in task.train
+  std::vector<Index> texts;  // places in task.train
   Index epochs = 1;
   double learning_rate = 0;
   double head_learning_rate = 0;  // 0: the head stays
@@ -22,8 +22,8 @@ struct StageOptions {
 };
 
 /// A classifier over the layers, with the heads of the domains apart or as one.
-inline Classifier mix_classifier(const MixTask& task, const Layers<float>& layers, const Parameters<float>& values, bool by_domain,
-                                 Index parts) {
+inline Classifier mix_classifier(const MixTask& task, const Layers<float>& layers, const Parameters<float>& values,
+                                 bool by_domain, Index parts) {
   Classifier classifier = make_classifier(task.base, task.base.weights, layers, values, parts);
   if (by_domain) classifier.set_task_classes(task.classes);
   return classifier;
@@ -31,31 +31,31 @@ inline Classifier mix_classifier(const MixTask& task, const Layers<float>& layer
 
 /// Trains `values`, which hold the head. `loss` is what the layers look at: its multiplier follows the batch. Throws
 /// ErrorId::not_finite when a loss is.
-inline void train_stage(const MixTask& task, const Layers<float>& layers, Parameters<float>& values, mixer::BalanceLossOptions& loss,
-                        const MixOptions& options, const StageOptions& stage) {
+inline void train_stage(const MixTask& task, const Layers<float>& layers, Parameters<float>& values,
+                        mixer::BalanceLossOptions& loss, const MixOptions& options, const StageOptions& stage) {
   Classifier classifier = mix_classifier(task, layers, values, stage.head_by_domain, options.parts);
   optim::AdamW<float> optimizer(values.layout().size(), {.weight_decay = 0.01});
   for (const Range& head : values.layout().ranges([](const auto& t) { return is_head(t.role); }))
     optimizer.set_rate_factor(head.first, head.count, stage.head_learning_rate / stage.learning_rate);
   train::ShuffledBatches batches(std::ssize(stage.texts), options.batch, options.seed);
   const Index steps = stage.epochs * batches.batches_per_epoch();
-  const optim::Schedule rates({.decay = optim::Decay::linear,
-                               .learning_rate = stage.learning_rate,
-                               .warmup_steps = steps / 16,
-                               .total_steps = steps});
+  const optim::Schedule rates(
+      {.decay = optim::Decay::linear, .learning_rate = stage.learning_rate, .warmup_steps = steps / 16, .total_steps = steps});
   train::Step<float> step(values.layout().size(), options.parts, options.threads);
   ProgressBar bar(stage.name, double(steps * options.batch));
   std::vector<Index> texts;
-  const auto some = [&](Index first, Index count) { return std::span<const Index>(texts).subspan(std::size_t(first), std::size_t(count)); };
+  const auto some = [&](Index first, Index count) {
+    return std::span<const Index>(texts).subspan(std::size_t(first), std::size_t(count));
+  };
   const train::Step<float>::TwoPhasePass pass{
       .statistics_size = classifier.encoder().statistics_size(),
-      .forward = [&](Index part, Index first, Index count, std::span<double> statistics) {
-        return classifier.forward(task.train, some(first, count), part, statistics);
-      },
+      .forward =
+          [&](Index part, Index first, Index count, std::span<double> statistics) {
+            return classifier.forward(task.train, some(first, count), part, statistics);
+          },
       .auxiliary_loss = [&](std::span<const double> statistics) { return classifier.encoder().auxiliary_loss(statistics); },
-      .backward = [&](Index part, Index, Index, std::span<const double> statistics, std::span<float> gradient) {
-        classifier.backward(part, statistics, gradient);
-      }};
+      .backward = [&](Index part, Index, Index, std::span<const double> statistics,
+                      std::span<float> gradient) { classifier.backward(part, statistics, gradient); }};
   double running = 0;
   for (Index t = 1; t <= steps; ++t) {
     texts.clear();

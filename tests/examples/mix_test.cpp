@@ -21,14 +21,17 @@ struct TwoDomains : TextFolder {
     const std::vector<std::string> days{"on monday we met", "friday is the last one", "the meeting of tuesday", "next sunday"};
     std::ofstream train(path / "train2.tsv"), test(path / "test2.tsv");
     for (int i = 0; i < 60; ++i) {
-      train << "colour\t" << colours[std::size_t(i % 4)] << " " << i << "\nday\t" << days[std::size_t(i / 2 % 4)] << " " << i << "\n";
-      if (i % 3 == 0) test << "colour\tso " << colours[std::size_t(i % 4)] << "\nday\tperhaps " << days[std::size_t(i % 4)] << "\n";
+      train << "colour\t" << colours[std::size_t(i % 4)] << " " << i << "\nday\t" << days[std::size_t(i / 2 % 4)] << " " << i
+            << "\n";
+      if (i % 3 == 0)
+        test << "colour\tso " << colours[std::size_t(i % 4)] << "\nday\tperhaps " << days[std::size_t(i % 4)] << "\n";
     }
   }
   std::string second() const { return "tsv:" + (path / "train2.tsv").string() + ":" + (path / "test2.tsv").string(); }
   std::vector<std::string> arguments(const std::string& out, std::initializer_list<std::string> more = {}) const {
-    std::vector<std::string> all{"--data", data(), "--data", second(), "--model", model_folder().string(), "--out", (path / out).string(),
-                                 "--rank", "2", "--batch", "16", "--top-k", "1", "--router-examples", "100", "--threads", "2"};
+    std::vector<std::string> all{
+        "--data", data(),    "--data", second(),  "--model", model_folder().string(), "--out", (path / out).string(), "--rank",
+        "2",      "--batch", "16",     "--top-k", "1",       "--router-examples",     "100",   "--threads",           "2"};
     all.insert(all.end(), more);
     return all;
   }
@@ -49,14 +52,16 @@ TEST_CASE("lorasb-mix --compare leaves every row, a picture of the routing, and 
     INFO(names.back());
     CHECK(row["accuracy_by_domain"].size() == 2);
     const double mean = row["mean_accuracy"];
-    CHECK(mean == Approx((row["accuracy_by_domain"]["tsv"].get<double>() + row["accuracy_by_domain"]["tsv-2"].get<double>()) / 2));
+    CHECK(mean ==
+          Approx((row["accuracy_by_domain"]["tsv"].get<double>() + row["accuracy_by_domain"]["tsv-2"].get<double>()) / 2));
     CHECK(mean > 0.5);
     CHECK(row["mean_accuracy_head_given"].get<double>() >= mean);
     CHECK(row["seconds_per_1000"].get<double>() > 0);
     CHECK(row.contains("trainable"));
     CHECK(row["routing"].is_array());
   }
-  CHECK(names == std::vector<std::string>{"head", "single", "single-lora", "oracle-lora", "mixer-lora", "mixer-lora-sb", "oracle", "mixer-cores"});
+  CHECK(names == std::vector<std::string>{"head", "single", "single-lora", "oracle-lora", "mixer-lora", "mixer-lora-sb",
+                                          "oracle", "mixer-cores"});
   const nlohmann::json& cores = m["methods"].back();
   CHECK(cores["trainable"] == 10 * (2 * 4 + 2 * 2));  // on each of 10 modules two cores and a router of 2 experts x 2 numbers
   CHECK(m["methods"][6]["routing"] == nlohmann::json({{1.0, 0.0}, {0.0, 1.0}}));
@@ -81,7 +86,8 @@ TEST_CASE("threads change no number of a mixture's metrics", "[model]") {
   REQUIRE(folder.run(folder.arguments("one", {"--entropy-sign", "as-printed", "--threads", "1"})) == 0);
   const nlohmann::json two = folder.metrics("two"), one = folder.metrics("one");
   CHECK(one["methods"][1]["accuracy_by_domain"] == two["methods"][1]["accuracy_by_domain"]);
-  CHECK(slurp(folder.path / "one" / "mixture" / "router.safetensors") == slurp(folder.path / "two" / "mixture" / "router.safetensors"));
+  CHECK(slurp(folder.path / "one" / "mixture" / "router.safetensors") ==
+        slurp(folder.path / "two" / "mixture" / "router.safetensors"));
 }
 
 TEST_CASE("lorasb-mix says what is wrong", "[model]") {

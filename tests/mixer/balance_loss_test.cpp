@@ -76,8 +76,14 @@ TEST_CASE("the gradient of every term is that of central differences with the sh
   for (const RoutedShare share : shares)
     for (const EntropySign sign : {EntropySign::as_printed, EntropySign::specialize})
       for (const bool scaled : {false, true}) {
-        const BalanceLossOptions options{.balance = 0.7, .entropy = 0.3, .alignment = 0.2, .share = share, .share_k = 2,
-                                         .entropy_sign = sign, .over_layers = OverLayers::mean, .scale_by_imbalance = scaled};
+        const BalanceLossOptions options{.balance = 0.7,
+                                         .entropy = 0.3,
+                                         .alignment = 0.2,
+                                         .share = share,
+                                         .share_k = 2,
+                                         .entropy_sign = sign,
+                                         .over_layers = OverLayers::mean,
+                                         .scale_by_imbalance = scaled};
         Scores<double> s(random_matrix<Matrix<double>>(experts, tokens, 2));
         for (Index t = 0; t < tokens; ++t) s.tasks.push_back(t == 4 ? -1 : t % experts);
         const std::vector<double> base = s.sums(options);
@@ -111,7 +117,10 @@ TEST_CASE("a step down the gradient moves the entropy in the declared direction:
 TEST_CASE("padding and an empty batch count nothing") {
   Scores<double> s(random_matrix<Matrix<double>>(experts, 3, 4));
   s.tasks = {-1, -1, -1};
-  const BalanceLossOptions options{.balance = 1, .entropy = 1, .share = RoutedShare::top_1, .entropy_sign = EntropySign::specialize,
+  const BalanceLossOptions options{.balance = 1,
+                                   .entropy = 1,
+                                   .share = RoutedShare::top_1,
+                                   .entropy_sign = EntropySign::specialize,
                                    .over_layers = OverLayers::sum};
   CHECK(balance_loss(s.sums(options), options) == 0);
   Matrix<double> dz = Matrix<double>::Zero(experts, 3);
@@ -121,12 +130,14 @@ TEST_CASE("padding and an empty batch count nothing") {
 
 TEST_CASE("what the paper leaves open has no silent default") {
   CHECK_NOTHROW(BalanceLossOptions{}.validate(3));
-  CHECK_ERROR((BalanceLossOptions{.balance = 1, .over_layers = OverLayers::sum}.validate(3)), ErrorId::value, "share must be given");
+  CHECK_ERROR((BalanceLossOptions{.balance = 1, .over_layers = OverLayers::sum}.validate(3)), ErrorId::value,
+              "share must be given");
   CHECK_ERROR((BalanceLossOptions{.entropy = 1, .over_layers = OverLayers::sum}.validate(3)), ErrorId::value,
               "entropy_sign must be given");
   CHECK_ERROR((BalanceLossOptions{.alignment = 1}.validate(3)), ErrorId::value, "over_layers must be given");
-  CHECK_ERROR((BalanceLossOptions{.balance = 1, .share = RoutedShare::top_k, .share_k = 4, .over_layers = OverLayers::sum}.validate(3)),
-              ErrorId::value, "share_k is 4");
+  CHECK_ERROR(
+      (BalanceLossOptions{.balance = 1, .share = RoutedShare::top_k, .share_k = 4, .over_layers = OverLayers::sum}.validate(3)),
+      ErrorId::value, "share_k is 4");
   CHECK_ERROR((BalanceLossOptions{.balance = -1}.validate(3)), ErrorId::value, "a weight is -1");
   CHECK(warmed_up(0.5, 1, 10) == 0.05);
   CHECK(warmed_up(0.5, 11, 10) == 0.5);

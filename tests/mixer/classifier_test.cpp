@@ -23,19 +23,26 @@ struct Model {
   Parameters<double> weights{models::sentence_encoder_layout(tiny)};
   FrozenModel<double> frozen{std::as_const(weights)};
   std::vector<double> timescales{1, 0.5, 0.1, 0.02};
-  BalanceLossOptions loss{.balance = 0.5, .entropy = 0.3, .alignment = 0.2, .share = RoutedShare::top_k_mass, .share_k = 2,
-                          .entropy_sign = EntropySign::specialize, .over_layers = OverLayers::sum};
+  BalanceLossOptions loss{.balance = 0.5,
+                          .entropy = 0.3,
+                          .alignment = 0.2,
+                          .share = RoutedShare::top_k_mass,
+                          .share_k = 2,
+                          .entropy_sign = EntropySign::specialize,
+                          .over_layers = OverLayers::sum};
   Mixture<double> mixture;
   std::unique_ptr<Parameters<double>> values;
   Layers<double> layers;
-  models::TokenizedTexts texts{.ids = {{3, 1, 4, 1}, {10}, {2, 7, 1, 8, 2, 8}, {5, 6}, {9, 9, 1}}, .labels = {0, 1, 4, 2, 1}, .tasks = {0, 0, 1, 1, 0}};
+  models::TokenizedTexts texts{
+      .ids = {{3, 1, 4, 1}, {10}, {2, 7, 1, 8, 2, 8}, {5, 6}, {9, 9, 1}}, .labels = {0, 1, 4, 2, 1}, .tasks = {0, 0, 1, 1, 0}};
   std::vector<Index> order{0, 1, 2, 3, 4};
 
   Model() {
     Random random(5);
     for (double& w : weights.flat()) w = 0.4 * random.normal();
     std::vector<Module<double>> modules;
-    for (const ModuleShape& m : models::sentence_encoder_modules(tiny)) modules.push_back({m.name, frozen.at(m.name + ".weight")});
+    for (const ModuleShape& m : models::sentence_encoder_modules(tiny))
+      modules.push_back({m.name, frozen.at(m.name + ".weight")});
     AdapterBases<double> bases;
     for (const std::size_t m : {2, 5}) {
       const LowRankAdapter<double> a = random_adapter<double>(modules[m].W0.rows(), modules[m].W0.cols(), 2, m);
@@ -44,7 +51,8 @@ struct Model {
     ExpertBank<double> bank(std::move(bases));
     for (const char* name : {"a", "b", "c"}) {
       NamedSet<Weight<double>> cores;
-      for (const std::size_t m : {2, 5}) cores.add(modules[m].name, random_matrix<Weight<double>>(2, 2, m, std::uint64_t(name[0])));
+      for (const std::size_t m : {2, 5})
+        cores.add(modules[m].name, random_matrix<Weight<double>>(2, 2, m, std::uint64_t(name[0])));
       bank.add_cores(name, std::move(cores));
     }
     mixture = make_mixture(std::move(bank), RouterInput::basis, {}, 1.0, 3);
@@ -64,13 +72,17 @@ struct Model {
   /// Loss and gradient of the whole batch, by a step.
   std::pair<double, Vector<double>> run(Index parts, int threads) {
     models::TextClassifier<double> c = classifier(parts);
-    const auto some = [&](Index first, Index count) { return std::span<const Index>(order).subspan(std::size_t(first), std::size_t(count)); };
+    const auto some = [&](Index first, Index count) {
+      return std::span<const Index>(order).subspan(std::size_t(first), std::size_t(count));
+    };
     train::Step<double> step(values->layout().size(), parts, threads);
     step.accumulate(5, train::Step<double>::TwoPhasePass{
                            .statistics_size = c.encoder().statistics_size(),
-                           .forward = [&](Index part, Index first, Index count, std::span<double> s) { return c.forward(texts, some(first, count), part, s); },
+                           .forward = [&](Index part, Index first, Index count,
+                                          std::span<double> s) { return c.forward(texts, some(first, count), part, s); },
                            .auxiliary_loss = [&](std::span<const double> s) { return c.encoder().auxiliary_loss(s); },
-                           .backward = [&](Index part, Index, Index, std::span<const double> s, std::span<double> g) { c.backward(part, s, g); }});
+                           .backward = [&](Index part, Index, Index, std::span<const double> s,
+                                           std::span<double> g) { c.backward(part, s, g); }});
     const Vector<double> gradient = as_vector(std::span<const double>(step.gradient_sum()));
     std::vector<double> moved(values->flat().begin(), values->flat().end());
     optim::Sgd<double> sgd(values->layout().size(), {});

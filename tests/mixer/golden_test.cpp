@@ -25,12 +25,15 @@ TEMPLATE_TEST_CASE("a mixer layer has PyTorch's outputs, loss and gradients", ""
     A.push_back(read(concat("A", e)));
   }
   for (const std::size_t e : {0, 1, 2}) experts.push_back({B[e], R[e], A[e], S(scales[e])});
-  const std::map<std::string, RoutingOptions> ways{{"soft", {.mode = RoutingMode::soft, .temperature = 0.8}},
-                                                   {"top_2", {.mode = RoutingMode::top_k, .k = 2, .temperature = 0.8}},
-                                                   {"top_2_raw", {.mode = RoutingMode::top_k, .k = 2, .renormalise = false, .temperature = 0.8}}};
+  const std::map<std::string, RoutingOptions> ways{
+      {"soft", {.mode = RoutingMode::soft, .temperature = 0.8}},
+      {"top_2", {.mode = RoutingMode::top_k, .k = 2, .temperature = 0.8}},
+      {"top_2_raw", {.mode = RoutingMode::top_k, .k = 2, .renormalise = false, .temperature = 0.8}}};
   for (const auto& [name, routing] : ways) {
     INFO(name);
-    const BalanceLossOptions loss{.balance = 0.3, .entropy = 0.2, .share = RoutedShare::top_1,
+    const BalanceLossOptions loss{.balance = 0.3,
+                                  .entropy = 0.2,
+                                  .share = RoutedShare::top_1,
                                   .entropy_sign = name == "top_2" ? EntropySign::specialize : EntropySign::as_printed,
                                   .over_layers = OverLayers::sum};
     const MixerLayer<S> layer(W0, experts, {.G = G}, routing, loss);

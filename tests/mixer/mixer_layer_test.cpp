@@ -17,8 +17,13 @@ constexpr ExpertKind kinds[] = {ExpertKind::lora, ExpertKind::lora_sb, ExpertKin
 using Mode = RoutingMode;
 
 BalanceLossOptions every_term() {
-  return {.balance = 0.3, .entropy = 0.2, .alignment = 0.15, .preserve = 0.4, .share = RoutedShare::top_1,
-          .entropy_sign = EntropySign::as_printed, .over_layers = OverLayers::sum};
+  return {.balance = 0.3,
+          .entropy = 0.2,
+          .alignment = 0.15,
+          .preserve = 0.4,
+          .share = RoutedShare::top_1,
+          .entropy_sign = EntropySign::as_printed,
+          .over_layers = OverLayers::sum};
 }
 
 /// The gradient of everything against central differences of <dY, Y> + the auxiliary loss.
@@ -28,7 +33,8 @@ void check_gradients(SmallMixture<double>& m) {
   m.gradients(gradient, dX);
   Index place = 0;
   for (const std::span<double> x : m.values()) {
-    CHECK(gradient_error(x, flat(gradient).subspan(std::size_t(place), x.size()), [&] { return m.objective(); }) < gradient_tolerance);
+    CHECK(gradient_error(x, flat(gradient).subspan(std::size_t(place), x.size()), [&] { return m.objective(); }) <
+          gradient_tolerance);
     place += std::ssize(x);
   }
   CHECK(place == gradient.size());
@@ -42,8 +48,9 @@ TEMPLATE_TEST_CASE("forward is W0 X and the gated experts, for every kind and wa
   for (const ExpertKind kind : kinds)
     for (const bool reads_basis : {false, true}) {
       if (reads_basis && kind != ExpertKind::cores) continue;
-      for (const RoutingOptions options : {RoutingOptions{.mode = Mode::hard}, RoutingOptions{.mode = Mode::soft, .temperature = 0.8},
-                                           RoutingOptions{.mode = Mode::top_k, .k = 2}, RoutingOptions{.mode = Mode::top_k, .k = 2, .renormalise = false}}) {
+      for (const RoutingOptions options :
+           {RoutingOptions{.mode = Mode::hard}, RoutingOptions{.mode = Mode::soft, .temperature = 0.8},
+            RoutingOptions{.mode = Mode::top_k, .k = 2}, RoutingOptions{.mode = Mode::top_k, .k = 2, .renormalise = false}}) {
         SmallMixture<S> m(kind, 5, options, reads_basis);
         m.Y.setConstant(std::numeric_limits<S>::quiet_NaN());
         m.objective();
@@ -67,9 +74,10 @@ TEST_CASE("gradients of experts, router and input are those of central differenc
   for (const ExpertKind kind : kinds)
     for (const bool reads_basis : {false, true}) {
       if (reads_basis && kind != ExpertKind::cores) continue;
-      for (const RoutingOptions options : {RoutingOptions{.mode = Mode::hard}, RoutingOptions{.mode = Mode::soft, .temperature = 0.8},
-                                           RoutingOptions{.mode = Mode::top_k, .k = 2, .temperature = 1.3},
-                                           RoutingOptions{.mode = Mode::top_k, .k = 2, .renormalise = false}})
+      for (const RoutingOptions options :
+           {RoutingOptions{.mode = Mode::hard}, RoutingOptions{.mode = Mode::soft, .temperature = 0.8},
+            RoutingOptions{.mode = Mode::top_k, .k = 2, .temperature = 1.3},
+            RoutingOptions{.mode = Mode::top_k, .k = 2, .renormalise = false}})
         for (const bool with_loss : {false, true}) {
           SmallMixture<double> m(kind, 4, options, reads_basis);
           INFO("kind " << int(kind) << ", mode " << int(*options.mode) << ", basis " << reads_basis << ", loss " << with_loss);
@@ -84,11 +92,13 @@ TEST_CASE("gradients of experts, router and input are those of central differenc
     }
 }
 
-TEMPLATE_TEST_CASE("one expert, and any batch whose tokens all take one, is plain LoRA or LoRA-SB bit for bit", "", float, double) {
+TEMPLATE_TEST_CASE("one expert, and any batch whose tokens all take one, is plain LoRA or LoRA-SB bit for bit", "", float,
+                   double) {
   using S = TestType;
   for (const ExpertKind kind : kinds)
     for (const Index experts : {1, 3})
-      for (const RoutingOptions options : {RoutingOptions{.mode = Mode::hard}, RoutingOptions{.mode = Mode::soft}, RoutingOptions{.mode = Mode::top_k, .k = 1}}) {
+      for (const RoutingOptions options : {RoutingOptions{.mode = Mode::hard}, RoutingOptions{.mode = Mode::soft},
+                                           RoutingOptions{.mode = Mode::top_k, .k = 1}}) {
         if (experts > 1 && options.mode == Mode::soft) continue;
         SmallMixture<S> m(kind, experts, options);
         const std::size_t taken = experts == 1 ? 0 : 2;
@@ -179,7 +189,8 @@ TEST_CASE("gradients per example sum to that of the batch, and parts with the ba
     CHECK(layer.auxiliary_loss(sums) == Approx(loss).epsilon(1e-14));
     for (const int i : {0, 1}) {
       caches[i].batch_statistics = sums;
-      layer.backward(passes[std::size_t(i)], m.dY.middleCols(first[i], count[i]), caches[i], added, part_dX.middleCols(first[i], count[i]));
+      layer.backward(passes[std::size_t(i)], m.dY.middleCols(first[i], count[i]), caches[i], added,
+                     part_dX.middleCols(first[i], count[i]));
     }
     CHECK(relative_error(added, whole) < Tolerance<double>::sum);
     CHECK(relative_error(part_dX, dX) < Tolerance<double>::sum);
@@ -252,7 +263,8 @@ TEST_CASE("padding takes no expert and no part in the statistics") {
 TEST_CASE("what cannot be routed is refused") {
   using M = SmallMixture<double>;
   CHECK_ERROR(M(ExpertKind::lora, 3, {}).layer(), ErrorId::value, "mode is not given");
-  CHECK_ERROR(M(ExpertKind::lora, 3, {.mode = Mode::top_k, .k = 4}).layer(), ErrorId::value, "k is 4, expected 1 to the number of experts, 3");
+  CHECK_ERROR(M(ExpertKind::lora, 3, {.mode = Mode::top_k, .k = 4}).layer(), ErrorId::value,
+              "k is 4, expected 1 to the number of experts, 3");
   CHECK_ERROR(M(ExpertKind::lora, 3, {.mode = Mode::soft, .temperature = 0}).layer(), ErrorId::value, "temperature is 0");
   CHECK_ERROR(M(ExpertKind::lora, 2, {.mode = Mode::soft}, true).layer(), ErrorId::value, "do not share one basis");
   M none(ExpertKind::lora, 1, {.mode = Mode::soft});

@@ -16,7 +16,8 @@ namespace {
 
 constexpr models::SentenceEncoderConfig tiny{
     .vocabulary = 11, .embedding = 8, .hidden = 12, .feed_forward = 10, .heads = 2, .layers = 2, .max_tokens = 6};
-const std::vector<std::string> sites{"layers.0.attention.qkv", "layers.0.attention.out", "layers.1.feed_forward.up", "projection"};
+const std::vector<std::string> sites{"layers.0.attention.qkv", "layers.0.attention.out", "layers.1.feed_forward.up",
+                                     "projection"};
 
 /// A bank of experts on some modules of the tiny encoder.
 template <Real S>
@@ -107,8 +108,14 @@ TEST_CASE("gradients of a whole encoder with a mixture are those of central diff
   const TinyModel<double> t;
   const nn::PackedBatch batch = TinyModel<double>::batch();
   const Matrix<double> dY = random_matrix<Matrix<double>>(12, 3, 77);
-  BalanceLossOptions loss{.balance = 0.3, .entropy = 0.2, .alignment = 0.3, .preserve = 0.1, .share = RoutedShare::top_1,
-                          .entropy_sign = EntropySign::specialize, .over_layers = OverLayers::mean, .multiplier = 3};
+  BalanceLossOptions loss{.balance = 0.3,
+                          .entropy = 0.2,
+                          .alignment = 0.3,
+                          .preserve = 0.1,
+                          .share = RoutedShare::top_1,
+                          .entropy_sign = EntropySign::specialize,
+                          .over_layers = OverLayers::mean,
+                          .multiplier = 3};
   for (const ExpertKind kind : {ExpertKind::lora, ExpertKind::lora_sb, ExpertKind::cores})
     for (const bool by_block : {false, true})
       for (const RoutingMode mode : {RoutingMode::hard, RoutingMode::soft}) {
@@ -120,7 +127,8 @@ TEST_CASE("gradients of a whole encoder with a mixture are those of central diff
         if (mode == RoutingMode::soft) mixture.bank.freeze("expert2", false);
         mixture.bank.protect("expert2");
         Parameters<double> values = take(t, mixture);
-        CHECK(values.layout().count([](const auto& tensor) { return tensor.role == Role::router; }) == (by_block ? 3 * (8 + 12 + 12) : 3 * (8 + 8 + 12 + 12)));
+        CHECK(values.layout().count([](const auto& tensor) { return tensor.role == Role::router; }) ==
+              (by_block ? 3 * (8 + 12 + 12) : 3 * (8 + 8 + 12 + 12)));
         Random random(3);
         for (double& v : values.flat()) v += 0.1 * random.normal();  // away from θ⁰
         const Layers<double> layers = bind_mixture<double>(t.modules(), mixture, values, {.mode = mode}, loss);
@@ -146,8 +154,9 @@ TEMPLATE_TEST_CASE("a mixture saves as adapter folders and a router, loads bit-e
   const TinyModel<S> t;
   for (const ExpertKind kind : {ExpertKind::lora, ExpertKind::lora_sb, ExpertKind::cores}) {
     const TemporaryFolder folder;
-    Mixture<S> mixture = make_mixture(make_bank<S>(kind, 3), kind == ExpertKind::cores ? RouterInput::basis : RouterInput::projection,
-                                      {{sites[0], sites[1]}}, 0.7, 4);
+    Mixture<S> mixture =
+        make_mixture(make_bank<S>(kind, 3), kind == ExpertKind::cores ? RouterInput::basis : RouterInput::projection,
+                     {{sites[0], sites[1]}}, 0.7, 4);
     mixture.bank.freeze("expert1");
     Parameters<S> values = take(t, mixture);
     for (S& v : values.flat()) v *= S(1.01);
@@ -197,7 +206,8 @@ TEMPLATE_TEST_CASE("a mixture whose router is constant folds to one adapter", ""
   Mixture<S> uniform = make_mixture(make_bank<S>(ExpertKind::cores, 3), RouterInput::projection);
   CHECK_ERROR(fold_mixture(uniform, {.mode = RoutingMode::hard}), ErrorId::value, "depends on the token");
   ExpertBank<S> many = make_bank<S>(ExpertKind::lora, 8);
-  CHECK_ERROR(fold_mixture(make_mixture(std::move(many), RouterInput::projection), {.mode = RoutingMode::soft}), ErrorId::rank, "sum to 12");
+  CHECK_ERROR(fold_mixture(make_mixture(std::move(many), RouterInput::projection), {.mode = RoutingMode::soft}), ErrorId::rank,
+              "sum to 12");
 }
 
 TEST_CASE("statistics say where tokens go, by task, and whether the router has collapsed") {
@@ -239,7 +249,8 @@ TEST_CASE("what does not fit into a bank or a model is refused") {
   CHECK_ERROR(bank.add("few", other), ErrorId::unknown_name, "has nothing for module \"layers.0.attention.out\"");
   AdapterSet<double> wrong = bank.experts()[0].adapters;
   wrong.at(sites[1]) = random_adapter<double>(12, 12, 2, 1);
-  CHECK_ERROR(bank.add("wrong", wrong), ErrorId::shape, "is 12 x 12 on module \"layers.0.attention.out\", other experts are 12 x 8");
+  CHECK_ERROR(bank.add("wrong", wrong), ErrorId::shape,
+              "is 12 x 12 on module \"layers.0.attention.out\", other experts are 12 x 8");
   AdapterSet<double> more = bank.experts()[0].adapters;
   more.add("elsewhere", random_adapter<double>(12, 8, 2, 1));
   CHECK_ERROR(bank.add("more", more), ErrorId::unknown_name, "has module \"elsewhere\"");
@@ -247,7 +258,8 @@ TEST_CASE("what does not fit into a bank or a model is refused") {
   CHECK_ERROR(bank.remove("x"), ErrorId::unknown_name, "no expert \"x\"");
   CHECK_ERROR(ExpertBank<double>(AdapterBases<double>()), ErrorId::value, "no expert was put on any layer");
   CHECK_ERROR(make_mixture(bank, RouterInput::basis), ErrorId::value, "share their bases");
-  CHECK_ERROR(make_mixture(bank, RouterInput::projection, {{"projection", "x"}}), ErrorId::value, "\"x\", on which no expert sits");
+  CHECK_ERROR(make_mixture(bank, RouterInput::projection, {{"projection", "x"}}), ErrorId::value,
+              "\"x\", on which no expert sits");
   bank.remove("expert0");
   CHECK(bank.size() == 1);
   CHECK(bank.experts()[0].name == "expert1");
@@ -286,11 +298,13 @@ TEST_CASE("frozen experts come from any adapter folder; what is none, or of othe
   CHECK_ERROR(read_mixture<float>(folder.path() / "plain", t.modules()), ErrorId::file_open, "mixture.json");
 
   ExpertBank<float> cores = make_bank<float>(ExpertKind::cores, 1);
-  CHECK_ERROR(load_expert<float>(folder.path() / "plain", "b", t.modules(), cores), ErrorId::value, "is not the one that the experts share");
+  CHECK_ERROR(load_expert<float>(folder.path() / "plain", "b", t.modules(), cores), ErrorId::value,
+              "is not the one that the experts share");
 
   write_mixture(folder.path() / "mixture", make_mixture(std::move(cores), RouterInput::basis), {.mode = RoutingMode::soft});
   io::write_file(folder.path() / "mixture" / "mixture.json", "{\"format\": \"lorasb-mixture\", \"version\": 2}");
   CHECK_ERROR(read_mixture<float>(folder.path() / "mixture", t.modules()), ErrorId::adapter_folder, "version 2");
-  io::write_file(folder.path() / "mixture" / "mixture.json", "{\"format\": \"lorasb-mixture\", \"version\": 1, \"experts\": []}");
+  io::write_file(folder.path() / "mixture" / "mixture.json",
+                 "{\"format\": \"lorasb-mixture\", \"version\": 1, \"experts\": []}");
   CHECK_ERROR(read_mixture<float>(folder.path() / "mixture", t.modules()), ErrorId::adapter_folder, "there are no experts");
 }

@@ -29,10 +29,12 @@ struct SmallMixture {
   LinearCache<S> cache = {};
   Matrix<S> Y = Matrix<S>(out, tokens);
 
-  SmallMixture(ExpertKind of, Index experts, mixer::RoutingOptions options, bool reads_basis = false) : kind(of), routing(options) {
+  SmallMixture(ExpertKind of, Index experts, mixer::RoutingOptions options, bool reads_basis = false)
+      : kind(of), routing(options) {
     for (Index e = 0; e < experts; ++e) {  // ranks 2, 3, 4, 2, ... where each has its own
       const Index rank = kind == ExpertKind::cores ? 3 : 2 + e % 3;
-      adapters.push_back(random_adapter<S>(out, in, rank, 10 + std::uint64_t(e), kind == ExpertKind::cores ? 0.7 : 0.7 + 0.2 * double(e)));
+      adapters.push_back(
+          random_adapter<S>(out, in, rank, 10 + std::uint64_t(e), kind == ExpertKind::cores ? 0.7 : 0.7 + 0.2 * double(e)));
     }
     G = random_matrix<Weight<S>>(experts, reads_basis ? adapters[0].rank() : in, 5);
     router.input = reads_basis ? mixer::RouterInput::basis : mixer::RouterInput::projection;

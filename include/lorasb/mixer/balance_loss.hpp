@@ -34,19 +34,19 @@ inline constexpr std::array<std::string_view, 2> over_layers_names{"sum", "mean"
 
 /// L = α Σ_i p̄_i f̄_i ∓ λ E_t[H(p_t)] + a E_t[−log p_t,label] + β Σ ‖θ − θ⁰‖²,    H(p) = −Σ p log p
 ///
-/// p̄ is the mean of p over the batch; f̄ is constant in the gradient. The first two are the paper's; the third (ours) is over the
-/// tokens that have a task label, and the fourth over the protected experts. Terms with weight 0 are off. What the paper leaves
-/// open has no default: share where α is not 0, entropy_sign where λ is not 0, over_layers where anything is on.
+/// p̄ is the mean of p over the batch; f̄ is constant in the gradient. The first two are the paper's; the third (ours) is over
+/// the tokens that have a task label, and the fourth over the protected experts. Terms with weight 0 are off. What the paper
+/// leaves open has no default: share where α is not 0, entropy_sign where λ is not 0, over_layers where anything is on.
 struct BalanceLossOptions {
-  double balance = 0;                              // α
-  double entropy = 0;                              // λ
-  double alignment = 0;                            // a
-  double preserve = 0;                             // β
+  double balance = 0;    // α
+  double entropy = 0;    // λ
+  double alignment = 0;  // a
+  double preserve = 0;   // β
   std::optional<RoutedShare> share = {};
-  Index share_k = 3;                               // of top_k and top_k_mass
+  Index share_k = 3;  // of top_k and top_k_mass
   std::optional<EntropySign> entropy_sign = {};
   std::optional<OverLayers> over_layers = {};
-  bool scale_by_imbalance = false;                 // ours: α times (E Σ f̄² − 1) / (E − 1), 0 for equal shares and 1 for one expert
+  bool scale_by_imbalance = false;  // ours: α times (E Σ f̄² − 1) / (E − 1), 0 for equal shares and 1 for one expert
   double multiplier = 1;  // of the whole loss. A trainer that adds it to a *summed* loss and divides by the examples, as
                           // train::Step does, sets the size of the batch
 
@@ -54,7 +54,8 @@ struct BalanceLossOptions {
   /// Throws ErrorId::value.
   void validate(Index experts) const {
     for (const double x : {balance, entropy, alignment, preserve, multiplier})
-      require(is_finite(x) && x >= 0, ErrorId::value, "BalanceLossOptions: a weight is ", x, ", expected a finite number of at least 0");
+      require(is_finite(x) && x >= 0, ErrorId::value, "BalanceLossOptions: a weight is ", x,
+              ", expected a finite number of at least 0");
     require(balance == 0 || share.has_value(), ErrorId::value, "BalanceLossOptions: balance is on; share must be given");
     require(entropy == 0 || entropy_sign.has_value(), ErrorId::value,
             "BalanceLossOptions: entropy is on; entropy_sign must be given");
@@ -110,7 +111,8 @@ void add_balance_sums(ConstMatrixView<S> p, ConstMatrixView<S> log_p, std::span<
     largest(p.data() + t * p.outerStride(), p.rows(), k, chosen);
     double mass = 0;
     for (const Index e : chosen) mass += double(p(e, t));
-    for (const Index e : chosen) sums.share()[static_cast<std::size_t>(e)] += by_mass ? double(p(e, t)) / mass : 1.0 / double(k);
+    for (const Index e : chosen)
+      sums.share()[static_cast<std::size_t>(e)] += by_mass ? double(p(e, t)) / mass : 1.0 / double(k);
   }
 }
 
@@ -159,8 +161,8 @@ void add_balance_gradient(ConstMatrixView<S> p, ConstMatrixView<S> log_p, std::s
       mean += double(p(e, t)) * g[i];
     }
     for (Index e = 0; e < p.rows(); ++e)
-      dz(e, t) += S(factor * (double(p(e, t)) * (g[static_cast<std::size_t>(e)] - mean + alignment) -
-                              (e == task ? alignment : 0.0)));
+      dz(e, t) +=
+          S(factor * (double(p(e, t)) * (g[static_cast<std::size_t>(e)] - mean + alignment) - (e == task ? alignment : 0.0)));
   }
 }
 

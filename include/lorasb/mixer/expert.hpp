@@ -5,22 +5,22 @@
 #include <span>
 #include <utility>
 
-#include "lorasb/linalg/product.hpp"
 #include "lorasb/core/layer_gradient.hpp"
+#include "lorasb/linalg/product.hpp"
 #include "lorasb/mixer/routing.hpp"
 
 namespace lorasb::mixer {
 
-/// What a layer knows of an expert: s B R A, of which R is trained (LoRA-SB, or a core over a basis that others share), or s B A,
-/// of which both are (plain LoRA). Views of memory that outlives the layer.
+/// What a layer knows of an expert: s B R A, of which R is trained (LoRA-SB, or a core over a basis that others share), or s B
+/// A, of which both are (plain LoRA). Views of memory that outlives the layer.
 template <Real S>
 struct ExpertTensors {
-  ConstWeightView<S> B;             // out x rank
-  ConstWeightView<S> R;             // rank x rank; 0 x 0 for plain LoRA
-  ConstWeightView<S> A;             // rank x in
-  S scale = 1;                      // s
-  bool trained = true;              // else frozen: no gradient
-  std::span<const S> start = {};    // θ⁰ of a protected expert, as many numbers as size(); else empty
+  ConstWeightView<S> B;           // out x rank
+  ConstWeightView<S> R;           // rank x rank; 0 x 0 for plain LoRA
+  ConstWeightView<S> A;           // rank x in
+  S scale = 1;                    // s
+  bool trained = true;            // else frozen: no gradient
+  std::span<const S> start = {};  // θ⁰ of a protected expert, as many numbers as size(); else empty
 
   bool has_core() const { return R.size() > 0; }
   Index rank() const { return A.rows(); }
@@ -85,8 +85,13 @@ struct ExpertPass {
   LinearCache<S>& work;
 
   ExpertPass(const ExpertTensors<S>& tensors, const Routing<S>& routing, Index e, LinearCache<S>& own, LinearCache<S>& scratch)
-      : expert(tensors), all_tokens(routing.tokens()), tokens(routing.tokens_of(e)), gates(routing.gates().data() + routing.first(e), tokens.size()),
-        dgates(routing.dgates().data() + routing.first(e), tokens.size()), cache(own), work(scratch) {}
+      : expert(tensors),
+        all_tokens(routing.tokens()),
+        tokens(routing.tokens_of(e)),
+        gates(routing.gates().data() + routing.first(e), tokens.size()),
+        dgates(routing.dgates().data() + routing.first(e), tokens.size()),
+        cache(own),
+        work(scratch) {}
 
   enum Slot : std::size_t { x, z, p, h, q, columns, gathered };  // the first two are kept, the others are in `work`
   Index count() const { return std::ssize(tokens); }
@@ -101,7 +106,8 @@ struct ExpertPass {
     const ConstMatrixView<S> H = gated_core(std::as_const(cache.buffer(z)).view(), work.buffer(h));
     add_product<S>(expert.B, H, expert.has_core() ? S(1) : expert.scale, tokens, work.buffer(columns), Y);
   }
-  /// H[:, tokens] += s R Z diag(g), of experts that share A and B; Z: rank x all tokens. The first to take all tokens overwrites.
+  /// H[:, tokens] += s R Z diag(g), of experts that share A and B; Z: rank x all tokens. The first to take all tokens
+  /// overwrites.
   void add_core_forward(ConstMatrixView<S> all_Z, MatrixView<S> all_H, bool overwrite) {
     const ConstMatrixView<S> Z = gather(all_Z, tokens, cache.buffer(z));
     if (overwrite) {

@@ -26,9 +26,9 @@ template <Real S>
 struct LORASB_OWNS_MEMORY Expert {
   std::string name = {};
   ExpertKind kind = ExpertKind::lora;
-  AdapterSet<S> adapters = {};  // R is 0 x 0 for lora; B and A are 0 x 0 for cores
-  bool frozen = false;          // has no gradient
-  bool kept_near_start = false; // protected: the preserving term of the loss holds it
+  AdapterSet<S> adapters = {};   // R is 0 x 0 for lora; B and A are 0 x 0 for cores
+  bool frozen = false;           // has no gradient
+  bool kept_near_start = false;  // protected: the preserving term of the loss holds it
 };
 
 /// Where the numbers of an expert are in a trainer's buffer: "encoder.query.experts.spam" with Role::core, factor_B, factor_A.
@@ -56,7 +56,8 @@ class LORASB_OWNS_MEMORY ExpertBank {
   }
 
   /// Adds an expert. Throws ErrorId::value (a name that is no file's name, an expert on no layer, a kind that does not fit the
-  /// bank), duplicate_name, unknown_name (other modules than the first expert's), shape, and what validate() of an adapter throws.
+  /// bank), duplicate_name, unknown_name (other modules than the first expert's), shape, and what validate() of an adapter
+  /// throws.
   void add(std::string name, const NamedSet<LoraAdapter<S>>& adapters) {
     Expert<S> expert{.name = std::move(name), .kind = ExpertKind::lora};
     for (const auto& [module, a] : adapters) {
@@ -125,7 +126,8 @@ class LORASB_OWNS_MEMORY ExpertBank {
     const std::string where = concat("ExpertBank: expert ", in_quotes(expert.name));
     const bool names_file = !expert.name.empty() && expert.name.find_first_of("./\\\"") == std::string::npos;
     require(names_file, ErrorId::value, where, ": expected a name that is not empty and has no dot, slash or quotation mark");
-    for (const Expert<S>& other : experts_) require(other.name != expert.name, ErrorId::duplicate_name, where, " is there already");
+    for (const Expert<S>& other : experts_)
+      require(other.name != expert.name, ErrorId::duplicate_name, where, " is there already");
     require(!expert.adapters.empty(), ErrorId::value, where, ": no expert was put on any layer: it has no adapters");
     require(shares_bases() == (expert.kind == ExpertKind::cores), ErrorId::value, where, " is of kind ",
             expert_kind_names[std::size_t(expert.kind)], ", but the bank ", shares_bases() ? "has" : "has no", " shared bases");

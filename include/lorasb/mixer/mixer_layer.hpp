@@ -14,8 +14,9 @@
 
 namespace lorasb::mixer {
 
-/// The router of a layer. Layers of one group (0, 1, ...) have one router, that of the layer which runs forward first: the others
-/// follow its division of the tokens. They run on as many columns, and backward in the opposite order. Followers have no G.
+/// The router of a layer. Layers of one group (0, 1, ...) have one router, that of the layer which runs forward first: the
+/// others follow its division of the tokens. They run on as many columns, and backward in the opposite order. Followers have no
+/// G.
 template <Real S>
 struct RouterTensors {
   ConstWeightView<S> G = {nullptr, 0, 0};  // experts x inputs, out of x or A x
@@ -25,12 +26,13 @@ struct RouterTensors {
   bool leads = true;
 };
 
-/// y_t = W0 x_t + Σ_e g_te s_e B_e R_e A_e x_t    (plain LoRA: s_e B_e A_e), g_t by the router and the mode of routing (LoRA-Mixer)
+/// y_t = W0 x_t + Σ_e g_te s_e B_e R_e A_e x_t    (plain LoRA: s_e B_e A_e), g_t by the router and the mode of routing
+/// (LoRA-Mixer)
 ///
 /// Only experts that are chosen work: tokens are grouped by expert, so that the cost grows with k and not with the number of
 /// experts. Experts that share one basis (AdapterBasis) become h_t = Σ_e g_te s R_e A x_t and y_t = W0 x_t + B h_t: a token's
-/// adapter is one core, R(x_t) = Σ_e g_te R_e. A batch whose tokens all take one expert with gate 1 has the bits of AdaptedLinear
-/// or LoraLinear. Columns with the task -1 (padding) have W0 x alone and count in no sum.
+/// adapter is one core, R(x_t) = Σ_e g_te R_e. A batch whose tokens all take one expert with gate 1 has the bits of
+/// AdaptedLinear or LoraLinear. Columns with the task -1 (padding) have W0 x alone and count in no sum.
 ///
 /// The gradient is that of the trained experts, each R or B and then A, and then G's. The balance loss is the layer's auxiliary
 /// loss. Everything that is viewed must outlive the layer, options of the loss too: they may be changed between steps.
@@ -42,7 +44,12 @@ class MixerLayer final : public LinearLayer<S> {
              RoutingOptions routing, Borrowed<BalanceLossOptions> loss LORASB_LIFETIMEBOUND, double loss_factor = 1,
              std::string name = "layer")
       : LinearLayer<S>("MixerLayer", std::move(name), W0.rows(), W0.cols(), count_trained(experts, router)),
-        W0_(W0), experts_(std::move(experts)), router_(router), routing_(routing), loss_(loss), loss_factor_(loss_factor) {
+        W0_(W0),
+        experts_(std::move(experts)),
+        router_(router),
+        routing_(routing),
+        loss_(loss),
+        loss_factor_(loss_factor) {
     check();
   }
 
@@ -163,9 +170,9 @@ class MixerLayer final : public LinearLayer<S> {
     MatrixView<S> Z = cache.buffer(z).reshape(shared_basis_ ? experts_.front().rank() : 0, X.cols());
     if (shared_basis_) linalg::multiply(experts_.front().A, X, Z);
     if (router_.leads) divide(router_.input == RouterInput::basis ? std::as_const(cache.buffer(z)).view() : X, cache, routing);
-    require(routing.tokens() == X.cols() && routing.experts() == experts(), ErrorId::shape, "MixerLayer: ",
-            in_quotes(this->name()), " has ", X.cols(), " columns and ", experts(), " experts, but the router that it follows divided ",
-            routing.tokens(), " among ", routing.experts());
+    require(routing.tokens() == X.cols() && routing.experts() == experts(), ErrorId::shape,
+            "MixerLayer: ", in_quotes(this->name()), " has ", X.cols(), " columns and ", experts(),
+            " experts, but the router that it follows divided ", routing.tokens(), " among ", routing.experts());
     write_statistics(X.cols(), cache, routing);
     linalg::multiply(W0_, X, Y);
     MatrixView<S> H = cache.buffer(h).reshape(Z.rows(), X.cols());  // s R(x) A x

@@ -70,7 +70,8 @@ Mixture<S> make_mixture(ExpertBank<S> bank, RouterInput input, std::vector<std::
           "make_mixture: a router can read A x only where the experts share their bases");
   std::uint64_t position = 0;
   for (const std::string& module : mixture.routed_modules()) {
-    const Index inputs = input == RouterInput::basis ? mixture.bank.bases().at(module).rank() : mixture.bank.find_module(module)->in_features;
+    const Index inputs =
+        input == RouterInput::basis ? mixture.bank.bases().at(module).rank() : mixture.bank.find_module(module)->in_features;
     Weight<S>& G = mixture.routers.add(module, Weight<S>(mixture.bank.size(), inputs));
     Random random(derive_seed(seed, position++));
     for (S& g : flat(G)) g = deviation == 0 ? S(0) : S(deviation * random.normal());
@@ -102,8 +103,8 @@ void require_modules(const std::vector<Module<S>>& modules, const ExpertBank<S>&
 
 }  // namespace detail
 
-/// Appends what is trained, module by module in the order of the model: R, or B and A, of every expert that is not frozen, and the
-/// router. Throws ErrorId::unknown_name, shape and value where mixture and model do not fit, and duplicate_name.
+/// Appends what is trained, module by module in the order of the model: R, or B and A, of every expert that is not frozen, and
+/// the router. Throws ErrorId::unknown_name, shape and value where mixture and model do not fit, and duplicate_name.
 template <Real S>
 void append_mixture(const std::vector<Module<S>>& modules, const Mixture<S>& mixture, ParameterLayout& layout) {
   detail::require_modules(modules, mixture.bank);
@@ -183,7 +184,9 @@ Layers<S> bind_mixture(const std::vector<Module<S>>& modules, Borrowed<Mixture<s
       const LowRankAdapter<S>& a = e.adapters.at(m.name);
       const std::string name = expert_module(m.name, e.name);
       const bool lora = e.kind == ExpertKind::lora;
-      const auto trained = [&](Role role, const Weight<S>& own) { return e.frozen ? ConstWeightView<S>(own) : values->at(name, role); };
+      const auto trained = [&](Role role, const Weight<S>& own) {
+        return e.frozen ? ConstWeightView<S>(own) : values->at(name, role);
+      };
       const Vector<S>* const start = mixture->starts.find(name);
       const AdapterBasis<S>* const basis = mixture->bank.bases().find(m.name);
       experts.push_back({.B = lora ? trained(Role::factor_B, a.B) : ConstWeightView<S>(basis != nullptr ? basis->B : a.B),
@@ -194,13 +197,13 @@ Layers<S> bind_mixture(const std::vector<Module<S>>& modules, Borrowed<Mixture<s
                          .start = start != nullptr ? flat(*start) : std::span<const S>()});
     }
     const auto [group, leads] = mixture->place_of(m.name);
-    const ConstWeightView<S> G = !leads                    ? none
+    const ConstWeightView<S> G = !leads                   ? none
                                  : mixture->trains_router ? values->at(m.name, Role::router)
                                                           : ConstWeightView<S>(mixture->routers.at(m.name));
     layers.push_back(std::make_unique<MixerLayer<S>>(
         m.W0, std::move(experts),
-        RouterTensors<S>{.G = G, .input = mixture->input, .trained = mixture->trains_router, .group = group, .leads = leads}, routing,
-        loss, factor, m.name));
+        RouterTensors<S>{.G = G, .input = mixture->input, .trained = mixture->trains_router, .group = group, .leads = leads},
+        routing, loss, factor, m.name));
   }
   return layers;
 }

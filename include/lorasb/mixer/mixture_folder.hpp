@@ -30,7 +30,8 @@ inline constexpr std::string_view mixture_file = "mixture.json", router_file = "
 template <std::size_t N>
 std::size_t named(const std::array<std::string_view, N>& names, const std::string& name, const std::string& where) {
   const auto found = std::ranges::find(names, name);
-  require(found != names.end(), ErrorId::json, where, ": \"", name, "\" is not known, the first that is known is \"", names[0], "\"");
+  require(found != names.end(), ErrorId::json, where, ": \"", name, "\" is not known, the first that is known is \"", names[0],
+          "\"");
   return static_cast<std::size_t>(found - names.begin());
 }
 
@@ -48,9 +49,9 @@ void load_expert(const std::filesystem::path& folder, std::string name, const st
     const auto found = std::ranges::find(modules, module, &Module<S>::name);
     require(found != modules.end(), ErrorId::unknown_name, where, ": has an adapter for module ", in_quotes(module),
             ", but there is no such module in this model");
-    require(a.out_features() == found->W0.rows() && a.in_features() == found->W0.cols(), ErrorId::shape, where, ": the adapter for ",
-            in_quotes(module), " is ", a.out_features(), " x ", a.in_features(), ", expected ", found->W0.rows(), " x ",
-            found->W0.cols(), ", the shape of the module");
+    require(a.out_features() == found->W0.rows() && a.in_features() == found->W0.cols(), ErrorId::shape, where,
+            ": the adapter for ", in_quotes(module), " is ", a.out_features(), " x ", a.in_features(), ", expected ",
+            found->W0.rows(), " x ", found->W0.cols(), ", the shape of the module");
   }
   if (bank.shares_bases()) {
     NamedSet<Weight<S>> cores;
@@ -73,8 +74,8 @@ void load_expert(const std::filesystem::path& folder, std::string name, const st
 }
 
 /// Writes FOLDER/mixture.json, FOLDER/router.safetensors and FOLDER/experts/<name>, each an adapter folder that other programs
-/// read too (cores repeat the shared bases). The mixture is whole (with_values). Throws ErrorId::value, file_write, and what the
-/// writers of adapter folders throw.
+/// read too (cores repeat the shared bases). The mixture is whole (with_values). Throws ErrorId::value, file_write, and what
+/// the writers of adapter folders throw.
 template <Real S>
 void write_mixture(const std::filesystem::path& folder, const Mixture<S>& mixture, const RoutingOptions& routing) {
   routing.validate(mixture.bank.size());
@@ -151,10 +152,9 @@ SavedMixture<S> read_mixture(const std::filesystem::path& folder, const std::vec
     mixture.bank.freeze(name, field<bool>(expert, "frozen", where));
     mixture.bank.protect(name, field<bool>(expert, "protected", where));
   }
-  mixture = make_mixture(
-      std::move(mixture.bank),
-      RouterInput(detail::named(router_input_names, field<std::string>(json, "router_input", where), where)),
-      field<std::vector<std::vector<std::string>>>(json, "groups", where));
+  mixture = make_mixture(std::move(mixture.bank),
+                         RouterInput(detail::named(router_input_names, field<std::string>(json, "router_input", where), where)),
+                         field<std::vector<std::vector<std::string>>>(json, "groups", where));
   mixture.trains_router = field<bool>(json, "trains_router", where);
   const io::SafetensorsFile file(folder / detail::router_file);
   for (auto& [module, G] : mixture.routers) {

@@ -73,8 +73,8 @@ class Routing {
   Index first(Index expert) const { return cache_.indices(0)[static_cast<std::size_t>(expert)]; }
   Index count(Index expert) const { return first(expert + 1) - first(expert); }
   std::span<const Index> tokens_of(Index expert) const {
-    return std::span<const Index>(cache_.indices(1)).subspan(static_cast<std::size_t>(first(expert)),
-                                                             static_cast<std::size_t>(count(expert)));
+    return std::span<const Index>(cache_.indices(1))
+        .subspan(static_cast<std::size_t>(first(expert)), static_cast<std::size_t>(count(expert)));
   }
   /// Whether every token of the batch goes to the expert.
   bool takes_all(Index expert) const { return count(expert) == tokens(); }
