@@ -46,6 +46,39 @@ nlohmann::json metrics(const Folder& folder, const std::string& out) {
 
 }  // namespace
 
+TEST_CASE("a Hugging Face folder is trained by every method, and the adapters have the names of its modules") {
+  const Folder folder;
+  const fs::path model = folder.path / "model";
+  fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / "tiny_bert", model);  // 13 ids
+  const std::string vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\ngood\nbad\n.\n";
+  std::ofstream(model / "vocab.txt") << vocabulary << "is\n";
+  const auto arguments = [&](const std::string& out, std::initializer_list<std::string> more) {
+    return with(folder.arguments(out), more);  // the last --model counts
+  };
+  for (const char* method : {"lora-sb", "lora-xs", "lora", "full", "head"}) {
+    INFO(method);
+    REQUIRE(run(folder, arguments(method, {"--model", model.string(), "--method", method})) == 0);
+  }
+  const formats::AdapterFolder<float> native = formats::read_adapter_folder<float>(folder.path / "lora-sb" / "adapter");
+  REQUIRE(native.adapters.size() == 12);
+  CHECK(native.adapters.contains("bert.encoder.layer.1.attention.self.value"));
+  CHECK(metrics(folder, "lora-sb")["trainable"] == 12 * 16);
+  REQUIRE(run(folder, arguments("cls", {"--model", model.string(), "--pool", "cls"})) == 0);
+  CHECK(metrics(folder, "cls")["history"] != metrics(folder, "lora-sb")["history"]);
+
+  const auto refused = [&](std::initializer_list<std::string> more, const std::string& words) {
+    CHECK(run(folder, arguments("refused", more)) != 0);
+    const std::string said = slurp(folder.path / "log");
+    INFO(said);
+    CHECK(said.find(words) != std::string::npos);
+  };
+  refused({"--model", model.string(), "--pool", "max"}, "--pool");
+  std::ofstream(model / "vocab.txt", std::ios::app) << "one more\n";
+  refused({"--model", model.string()}, "the tokenizer has 14 ids, expected at most those of the model, 13");
+  fs::remove(model / "vocab.txt");
+  refused({"--model", model.string()}, "no tokenizer.json");
+}
+
 TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;

@@ -65,6 +65,15 @@ TEST_CASE("Hidden states and logits are those of transformers") {
   check_golden("tiny_distilbert", Pooling::pooler, "classifier");
 }
 
+TEST_CASE("XLM-RoBERTa is read as RoBERTa") {
+  const Copy copy("tiny_roberta");
+  copy.set("model_type", "xlm-roberta");
+  const OpenedEncoder opened = open_encoder(copy.folder, {.pooling = Pooling::pooler});
+  CHECK(opened.config.family == EncoderFamily::roberta);
+  CHECK(opened.config.max_tokens() == 10);
+  CHECK(opened.modules().back().name == "classifier.dense");
+}
+
 TEST_CASE("Linear modules in bfloat16 are near those in float") {
   const OpenedEncoder wide = open_encoder(golden_folder / "tiny_bert");
   const OpenedEncoder narrow = open_encoder(golden_folder / "tiny_bert", {.modules = Dtype::bf16});
