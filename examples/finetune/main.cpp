@@ -11,6 +11,12 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // and so is a gnuplot that is not there
   try {
     choose_backend(options.backend);
+    if (!options.load.empty()) {
+      LoadedClassifier classifier(options);
+      if (!options.test.empty()) test(classifier, options);
+      if (!options.predict.empty()) predict(classifier, options);
+      return 0;
+    }
     Task task = read_task(options);
     options.data_checksum = task.checksum;
     std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),

@@ -34,6 +34,9 @@ struct FinetuneOptions : CommonOptions {
   Index checkpoint_every = 200;  // steps
   bool resume = false;
   PrivateOptions privacy;
+  std::filesystem::path load, predict, test;  // a classifier that is there, and what to do with it
+  bool json = false;
+  bool model_given = false;  // --model was on the command line
   std::vector<Index> lora_ranks{8, 16};
   std::vector<Index> lora_sb_ranks{};  // rank, and 64
 
@@ -103,6 +106,10 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--out", o.out, "Folder for metrics, plot, adapters and checkpoint");
   t.flag("--resume", o.resume, "Go on from the checkpoint in the folder; with --compare, keep the runs that are done");
   describe_private(o.privacy, t);
+  t.add("--load", o.load, "A classifier that is there, for --predict and --test: a folder that this program or PEFT wrote");
+  t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each");
+  t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints the accuracy");
+  t.flag("--json", o.json, "Print --predict and --test as JSON lines");
   t.flag("--compare", o.compare, "Run head, LoRA-SB, LoRA-XS, LoRA and full fine-tuning with several seeds");
   t.list("--lora-ranks", o.lora_ranks, "Ranks of LoRA in --compare");
   t.list("--lora-sb-ranks", o.lora_sb_ranks,
@@ -144,6 +151,11 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   detail::describe(o, table);
   try {
     app.parse(argc, argv);
+    o.model_given = app.count("--model") > 0;
+    if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
+      throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
+    if (!o.load.empty() && o.predict.empty() && o.test.empty())
+      throw CLI::ValidationError("--load", "needs --predict or --test; training that goes on from it is not built yet");
     if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");

@@ -6,6 +6,7 @@
 
 #include "examples/common/json_file.hpp"
 #include "examples/common/plot.hpp"
+#include "examples/finetune/predict.hpp"
 #include "examples/finetune/private_run.hpp"
 #include "lorasb/formats/peft_writer.hpp"
 
@@ -142,6 +143,9 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   std::filesystem::create_directories(options.out);
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
   write_adapters(run, task, options.out);
+  const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;
+  for (const char* folder : {"adapter", "folded", ""})
+    if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);
   if (!run.result.history.empty() && !write_plot(run.result, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   write_json(options.out / "metrics.json", metrics(run.result, task, options));

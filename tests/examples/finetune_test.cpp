@@ -317,4 +317,53 @@ TEST_CASE("a private run says what it spent, and a seeded one that it is not pri
   CHECK(run(folder, with(folder.arguments("bad"), {"--private", "--epsilon", "1"})) != 0);
 }
 
+TEST_CASE("a classifier that was trained labels new lines, as often and in the order as they come", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  std::ofstream(folder.path / "lines.txt") << "\xEF\xBB\xBFstocks fell\r\n\nthe match was won\nstocks fell\n";
+  const auto lines_of = [&](const std::string& words) {
+    std::vector<std::string> lines;
+    std::istringstream in(words);
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  };
+  const auto said = [&](const std::string& load, std::initializer_list<std::string> more) {
+    std::vector<std::string> words{"--load", (folder.path / load).string()};
+    words.insert(words.end(), more.begin(), more.end());
+    REQUIRE(run(folder, words) == 0);
+    return slurp(folder.path / "log");
+  };
+  const std::string file = (folder.path / "lines.txt").string(), test = (folder.path / "test.tsv").string();
+  for (const std::string method : {"lora-sb", "lora", "head", "full"}) {
+    INFO(method);
+    REQUIRE(run(folder, with(folder.arguments(method), {"--method", method})) == 0);
+    const std::vector<std::string> lines = lines_of(said(method, {"--predict", file}));
+    REQUIRE(lines.size() == 4);
+    CHECK(lines[0] == lines[3]);
+    CHECK(lines[1] == "\t0.000000");  // no token in it
+    const nlohmann::json labels = metrics(folder, method)["labels"];
+    CHECK(std::ranges::find(labels, lines[0].substr(0, lines[0].find('\t'))) != labels.end());
+    const double probability = std::stod(lines[0].substr(lines[0].find('\t') + 1));
+    CHECK((probability > 1 / double(labels.size()) && probability <= 1));
+    // the accuracy of the whole test file is that of the run
+    const nlohmann::json found = nlohmann::json::parse(said(method, {"--test", test, "--json"}));
+    CHECK(found["test_examples"] == metrics(folder, method)["test_examples"]);
+    CHECK(found["test_accuracy"].get<double>() == Approx(metrics(folder, method)["test_accuracy"].get<double>()));
+    const nlohmann::json line = nlohmann::json::parse(lines_of(said(method, {"--predict", file, "--json"})).at(0));
+    CHECK(line["label"] == lines[0].substr(0, lines[0].find('\t')));
+    double sum = 0;
+    for (const auto& [label, p] : line["probabilities"].items()) sum += p.get<double>();
+    CHECK(sum == Approx(1).epsilon(1e-5));
+  }
+  CHECK(said("lora-sb/folded", {"--predict", file}) == said("lora-sb/folded", {"--predict", file}));
+  const auto refused = [&](std::initializer_list<std::string> words, const std::string& why) {
+    CHECK(run(folder, words) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(why));
+  };
+  refused({"--predict", file}, "needs --load");
+  refused({"--load", (folder.path / "lora-sb").string()}, "needs --predict or --test");
+  refused({"--load", folder.path.string(), "--predict", file}, "holds neither");
+  refused({"--load", (folder.path / "lora-sb").string(), "--predict", (folder.path / "none").string()}, "cannot open");
+}
+
 #endif

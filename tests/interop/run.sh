@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks lorasb against the Python programs that its users have: PEFT, safetensors, dp-accounting, Opacus. Installs them into a virtual
+# Checks lorasb against the Python programs that its users have: PEFT, transformers, safetensors, dp-accounting, Opacus. Installs them into a virtual
 # environment of its own, kept in LORASB_CACHE (by default ~/.cache/lorasb) as interop/venv: about 6 GB, two minutes. Where the package
 # index cannot be reached, it says so and ends well. The last line says how many checks passed.
 set -euo pipefail
@@ -23,10 +23,11 @@ if [ "$(cat "$venv/requirements.sha256" 2>/dev/null)" != "$wanted" ]; then
 fi
 
 lorasb_fetch_model
+lorasb_fetch_minilm
 cmake --preset default -DLORASB_BUILD_TESTS=ON -DLORASB_MODEL_DIR="$LORASB_MODEL_DIR" >/dev/null
-cmake --build --preset default --target interop_folders lorasb-epsilon
+cmake --build --preset default --target interop_folders lorasb-epsilon lorasb-finetune
 passed=0 failed=0
-for check in adapters epsilon; do
+for check in adapters classifier epsilon; do
   lorasb_say "== $check"
   if "$venv/bin/python" "tests/interop/check_$check.py" build/default; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done
