@@ -342,7 +342,7 @@ TEST_CASE("a classifier that was trained labels new lines, as often and in the o
     CHECK(lines[0] == lines[3]);
     CHECK(lines[1] == "\t0.000000");  // no token in it
     const nlohmann::json labels = metrics(folder, method)["labels"];
-    CHECK(std::ranges::find(labels, lines[0].substr(0, lines[0].find('\t'))) != labels.end());
+    CHECK(std::find(labels.begin(), labels.end(), lines[0].substr(0, lines[0].find('\t'))) != labels.end());
     const double probability = std::stod(lines[0].substr(lines[0].find('\t') + 1));
     CHECK((probability > 1 / double(labels.size()) && probability <= 1));
     // the accuracy of the whole test file is that of the run
