@@ -1,11 +1,14 @@
 // The options of private training.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,6 +35,13 @@ struct PrivateOptions {
   PrivateBases bases = PrivateBases::weight;
   std::string public_file;  // of PrivateBases::public_file
 
+  /// A ledger over `population` examples or clients, with --epsilon as its budget. Throws ErrorId::value for a δ that is too large.
+  privacy::Ledger ledger(std::uint64_t population) const {
+    return privacy::Ledger({.unit = unit,
+                            .population = population,
+                            .delta = delta,
+                            .budget = epsilon > 0 ? epsilon : std::numeric_limits<double>::infinity()});
+  }
   /// Adds the noise of the training to a ledger that may hold a cost already: --sigma, or as --epsilon allows. Returns it.
   double reserve(privacy::Ledger& ledger, double rate, std::uint64_t steps) const {
     const double noise = sigma > 0 ? sigma
@@ -112,6 +122,19 @@ inline void check_private(const PrivateOptions& o) {
   }
   if ((o.epsilon > 0) == (o.sigma > 0)) throw CLI::ValidationError("--private", "needs either --epsilon or --sigma");
   if (!(o.delta > 0)) throw CLI::ValidationError("--private", "needs --delta, below 1 over the texts (of a client), or over the clients");
+}
+
+/// Adds a batch to a private step in pieces of twice its expected size, so that a large draw needs no more memory.
+/// pass(piece, part, first, count, gradient) is a Step's pass over a piece.
+template <class Pass>
+void accumulate_in_pieces(train::PrivateStep<float>& step, std::span<const Index> batch, Index expected, const Pass& pass) {
+  const auto most = static_cast<std::size_t>(2 * expected);
+  for (std::size_t first = 0; first < batch.size(); first += most) {
+    const std::span<const Index> piece = batch.subspan(first, std::min(most, batch.size() - first));
+    step.accumulate(std::ssize(piece), [&](Index part, Index start, Index count, std::span<float> gradient) {
+      return pass(piece, part, start, count, gradient);
+    });
+  }
 }
 
 }  // namespace lorasb::examples

@@ -33,11 +33,7 @@ class Accounts {
     std::map<std::pair<double, std::uint64_t>, PrivateOptions> known;  // by rate and steps: shares are often alike
     const auto open = [&](RoundMechanism m) {
       const std::uint64_t steps = m.steps * static_cast<std::uint64_t>(options_.rounds);
-      Account account{.mechanism = m,
-                      .ledger = privacy::Ledger({.unit = p.unit,
-                                                 .population = m.population,
-                                                 .delta = p.delta,
-                                                 .budget = p.epsilon > 0 ? p.epsilon : std::numeric_limits<double>::infinity()})};
+      Account account{.mechanism = m, .ledger = p.ledger(m.population)};
       if (takes_noised_bases(options)) p.charge_bases(*account.ledger);
       PrivateOptions& fixed = known.try_emplace({m.q, steps}, p).first->second;
       fixed.sigma = account.mechanism.sigma = fixed.reserve(*account.ledger, m.q, steps);

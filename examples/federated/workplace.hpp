@@ -104,15 +104,12 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
     step.charge();
     texts.clear();
     for (const Index i : batches.next()) texts.push_back(share[static_cast<std::size_t>(i)]);
-    const std::size_t most = static_cast<std::size_t>(2 * options.batch);  // a large draw needs no more memory
-    for (std::size_t first = 0; first < texts.size(); first += most) {
-      const std::span<const Index> piece = std::span(texts).subspan(first, std::min(most, texts.size() - first));
-      step.accumulate(std::ssize(piece), [&](Index slot, Index, Index, std::span<float> gradient) {
-        const train::PassResult result = work.classifier.pass_clipped(task.train, piece, slot, p.clip, gradient);
-        mask.mask(gradient);
-        return result;
-      });
-    }
+    accumulate_in_pieces(step, texts, options.batch,
+                         [&](std::span<const Index> piece, Index slot, Index, Index, std::span<float> gradient) {
+                           const train::PassResult result = work.classifier.pass_clipped(task.train, piece, slot, p.clip, gradient);
+                           mask.mask(gradient);
+                           return result;
+                         });
     const train::PrivateStepResult found = step.apply(work.values.flat(), *optimizer, rate);
     mask.restore(work.values.flat());
     require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1,

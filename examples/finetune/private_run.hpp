@@ -17,9 +17,7 @@ class PrivateRun {
   PrivateRun(Task& task, const FinetuneOptions& options)
       : task_(task),
         options_(options),
-        ledger_({.population = static_cast<std::uint64_t>(task.train.size()),
-                 .delta = options.privacy.delta,
-                 .budget = options.privacy.epsilon > 0 ? options.privacy.epsilon : std::numeric_limits<double>::infinity()}) {
+        ledger_(options.privacy.ledger(static_cast<std::uint64_t>(task.train.size()))) {
     result_.method = options_.method;
     result_.seed = options_.seed;
     result_.learning_rate = rate();
@@ -142,15 +140,11 @@ class PrivateRun {
     for (std::uint64_t t = 1; t <= steps; ++t) {
       const double began = seconds_now();
       step.charge();
-      const std::span<const Index> batch = batches.next();
-      // pieces of twice the expected batch, so that a large draw needs no more memory
-      const std::size_t most = static_cast<std::size_t>(2 * options_.batch);
-      for (std::size_t first = 0; first < batch.size(); first += most) {
-        const std::span<const Index> piece = batch.subspan(first, std::min(most, batch.size() - first));
-        step.accumulate(std::ssize(piece), [&](Index part, Index start, Index count, std::span<float> gradient) {
-          return classifier.pass_clipped(task_.train, piece.subspan(std::size_t(start), std::size_t(count)), part, o.clip, gradient);
-        });
-      }
+      accumulate_in_pieces(step, batches.next(), options_.batch,
+                           [&](std::span<const Index> piece, Index part, Index start, Index count, std::span<float> gradient) {
+                             return classifier.pass_clipped(task_.train, piece.subspan(std::size_t(start), std::size_t(count)), part, o.clip,
+                                                            gradient);
+                           });
       const train::PrivateStepResult found = step.apply(model.values->flat(), *optimizer, rates.rate(Index(t)));
       require(found.status == train::StepStatus::updated, ErrorId::not_finite, "step ", t, ": the noised gradient's norm is ",
               found.gradient_norm);

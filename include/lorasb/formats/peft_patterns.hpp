@@ -23,6 +23,17 @@ inline bool names_module(std::string_view entry, std::string_view module) {
   return module.ends_with(entry) && (module.size() == entry.size() || module[module.size() - entry.size() - 1] == '.');
 }
 
+/// Calls f(end) for the whole name and for what follows each of its dots: what a name's last parts can be.
+template <class F>
+void for_each_ending(std::string_view module, const F& f) {
+  for (std::size_t start = 0;;) {
+    f(module.substr(start));
+    const std::size_t dot = module.find('.', start);
+    if (dot == std::string_view::npos) return;
+    start = dot + 1;
+  }
+}
+
 /// A Python expression that a whole name must match, evaluated by the C library. Expressions of patterns are read as far as module
 /// names need them: classes, groups, |, repetitions, \d \w \s, named groups. make() gives nothing for one that is not, such as one
 /// that looks ahead or back, that repeats something more than 64 times, or that is longer than 1,000 characters.
@@ -111,6 +122,16 @@ class NameExpression {
   std::unique_ptr<regex_t, Free> compiled_;
 };
 
+/// A key of a pattern without the anchors that PEFT's expression has anyway; `whole` for a key with `^`.
+struct AnchoredKey {
+  explicit AnchoredKey(std::string_view key) : whole(key.starts_with('^')), text(key) {
+    if (whole) text.remove_prefix(1);
+    if (text.ends_with('$') && !text.ends_with("\\$")) text.remove_suffix(1);
+  }
+  bool whole;
+  std::string_view text;
+};
+
 /// Whether a key of rank_pattern or alpha_pattern is no more than a name: `.` is any character, `\` takes the next one as it is, `^`
 /// at the start asks for the whole name. Its characters, and which of them are any.
 struct NameKey {
@@ -118,10 +139,9 @@ struct NameKey {
   std::string text;
   std::vector<std::size_t> any;  // places
 
-  static std::optional<NameKey> make(std::string_view key) {
-    NameKey name{.whole = key.starts_with('^'), .text = {}, .any = {}};
-    if (name.whole) key.remove_prefix(1);
-    if (key.ends_with('$') && !key.ends_with("\\$")) key.remove_suffix(1);
+  static std::optional<NameKey> make(std::string_view anchored) {
+    const auto [whole, key] = AnchoredKey(anchored);
+    NameKey name{.whole = whole, .text = {}, .any = {}};
     for (std::size_t i = 0; i < key.size(); ++i) {
       const bool escaped = key[i] == '\\' && i + 1 < key.size() && !std::isalnum(static_cast<unsigned char>(key[i + 1]));
       if (escaped) ++i;
@@ -148,10 +168,7 @@ class PatternTable {
         group.keys.emplace(std::move(name->text), i);
         continue;
       }
-      std::string_view key = keys[i];
-      const bool whole = key.starts_with('^');
-      if (whole) key.remove_prefix(1);
-      if (key.ends_with('$') && !key.ends_with("\\$")) key.remove_suffix(1);
+      const auto [whole, key] = AnchoredKey(keys[i]);
       const bool ambiguous = whole && key.find('|') != std::string_view::npos;  // ^ would be of the first alternative alone
       std::optional<NameExpression> expression;
       if (!ambiguous) expression = NameExpression::make(whole ? std::string(key) : "(.*\\.)?(" + std::string(key) + ")");
@@ -171,18 +188,16 @@ class PatternTable {
     const auto found = [&](std::size_t key) {
       if (!first || key < *first) first = key;
     };
-    for (std::size_t start = 0; start != std::string_view::npos;) {  // the whole name, and what follows each dot
-      const std::string_view end = module.substr(start);
-      if (const auto shape = shapes_.find(end.size()); shape != shapes_.end())
-        for (const Group& group : shape->second) {
-          if (group.whole && start > 0) continue;
-          std::string text(end);
-          for (const std::size_t place : group.any) text[place] = '\0';
-          if (const auto key = group.keys.find(text); key != group.keys.end()) found(key->second);
-        }
-      const std::size_t dot = module.find('.', start);
-      start = dot == std::string_view::npos ? dot : dot + 1;
-    }
+    for_each_ending(module, [&](std::string_view end) {
+      const auto shape = shapes_.find(end.size());
+      if (shape == shapes_.end()) return;
+      for (const Group& group : shape->second) {
+        if (group.whole && end.size() < module.size()) continue;
+        std::string text(end);
+        for (const std::size_t place : group.any) text[place] = '\0';
+        if (const auto key = group.keys.find(text); key != group.keys.end()) found(key->second);
+      }
+    });
     for (const auto& [key, expression] : expressions_)
       if (!first || key < *first)
         if (expression.matches(module)) found(key);
@@ -211,12 +226,10 @@ class NameList {
   /// Calls found(number) for every entry that names the module.
   template <class Found>
   void for_each(std::string_view module, const Found& found) const {
-    for (std::size_t start = 0; start != std::string_view::npos;) {
-      const auto [first, last] = index_.equal_range(module.substr(start));
+    for_each_ending(module, [&](std::string_view end) {
+      const auto [first, last] = index_.equal_range(end);
       for (auto it = first; it != last; ++it) found(it->second);
-      const std::size_t dot = module.find('.', start);
-      start = dot == std::string_view::npos ? dot : dot + 1;
-    }
+    });
   }
   bool names(std::string_view module) const {
     bool any = false;

@@ -229,8 +229,8 @@ class FolderReader {
     return key ? config_.rank_pattern[*key].second : config_.rank;
   }
   /// s = alpha / r, or alpha / √r with use_rslora; the number of the native folder where there is one.
-  double scale_of(const std::string& module) const {
-    const auto r = static_cast<double>(rank_of(module));
+  double scale_of(const std::string& module, Index rank) const {
+    const auto r = static_cast<double>(rank);
     const std::optional<std::size_t> key = alphas_.find(module);
     const double alpha = key ? config_.alpha_pattern[*key].second : config_.alpha;
     const double scale = alpha / (config_.rank_stabilised ? std::sqrt(r) : r);
@@ -265,10 +265,11 @@ class FolderReader {
       check(r <= std::min(adapter.B.rows(), adapter.A.cols()), "module \"", module, "\": rank ", r, " is above min(out, in) of ",
             adapter.B.rows(), " x ", adapter.A.cols());
     }
-    adapter.scale = static_cast<S>(scale_of(module));
+    const double scale = scale_of(module, r);
+    adapter.scale = static_cast<S>(scale);
     check(is_finite(adapter.scale) && adapter.scale != 0, "module ", in_quotes(module), ": the scale alpha / r is ",
           static_cast<double>(adapter.scale), ", expected finite and not 0");
-    check_same_save(module, scale_of(module));
+    check_same_save(module, scale);
     return adapter;
   }
   /// LoRA takes any rank, as the routers of large mixtures show; above min(out, in) it is wasteful. B A is then written as I (B A) or
