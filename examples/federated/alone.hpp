@@ -22,7 +22,7 @@ inline SessionResult run_alone(const FederatedTask& task, FederateOptions option
   }
   shared.take(shared.message(1, shared.values().flat(), {}));
   std::vector<std::unique_ptr<Workplace>> workplaces;
-  for (int t = 0; t < options.threads; ++t) workplaces.push_back(std::make_unique<Workplace>(task, shared));
+  for (int t = 0; t < options.threads; ++t) workplaces.push_back(std::make_unique<Workplace>(task, shared, nullptr));
   const std::span<const float> common = shared.values().flat();
   std::vector<std::vector<float>> numbers(all.size(), {common.begin(), common.end()});
   std::vector<double> accuracies(all.size());

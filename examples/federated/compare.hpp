@@ -4,6 +4,7 @@
 #include "examples/common/child_process.hpp"
 #include "examples/common/statistics.hpp"
 #include "examples/federated/alone.hpp"
+#include "examples/federated/experts.hpp"
 #include "examples/federated/report.hpp"
 #include "lorasb/federated/in_process.hpp"
 
@@ -23,8 +24,11 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
 
 /// Writes all that a finished session leaves, and hands it on.
 inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
-                            const SharedModel& shared, const federated::Shares& shares) {
-  write_model(shared, options, task.base.name);
+                            const SharedModel& shared, const federated::Shares& shares, const FederatedMixture* mixed) {
+  if (mixed != nullptr)
+    write_mixed_model(shared, *mixed, options);
+  else
+    write_model(shared, options, task.base.name);
   if (!write_plot({{name_of(options), result.rounds}}, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   write_json(options.out / "metrics.json", metrics(result, task, options, shares));
@@ -39,17 +43,19 @@ inline SessionResult run_and_report(const FederatedTask& task, const FederateOpt
   std::optional<Accounts> accounts = open_accounts(options, shares);
   SessionStart start = start_session(task, options, shares);
   const StartResult found = start_result(start);
-  SharedModel shared = make_shared_model(task, options, std::move(start));
+  const std::unique_ptr<FederatedMixture> mixed = start_mixture(task, options, start);
+  SharedModel shared = make_shared_model(task, options, std::move(start), mixed.get());
   SessionResult result;
   if (options.setting == Setting::federated) {
     SharedModel at_clients = shared;
-    TrainingClients clients(task, options, at_clients, shares, options.threads, client_accounts(options, accounts));
+    TrainingClients clients(task, options, at_clients, shares, options.threads, client_accounts(options, accounts),
+                            mixed.get());
     federated::InProcessTransport transport(clients.host(), options.threads);
-    result = SessionRun(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr).finish();
+    result = SessionRun(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr, mixed.get()).finish();
   } else {
     result = run_alone(task, options, shared, shares);
   }
-  return report(std::move(result), task, options, shared, shares);
+  return report(std::move(result), task, options, shared, shares, mixed.get());
 }
 
 inline void print_result(const SessionResult& result, const FederateOptions& options) {

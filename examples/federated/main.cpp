@@ -90,15 +90,16 @@ void run_mpi(FederateOptions& options) {
     }
     SessionStart start = start_over_ranks(job.rank, task, options, shares);
     const StartResult found = start_result(start);
-    SharedModel shared = make_shared_model(task, options, std::move(start));
+    const std::unique_ptr<FederatedMixture> mixed = start_mixture(task, options, start);
+    SharedModel shared = make_shared_model(task, options, std::move(start), mixed.get());
     if (job.rank > 0) {
-      TrainingClients clients(task, options, shared, shares, 1, client_accounts(options, accounts));
+      TrainingClients clients(task, options, shared, shares, 1, client_accounts(options, accounts), mixed.get());
       mpi::serve(MPI_COMM_WORLD, clients.host());
       return;
     }
     mpi::MpiTransport transport(MPI_COMM_WORLD);
-    SessionRun session(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr);
-    print_result(report(session.finish(), task, options, shared, shares), options);
+    SessionRun session(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr, mixed.get());
+    print_result(report(session.finish(), task, options, shared, shares, mixed.get()), options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "lorasb-federate: rank %d: %s\n", job.rank, error.what());
     throw;

@@ -24,6 +24,9 @@ struct FederateOptions : CommonOptions {
   Setting setting = Setting::federated;
   federated::FederatedMethod method = federated::FederatedMethod::fed_sb;  // local and central train LoRA-SB
   Index rank = 0;                                                          // 0: 24 for LoRA-SB, 8 for LoRA
+  Index experts = 0;                                                       // of a mixture of cores, fed-sb only; 0: one adapter
+  Index top_k = 2;                                                         // of them, for a token
+  double balance = 0.01;                                                   // weight of their balance loss
   std::vector<Index> ranks;  // of the clients in turn, fed-sb only; empty: all of them `rank`
   Index clients = 10;
   Index rounds = 10;
@@ -121,6 +124,15 @@ inline void describe(FederateOptions& o, OptionTable& t) {
   t.add("--rank", o.rank, "Rank of every adapter (default: 24 for LoRA-SB, 8 for LoRA)",
         {.check = positive, .show_default = false});
   t.set("rank", adapter_rank(o));
+  t.add("--experts", o.experts, "Experts of a mixture of cores over the shared bases, each averaged by the tokens it has seen; 0: one adapter",
+        {.check = CLI::Range(0, 256)});
+  t.add("--top-k", o.top_k, "Experts that a token goes to", {.check = positive});
+  t.add("--balance", o.balance, "Weight of the balance loss of their routers", {.check = natural});
+  if (o.experts > 0) {  // other sessions keep the names that they had
+    t.set("experts", o.experts);
+    t.set("top_k", o.top_k);
+    t.set("balance", o.balance);
+  }
   t.list("--ranks", o.ranks, "Ranks of the clients in turn, as 8,16,24; fed-sb only", "ranks");
   t.choice("--engine", o.engine, engine_names, "in-process, or mpi (under mpirun)");
   t.add("--min-clients", o.min_clients, "A round with fewer updates changes nothing", {.key = "min_clients", .check = counted});
@@ -186,6 +198,11 @@ inline void check(FederateOptions& o) {
     throw CLI::ValidationError(o.look_ahead > 0 ? "--look-ahead" : "--estimate", "gives the bases of --method fed-sb alone");
   if (estimate_of(o) == Estimate::clients && o.look_ahead != 0 && o.scout == train::ScoutKind::lora)
     throw CLI::ValidationError("--scout", "of clients trains full weights: factors of different clients have no exact mean");
+  if (o.experts > 0 && (!fed_sb || o.compare))
+    throw CLI::ValidationError("--experts", "are cores over shared bases: for --method fed-sb alone, without --compare");
+  if (o.experts > 0 && !o.ranks.empty()) throw CLI::ValidationError("--experts", "have the rank of their bases: no --ranks");
+  if (o.experts > 0 && o.privacy.enabled)
+    throw CLI::ValidationError("--experts", "are not for --private: their loss and their weights depend on other texts of a batch");
   if (o.setting != Setting::federated && !o.journal.empty())
     throw CLI::ValidationError("--journal", "local and central have no rounds to go on from");
   if (o.compare && !o.journal.empty()) throw CLI::ValidationError("--journal", "is for one session, not for --compare");

@@ -45,6 +45,7 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
           {"notes", task.notes},
           {"seconds", result.seconds},
           {"peak_rss_bytes", peak_rss_bytes()}};
+  if (options.experts > 0) m["experts"] = options.experts;
   if (result.privacy.is_object()) m.update(result.privacy);
   return m;
 }

@@ -109,16 +109,18 @@ inline std::optional<io::Journal> open_journal(const FederateOptions& options) {
 template <federated::Transport T>
 class SessionRun {
  public:
-  /// Goes on from the journal, and adds to it. Everything must outlive it. `accounts` are those of a private session.
+  /// Goes on from the journal, and adds to it. Everything must outlive it. `accounts` are those of a private session, `mixed` that
+  /// of one with experts; null without.
   SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport,
-             std::optional<io::Journal>& journal, const StartResult& started = {}, Accounts* accounts = nullptr)
+             std::optional<io::Journal>& journal, const StartResult& started, Accounts* accounts, const FederatedMixture* mixed)
       : task_(task),
         options_(options),
         shared_(shared),
         transport_(transport),
         journal_(journal),
         accounts_(accounts),
-        workplace_(task, shared, 4) {
+        mixed_(mixed),
+        workplace_(task, shared, mixed, 4) {
     federated::ServerOptions serving{.min_clients = options.min_clients,
                                      .cap = options.cap,
                                      .participation = options.participation,
@@ -135,6 +137,8 @@ class SessionRun {
       aggregator = std::make_unique<Noised>(shared.session().layout.size(), noised, noise_);
       serving = Noised::server_options(serving, noised);
     }
+    if (mixed_ != nullptr)
+      aggregator = std::make_unique<federated::ExpertAggregator<float>>(shared.session().layout.size(), options.experts, mixed_->cores);
     server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients), serving,
                     std::move(aggregator));
     result_.start = started;
@@ -200,7 +204,11 @@ class SessionRun {
       next = shared_.message(server_->round(), server_->global(), server_->admitted());
       const std::vector<Weight<double>> added_before = shared_.added();
       shared_.take(next);
-      if (!noise_) exactness = shared_.exactness_error(added_before, server_->admitted());
+      if (mixed_ != nullptr)
+        exactness = federated::expert_exactness_error<float>(mixed_->mixture.bank.bases(), mixed_->cores, server_->admitted(),
+                                                             std::as_const(shared_).values().flat());
+      else if (!noise_)
+        exactness = shared_.exactness_error(added_before, server_->admitted());
       result_.accuracy = measure();
       message_ = std::make_shared<const Bytes>(next);
     } else if (result_.rounds.empty()) {
@@ -225,6 +233,12 @@ class SessionRun {
                                  {"rejected", rejected},
                                  {"failed", report.failures.size()},
                                  {"exactness_error", exactness}};
+    if (mixed_ != nullptr) {
+      std::vector<std::uint64_t> weights(static_cast<std::size_t>(options_.experts));
+      for (const federated::AdmittedUpdate<float>& update : server_->admitted())
+        for (std::size_t e = 0; e < weights.size(); ++e) weights[e] += update.experts[e];
+      line["expert_weights"] = weights;
+    }
     if (accounts_ != nullptr) line["epsilon_so_far"] = accounts_->epsilon_so_far();
     if (journal_) {
       nlohmann::json kept = line;
@@ -269,6 +283,7 @@ class SessionRun {
   T& transport_;
   std::optional<io::Journal>& journal_;
   Accounts* accounts_;                           // of a private session
+  const FederatedMixture* mixed_;                // of a session with experts
   std::shared_ptr<privacy::NoiseSource> noise_;  // of the server, with --unit client
   Workplace workplace_;  // of the global model
   std::optional<federated::Server<float>> server_;

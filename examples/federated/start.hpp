@@ -193,10 +193,16 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
   return start;
 }
 
-/// What all members share from then on.
-inline SharedModel make_shared_model(const FederatedTask& task, const FederateOptions& options, SessionStart start) {
+/// Cores at zero, where that is asked for or private.
+inline void start_cores(const FederateOptions& options, SessionStart& start) {
   if (options.core_start == CoreStart::zero || options.privacy.enabled)
     for (auto& [name, adapter] : start.adapters) adapter.R.setZero();
+}
+
+/// What all members share from then on. `mixed`: what start_mixture() made of the start.
+inline SharedModel make_shared_model(const FederatedTask& task, const FederateOptions& options, SessionStart start,
+                                     const FederatedMixture* mixed) {
+  start_cores(options, start);
   federated::SharedModelStart<float> shared{.method = options.method,
                                             .rank = adapter_rank(options),
                                             .clients = options.clients,
@@ -205,8 +211,14 @@ inline SharedModel make_shared_model(const FederatedTask& task, const FederateOp
                                             .head = start.head.layout(),
                                             .head_values = {start.head.flat().begin(), start.head.flat().end()},
                                             .modules = task.base.modules,
+                                            .experts = options.experts,
                                             .frozen = {}};
   for (const auto& [name, weight] : task.base.weights) shared.frozen.push_back({name, weight});
+  if (mixed != nullptr)
+    for (const auto& [module, basis] : mixed->mixture.bank.bases()) {
+      shared.frozen.push_back({concat(module, ".basis.B"), basis.B});
+      shared.frozen.push_back({concat(module, ".basis.A"), basis.A});
+    }
   Sha256 sha;  // the session is named after all that decides its bits
   for (const auto& [key, text] : run_config(options)) {
     const std::string line = key + "=" + text + "\n";

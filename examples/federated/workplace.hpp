@@ -10,6 +10,8 @@
 #include "examples/federated/task.hpp"
 #include "lorasb/federated/baselines/shared_model.hpp"
 #include "lorasb/federated/client.hpp"
+#include "lorasb/federated/expert_aggregator.hpp"
+#include "lorasb/mixer/mixture.hpp"
 #include "lorasb/train/private_step.hpp"
 #include "lorasb/train/sampler.hpp"
 #include "lorasb/train/step.hpp"
@@ -26,16 +28,27 @@ inline std::vector<std::string> client_names(Index clients) {
   return names;
 }
 
+/// The experts of a session with --experts: what of them is frozen, and where their cores are in the session's layout.
+struct FederatedMixture {
+  mixer::Mixture<float> mixture;
+  mixer::RoutingOptions routing;
+  std::vector<federated::ExpertTensor> cores = {};
+};
+
 /// The model of one thread, lent to one client after another. It stays at its address: the layers view the values.
 struct Workplace {
   Parameters<float> values;
+  mixer::BalanceLossOptions balance = {};   // of the routers, which look at it
+  std::vector<std::uint64_t> seen = {};     // tokens of the round by expert, over all modules
   Layers<float> layers;
   Classifier classifier;
   train::Step<float> step;
 
-  Workplace(const FederatedTask& task, const SharedModel& shared, Index parts = 1)
+  /// `mixed`: null without experts.
+  Workplace(const FederatedTask& task, const SharedModel& shared, const FederatedMixture* mixed, Index parts = 1)
       : values(shared.session().layout),
-        layers(shared.bind(values)),
+        layers(mixed == nullptr ? shared.bind(values)
+                                : mixer::bind_mixture<float>(task.base.modules, mixed->mixture, values, mixed->routing, balance)),
         classifier(make_classifier(task.base, task.base.weights, layers, values, parts)),
         step(values.layout().size(), 1, 1) {}
   Workplace(const Workplace&) = delete;
@@ -55,6 +68,26 @@ inline double learning_rate_of(const FederateOptions& options, std::uint64_t rou
   return (1 - double(round - 1) / double(options.rounds)) * learning_rate(options);
 }
 
+/// A pass over one part with the auxiliary loss of the routers; counts the tokens that each expert sees.
+inline train::Step<float>::TwoPhasePass mixed_pass(Workplace& work, const FederatedTask& task, const std::vector<Index>& texts) {
+  const models::TextEncoder<float>& encoder = work.classifier.encoder();
+  return {.statistics_size = encoder.statistics_size(),
+          .forward =
+              [&](Index part, Index, Index, std::span<double> statistics) {
+                const train::PassResult result = work.classifier.forward(task.train, texts, part, statistics);
+                encoder.for_each_layer(work.classifier.cache(part), [&](const LinearLayer<float>& layer, LinearCache<float>& cache) {
+                  const auto* const mixed = dynamic_cast<const mixer::MixerLayer<float>*>(&layer);
+                  if (mixed == nullptr) return;
+                  const mixer::Routing<float> routing = mixed->routing(cache);
+                  for (std::size_t e = 0; e < work.seen.size(); ++e) work.seen[e] += routing.tokens_of(Index(e)).size();
+                });
+                return result;
+              },
+          .auxiliary_loss = [&](std::span<const double> statistics) { return encoder.auxiliary_loss(statistics); },
+          .backward = [&](Index part, Index, Index, std::span<const double> statistics,
+                          std::span<float> gradient) { work.classifier.backward(part, statistics, gradient); }};
+}
+
 /// Trains the values of `work` for one round on the texts of `share`. Throws
 /// ErrorId::not_finite.
 inline void train_locally(Workplace& work, const FederatedTask& task, const FederateOptions& options,
@@ -62,6 +95,9 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
                           federated::LeadingMask<float>& mask) {
   const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
   const double rate = learning_rate_of(options, round);
+  work.seen.assign(static_cast<std::size_t>(options.experts), 0);
+  if (options.experts > 0)
+    work.balance = {.balance = options.balance, .share = mixer::RoutedShare::top_1, .over_layers = mixer::OverLayers::mean};
   train::ShuffledBatches batches(std::ssize(share), options.batch,
                                  derive_seed(derive_seed(options.seed, round), static_cast<std::uint64_t>(client)));
   const Index steps = options.local_steps > 0 ? options.local_steps : options.local_epochs * batches.batches_per_epoch();
@@ -74,8 +110,13 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
       mask.mask(gradient);
       return result;
     };
-    const train::StepResult found = work.step.run(std::ssize(texts), pass, work.values.flat(), *optimizer,
-                                                  rate, {.max_norm = options.max_norm});
+    if (options.experts > 0) {
+      work.balance.multiplier = double(texts.size());
+      work.step.accumulate(std::ssize(texts), mixed_pass(work, task, texts));
+    } else {
+      work.step.accumulate(std::ssize(texts), pass);
+    }
+    const train::StepResult found = work.step.apply(work.values.flat(), *optimizer, rate, {.max_norm = options.max_norm});
     mask.restore(work.values.flat());
     require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1, ": the loss is ",
             found.mean_loss, " and the gradient's norm is ", found.gradient_norm, "; a lower --learning-rate (now ",
@@ -117,16 +158,18 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
   }
 }
 
-/// The clients of this process. Everything must outlive them. `accounts` are those of a private session with --unit example.
+/// The clients of this process. Everything must outlive them. `accounts` are those of a private session with --unit example, `mixed` that of one
+/// with experts; null without.
 class TrainingClients {
  public:
   TrainingClients(const FederatedTask& task, const FederateOptions& options, SharedModel& shared,
-                  const federated::Shares& shares, int threads, const Accounts* accounts = nullptr)
+                  const federated::Shares& shares, int threads, const Accounts* accounts, const FederatedMixture* mixed)
       : task_(task),
         options_(options),
         shared_(shared),
         shares_(shares),
         accounts_(accounts),
+        mixed_(mixed),
         clients_(shared.session(), work(threads)) {}
   TrainingClients(const TrainingClients&) = delete;
   TrainingClients& operator=(const TrainingClients&) = delete;
@@ -135,7 +178,7 @@ class TrainingClients {
 
  private:
   federated::ClientWork<float> work(int threads) {
-    for (int t = 0; t < threads; ++t) workplaces_.push_back(std::make_unique<Workplace>(task_, shared_));
+    for (int t = 0; t < threads; ++t) workplaces_.push_back(std::make_unique<Workplace>(task_, shared_, mixed_));
     federated::ClientWork<float> work{.train = [this](Index client, int slot, std::uint64_t round, std::span<float> values,
                                                       federated::LeadingMask<float>& mask) {
                                         return train(client, slot, round, values, mask);
@@ -143,6 +186,8 @@ class TrainingClients {
                                       .names = client_names(options_.clients)};
     for (Index c = 0; !options_.ranks.empty() && c < options_.clients; ++c)
       work.ranks.push_back(options_.ranks[static_cast<std::size_t>(c) % options_.ranks.size()]);
+    if (mixed_ != nullptr)
+      work.experts = [this](Index, int slot) { return workplaces_[static_cast<std::size_t>(slot)]->seen; };
     work.take = [this](std::span<const std::byte> message) {
       shared_.take(message);
       const std::span<const float> values = std::as_const(shared_).values().flat();
@@ -169,6 +214,7 @@ class TrainingClients {
   SharedModel& shared_;
   const federated::Shares& shares_;
   const Accounts* accounts_;
+  const FederatedMixture* mixed_;  // null without experts
   std::vector<std::unique_ptr<Workplace>> workplaces_;
   federated::Clients<float> clients_;
 };

@@ -102,6 +102,29 @@ pid_t process_of_rank(pid_t job, int rank) {
 
 }  // namespace
 
+TEST_CASE("experts federate exactly, each with weights of its own; one expert of one client is the plain session", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const nlohmann::json mixed = folder.session("mixed", {"--experts", "3"});
+  CHECK(mixed["experts"] == 3);
+  for (const nlohmann::json& round : mixed["rounds"]) {
+    CHECK(round["exactness_error"].get<double>() < 1e-6);
+    REQUIRE(round["expert_weights"].size() == 3);
+    Index all = 0;
+    for (const nlohmann::json& weight : round["expert_weights"]) all += weight.get<Index>();
+    CHECK(all > 0);
+    CHECK(all % 2 == 0);  // every token goes to two of them
+  }
+  CHECK(fs::exists(folder.path / "mixed" / "mixture" / "mixture.json"));
+  CHECK(fs::exists(folder.path / "mixed" / "head.safetensors"));
+  const nlohmann::json one = folder.session("one", {"--experts", "1", "--clients", "1"});
+  const nlohmann::json plain = folder.session("plain", {"--clients", "1"});
+  for (std::size_t i = 0; i < 2; ++i) CHECK(one["rounds"][i]["accuracy"] == plain["rounds"][i]["accuracy"]);
+  CHECK(folder.run(folder.arguments("bad", {"--experts", "2", "--method", "fedit"})) != 0);
+  CHECK(folder.run(folder.arguments("bad", {"--experts", "2", "--ranks", "2,4"})) != 0);
+  CHECK(folder.run(folder.arguments("bad", {"--experts", "2", "--private", "--epsilon", "3", "--delta", "1e-3"})) != 0);
+}
+
 TEST_CASE("every method leaves the metrics that were promised, with the exactness that it promises", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;

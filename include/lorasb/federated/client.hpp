@@ -65,6 +65,8 @@ struct ClientWork {
   /// Takes a round's message instead of validate_broadcast(), where it carries more than the values of the session; returns
   /// what the clients start from. Throws for a message that it refuses.
   std::function<Broadcast<S>(std::span<const std::byte> message)> take = {};
+  /// In a session with experts: how much of the client's data trained each, asked on the same slot after train().
+  std::function<std::vector<std::uint64_t>(Index client, int slot)> experts = {};
   /// Changes what a client starts from, such as factors of its own.
   std::function<void(Index client, std::uint64_t round, std::span<S> values)> start = {};
 };
@@ -104,7 +106,9 @@ class Clients final : public ClientHost {
     if (work_.start) work_.start(client, broadcast_.round, values);
     LeadingMask<S> mask(session_.layout, rank, values);
     const std::uint64_t examples = work_.train(client, slot, broadcast_.round, values, mask);
-    return encode_update<S>(session_, make_update<S>(session_, broadcast_.round, work_.names[c], examples, rank, values));
+    Update<S> update = make_update<S>(session_, broadcast_.round, work_.names[c], examples, rank, values);
+    if (work_.experts) update.experts = work_.experts(client, slot);
+    return encode_update<S>(session_, update);
   }
 
  private:

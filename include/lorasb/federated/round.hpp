@@ -66,6 +66,7 @@ struct AdmittedUpdate {
   Index client = 0;
   std::uint32_t weight = 0;
   std::vector<S> values;  // in session.layout
+  std::vector<std::uint32_t> experts = {};  // its weight for each expert of a mixture; 0: it did not train that one
 };
 
 struct RoundReport {

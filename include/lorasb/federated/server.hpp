@@ -178,6 +178,8 @@ class Server {
       if (std::optional<Rejection> rejection = bound_norm<S>(admitted.values, global_, options_)) return rejection;
     if (options_.weighting == Weighting::examples)
       admitted.weight = std::min(static_cast<std::uint32_t>(update.examples), options_.max_weight);
+    const std::uint32_t most = options_.weighting == Weighting::examples ? options_.max_weight : 1;
+    for (const std::uint64_t e : update.experts) admitted.experts.push_back(std::min(static_cast<std::uint32_t>(e), most));
     if (holds_updates()) {
       held_.emplace(candidate.client, std::move(admitted));
       try {

@@ -14,6 +14,7 @@ struct Session {
   std::string id = {};          // UTF-8; a new one for every session
   Digest base{};           // base_digest() of all that is frozen
   ParameterLayout layout = {};  // cores (Role::core), and what is trained in full beside them, such as a head
+  Index experts = 0;            // of a mixture, whose weights every update says (ExpertAggregator); 0: none
 };
 
 }  // namespace lorasb::federated

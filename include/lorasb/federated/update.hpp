@@ -18,19 +18,42 @@ struct Update {
   std::uint64_t examples = 0;  // that it trained on: its weight, unless all clients weigh the same
   Index rank = 0;              // of the leading blocks of the cores that it trained; 0: all of them
   std::vector<S> values = {};       // in leading_layout(session.layout, rank)
+  std::vector<std::uint64_t> experts = {};  // by expert of a mixture (session.experts): tokens or examples that trained it
 };
+
+namespace detail {
+
+/// Numbers with spaces between them, and back; nothing for other words.
+inline std::string expert_words(std::span<const std::uint64_t> experts) {
+  std::string words;
+  for (const std::uint64_t e : experts) words += concat(words.empty() ? "" : " ", e);
+  return words;
+}
+inline std::optional<std::vector<std::uint64_t>> read_expert_words(std::string_view words) {
+  std::vector<std::uint64_t> experts;
+  while (!words.empty()) {
+    const std::size_t end = std::min(words.find(' '), words.size());
+    const std::optional<std::uint64_t> e = natural(words.substr(0, end));
+    if (!e || end + 1 == words.size()) return std::nullopt;
+    experts.push_back(*e);
+    words.remove_prefix(std::min(end + 1, words.size()));
+  }
+  return experts;
+}
+
+}  // namespace detail
 
 /// The message. Throws ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.
 template <Real S>
 Bytes encode_update(const Session& session, const Update<S>& update) {
-  return write_message<S>("update",
-                          {{"session", session.id},
-                           {"round", std::to_string(update.round)},
-                           {"client", update.client},
-                           {"examples", std::to_string(update.examples)},
-                           {"rank", std::to_string(update.rank)},
-                           {"base", hex(session.base)}},
-                          leading_layout(session.layout, update.rank), update.values);
+  std::map<std::string, std::string> fields{{"session", session.id},
+                                            {"round", std::to_string(update.round)},
+                                            {"client", update.client},
+                                            {"examples", std::to_string(update.examples)},
+                                            {"rank", std::to_string(update.rank)},
+                                            {"base", hex(session.base)}};
+  if (!update.experts.empty()) fields.insert({"experts", detail::expert_words(update.experts)});
+  return write_message<S>("update", std::move(fields), leading_layout(session.layout, update.rank), update.values);
 }
 
 /// Checks everything that depends on the session, the open round and the bytes alone; a pure function. First the container's
@@ -59,6 +82,13 @@ Checked<Update<S>> validate_update(const Session& session, std::uint64_t open_ro
                   concat("the number of examples is ", in_quotes(message.field("examples")), ", expected 1 to 2^32 - 1"));
   if (*examples == 0) return reject(Reason::no_data, "the client has no examples");
   update.examples = *examples;
+  std::optional<std::vector<std::uint64_t>> experts = detail::read_expert_words(message.field("experts"));
+  if (!experts || std::ssize(*experts) != session.experts)
+    return reject(Reason::schema, concat("the update weighs ", experts ? concat(experts->size()) : "no numbers of", " experts, expected ",
+                                         session.experts));
+  for (const std::uint64_t e : *experts)
+    if (e > 0xffffffff) return reject(Reason::weight, concat("the weight of an expert is ", e, ", expected at most 2^32 - 1"));
+  update.experts = std::move(*experts);
   Index largest = 0;
   for (const ParameterLayout::Tensor& t : session.layout.tensors())
     if (t.role == Role::core) largest = std::max(largest, t.rows);

@@ -32,6 +32,7 @@ struct SharedModelStart {
   ParameterLayout head = {};        // what is trained in full beside the adapters
   std::vector<S> head_values = {};  // in that layout
   std::vector<Module<S>> modules = {};  // with the frozen weights, which must outlive the model
+  Index experts = 0;                // of a mixture (Session::experts), which is trained in full as far as this model knows
   std::vector<Module<S>> frozen = {};   // all frozen tensors that members must share, for the digest
 };
 
@@ -62,7 +63,7 @@ class LORASB_OWNS_MEMORY SharedModel {
       tuned_.push_back(m.W0.widened());
       added_.push_back(Weight<double>::Zero(m.W0.rows(), m.W0.cols()));
     }
-    if (method_ == FederatedMethod::fed_sb) append_cores(modules_, start.adapters, layout);
+    if (method_ == FederatedMethod::fed_sb && start.experts == 0) append_cores(modules_, start.adapters, layout);
     for (const ParameterLayout::Tensor& t : start.head.tensors()) layout.add(t.module, t.role, t.rows, t.cols);
     frozen_A_ = Parameters<S>(frozen_layout);
     values_ = Parameters<S>(layout);
@@ -74,7 +75,7 @@ class LORASB_OWNS_MEMORY SharedModel {
       start_lora(modules_, lora_options(seed_), method_ == FederatedMethod::ffa_lora ? frozen_A_ : values_);
     for (const ParameterLayout::Tensor& t : frozen_A_.layout().tensors())
       start.frozen.push_back({t.name, std::as_const(frozen_A_)[t.name]});
-    session_ = {.id = std::move(start.session_id), .base = base_digest(bases_, start.frozen), .layout = values_.layout()};
+    session_ = {.id = std::move(start.session_id), .base = base_digest(bases_, start.frozen), .layout = values_.layout(), .experts = start.experts};
   }
 
   const Session& session() const { return session_; }
