@@ -11,6 +11,7 @@
 #include "examples/common/progress.hpp"
 #include "examples/federated/start.hpp"
 #include "lorasb/federated/noised_aggregator.hpp"
+#include "lorasb/federated/robust_aggregator.hpp"
 #include "lorasb/federated/round_journal.hpp"
 #include "lorasb/federated/transport.hpp"
 
@@ -135,6 +136,12 @@ class SessionRun {
       aggregator = std::make_unique<Noised>(shared.session().layout.size(), noised, noise_);
       serving = Noised::server_options(serving, noised);
     }
+    if (options.aggregate != Aggregate::mean)
+      aggregator = std::make_unique<federated::RobustAggregator<float>>(
+          shared.session().layout.size(),
+          federated::RobustOptions{.rule = static_cast<federated::RobustRule>(static_cast<int>(options.aggregate) - 1),
+                                   .trimmed_share = options.trimmed_share,
+                                   .liars = options.liars});
     server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients), serving,
                     std::move(aggregator));
     result_.start = started;
@@ -148,6 +155,7 @@ class SessionRun {
     result_.start.accuracy = measure();
     if (journal_) resume();
     while (std::ssize(result_.rounds) < options_.rounds) round();
+    count_abandoned();
     result_.digest = shared_.digest();
     if (accounts_ != nullptr) {
       result_.privacy = accounts_->report();
@@ -158,6 +166,16 @@ class SessionRun {
   }
 
  private:
+  /// Throws ErrorId::no_examples when no round has changed anything: the start must not be taken for a trained model.
+  void count_abandoned() const {
+    const auto committed = std::ranges::count_if(result_.rounds, [](const nlohmann::json& line) { return line.at("committed").template get<bool>(); });
+    const auto all = std::ssize(result_.rounds);
+    require(committed > 0, ErrorId::no_examples, "no round was committed: in none of ", all, " did ", options_.min_clients,
+            " clients (--min-clients) send an update that counts, for the reasons above; nothing was trained, and no adapter is written");
+    if (committed < all)
+      std::fprintf(stderr, "%td of %td rounds were abandoned and changed nothing\n", all - committed, all);
+  }
+
   /// Takes back what the journal holds, here and at every host.
   void resume() {
     federated::resume_from<float>(*journal_, *server_, [&](const federated::RoundRecord& record) {
@@ -200,7 +218,7 @@ class SessionRun {
       next = shared_.message(server_->round(), server_->global(), server_->admitted());
       const std::vector<Weight<double>> added_before = shared_.added();
       shared_.take(next);
-      if (!noise_) exactness = shared_.exactness_error(added_before, server_->admitted());
+      if (!noise_ && options_.aggregate == Aggregate::mean) exactness = shared_.exactness_error(added_before, server_->admitted());
       result_.accuracy = measure();
       message_ = std::make_shared<const Bytes>(next);
     } else if (result_.rounds.empty()) {
