@@ -34,6 +34,8 @@ class OptionTable {
       app_->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
 
+  bool has_command_line() const { return app_ != nullptr; }
+
   template <class T>
   void add(const char* flag, T& value, const char* help, const OptionRow& row = {}) {
     if constexpr (!std::is_same_v<T, std::filesystem::path>) set(row.key, value);

@@ -238,6 +238,7 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
   detail::describe(o, table);
   try {
     app.parse(argc, argv);
+    lift_limits(app, o, o.train_size, o.test_size);
     detail::check(o);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);

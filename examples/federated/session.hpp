@@ -37,6 +37,11 @@ struct SessionResult {
   double seconds = 0;   // of this process
 };
 
+/// Rounds that have changed the global numbers. Those of local and central training all do.
+inline Index committed_rounds(const nlohmann::json& rounds) {
+  return std::ranges::count_if(rounds, [](const nlohmann::json& line) { return line.value("committed", true); });
+}
+
 namespace detail {
 
 /// Bytes of a message, and those of its adapters.
@@ -155,7 +160,6 @@ class SessionRun {
     result_.start.accuracy = measure();
     if (journal_) resume();
     while (std::ssize(result_.rounds) < options_.rounds) round();
-    count_abandoned();
     result_.digest = shared_.digest();
     if (accounts_ != nullptr) {
       result_.privacy = accounts_->report();
@@ -166,16 +170,6 @@ class SessionRun {
   }
 
  private:
-  /// Throws ErrorId::no_examples when no round has changed anything: the start must not be taken for a trained model.
-  void count_abandoned() const {
-    const auto committed = std::ranges::count_if(result_.rounds, [](const nlohmann::json& line) { return line.at("committed").template get<bool>(); });
-    const auto all = std::ssize(result_.rounds);
-    require(committed > 0, ErrorId::no_examples, "no round was committed: in none of ", all, " did ", options_.min_clients,
-            " clients (--min-clients) send an update that counts, for the reasons above; nothing was trained, and no adapter is written");
-    if (committed < all)
-      std::fprintf(stderr, "%td of %td rounds were abandoned and changed nothing\n", all - committed, all);
-  }
-
   /// Takes back what the journal holds, here and at every host.
   void resume() {
     federated::resume_from<float>(*journal_, *server_, [&](const federated::RoundRecord& record) {

@@ -326,7 +326,7 @@ TEST_CASE("types that other programs write beside F32 keep their bytes (candle 2
   for (const auto& [type, numbers, bytes] : std::vector<std::tuple<std::string, int, int>>{
            {"F8_E4M3FNUZ", 3, 3}, {"F8_E5M2FNUZ", 3, 3}, {"F4", 4, 2}, {"F6_E2M3", 8, 6}, {"F6_E3M2", 8, 6}}) {
     INFO(type);
-    const SafetensorsHeader header = parse(concat(R"({"w":{"dtype":")", type, R"(","shape":[)", numbers, R"(],"data_offsets":[0,)", bytes, "]}}"), std::size_t(bytes));
+    const SafetensorsHeader header = parse(lorasb::concat(R"({"w":{"dtype":")", type, R"(","shape":[)", numbers, R"(],"data_offsets":[0,)", bytes, "]}}"), std::size_t(bytes));
     CHECK(header.tensors[0].elements() == numbers);
     CHECK(name_of(header.tensors[0].dtype) == type);
   }
