@@ -110,7 +110,7 @@ struct Contender {
 inline std::string megabytes(const std::vector<double>& bytes) {
   std::vector<double> finite;
   for (const double b : bytes)
-    if (std::isfinite(b)) finite.push_back(b / 1e6);
+    if (is_finite(b)) finite.push_back(b / 1e6);
   if (finite.size() < bytes.size()) return concat(finite.size(), " of ", bytes.size());
   char text[32];
   std::snprintf(text, sizeof text, "%.2f", mean(finite));
