@@ -42,7 +42,7 @@ std::vector<std::vector<float>> lies(const std::vector<std::vector<float>>& hone
 
 }  // namespace
 
-TEST_CASE("with fewer liars than the rule bears, median and trimmed mean stay within the honest values and Krum picks an honest client") {
+TEST_CASE("Row 18: with fewer liars than the rule bears, median and trimmed mean stay within the honest values and Krum picks an honest client") {
   const std::size_t n = 11;
   for (int kind = 0; kind < 6; ++kind)
     for (std::size_t f = 0; f <= 5; ++f) {
@@ -66,7 +66,7 @@ TEST_CASE("with fewer liars than the rule bears, median and trimmed mean stay wi
     }
 }
 
-TEST_CASE("ties, even counts, one update and two are settled in any order of arrival") {
+TEST_CASE("Row 19: ties, even counts, one update and two are settled in any order of arrival") {
   CHECK(result({.rule = RobustRule::median}, {{3}}) == std::vector<float>{3});
   CHECK(result({.rule = RobustRule::median}, {{3}, {1}}) == std::vector<float>{2});
   CHECK(result({.rule = RobustRule::median}, {{1}, {9}, {2}, {4}}) == std::vector<float>{3});

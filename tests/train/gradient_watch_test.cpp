@@ -21,7 +21,7 @@ TEST_CASE("a trained tensor without a gradient in two steps is named") {
   CHECK_ERROR(see(watch, {1, 0, 0, 0, 0, 0, 0, 0}), ErrorId::zero_update, "1 of 2 trained tensors");
   GradientWatch again(layout_of_two());
   see(again, {0, 0, 0, 0, 0, 0, 0, 0});
-  CHECK_ERROR(see(again, {0, 0, 0, 1, 0, 0, 0, 0}), ErrorId::zero_update, "\"query.R\"");
+  CHECK_ERROR(see(again, {0, 0, 0, 1, 0, 0, 0, 0}), ErrorId::zero_update, "\"value.R\"");
 }
 
 TEST_CASE("a tensor may learn in the second step, as LoRA's A does, and later be silent") {
