@@ -352,7 +352,7 @@ TEST_CASE("Rows 18 and 20: robust means are options of a session, and refused wh
   const nlohmann::json mean = folder.session("mean"), median = folder.session("median", {"--aggregate", "median"});
   CHECK(median["rounds"][1]["committed"] == true);
   CHECK(median["rounds"][1]["exactness_error"].is_null());
-  CHECK(median["digest"] != mean["digest"]);
+  CHECK(median["global_sha256"] != mean["global_sha256"]);
   const auto refused = [&](const Words& words, const std::string& why) {
     CHECK(folder.run(folder.arguments("refused", words)) != 0);
     INFO(folder.said());
