@@ -169,7 +169,7 @@ TEST_CASE("TSV: a header line is passed over when told, and suspected when not (
   CHECK(with.test.size() == 1);
   CHECK(with.notes[0] == train.string() + ": 3 lines, 1 left out (the header)");
   CHECK(without.label_names.size() == 3);
-  CHECK(without.notes.back().find("--header") != std::string::npos);
+  CHECK(without.notes.at(3).find("--header") != std::string::npos);
 }
 
 TEST_CASE("TSV: empty lines at the end are passed over (fastText 667)") {
