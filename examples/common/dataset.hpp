@@ -85,6 +85,9 @@ inline Corpus gather(std::vector<Row> rows, std::string_view source) {
   return gather(std::move(rows), source, [](const std::string& text) { return text; });
 }
 
+/// A size of a split without a limit: the default for texts of the user's own.
+inline constexpr std::size_t no_limit = 1'000'000'000'000;
+
 struct SplitOptions {
   std::size_t train = 10000;
   std::size_t validation = 2000;
@@ -119,7 +122,7 @@ inline Dataset split(Corpus corpus, const SplitOptions& options) {
   result.label_names = std::move(corpus.label_names);
   result.notes = std::move(corpus.notes);
   const auto note = [&](std::string_view name, std::size_t wanted, std::size_t got) {
-    if (got < wanted) result.notes.push_back(concat(name, ": ", got, " examples, fewer than the ", wanted, " allowed"));
+    if (got < wanted && wanted != no_limit) result.notes.push_back(concat(name, ": ", got, " examples, fewer than the ", wanted, " allowed"));
   };
   std::vector<Example>& all = corpus.examples;
   shuffle(all, 0);
@@ -130,8 +133,12 @@ inline Dataset split(Corpus corpus, const SplitOptions& options) {
     all.resize(all.size() - count);
     return taken;
   };
+  const auto left_out = [&](std::string_view name, std::size_t wanted, std::size_t there) {
+    if (there > wanted) result.notes.push_back(concat(name, ": ", there - wanted, " of ", there, " texts left out, the limit is ", wanted));
+  };
   const auto take_own = [&](std::vector<Example>& own, std::size_t wanted, std::uint64_t stream) {
     shuffle(own, stream);
+    left_out(stream == 1 ? "test" : "validation", wanted, own.size());
     own.resize(std::min(wanted, own.size()));
     return std::move(own);
   };
@@ -144,6 +151,7 @@ inline Dataset split(Corpus corpus, const SplitOptions& options) {
   }
   result.validation = corpus.validation.empty() ? take_last(std::min(options.validation, total / 10))
                                                 : take_own(corpus.validation, options.validation, 2);
+  left_out("training", options.train, all.size());
   result.train = take_last(std::min(options.train, all.size()));
   std::reverse(result.train.begin(), result.train.end());  // a larger set goes on where a smaller one ends
   require(!result.train.empty() && !result.test.empty(), ErrorId::data, "split: ", total,

@@ -34,12 +34,18 @@ class OptionTable {
       app_->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   }
 
+  bool has_command_line() const { return app_ != nullptr; }
+
   template <class T>
   void add(const char* flag, T& value, const char* help, const OptionRow& row = {}) {
     if constexpr (!std::is_same_v<T, std::filesystem::path>) set(row.key, value);
     if (app_ == nullptr) return;
     CLI::Option* const option = app_->add_option(flag, value, help);
     if (row.show_default) option->capture_default_str();
+    if constexpr (is_unsigned<T>)  // the parser would take -1 for 2^64 - 1
+      option->check([](const std::string& word) {
+        return word.starts_with('-') ? "expected a number of at least 0, not " + word : std::string();
+      });
     if (row.check) option->check(*row.check);
   }
   void flag(const char* flag, bool& value, const char* help, const char* key = "") {
@@ -91,6 +97,13 @@ class OptionTable {
   const Config& config() const { return config_; }
 
  private:
+  template <class T>
+  struct UnsignedValue : std::is_unsigned<T> {};
+  template <class T>
+  struct UnsignedValue<std::optional<T>> : std::is_unsigned<T> {};
+  template <class T>
+  static constexpr bool is_unsigned = UnsignedValue<T>::value;
+
   /// "a, b or c"
   template <class Names>
   static std::string listed(const Names& names) {

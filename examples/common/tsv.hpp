@@ -1,6 +1,7 @@
 // Reads the user's own texts from two files with lines `label<TAB>text`.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -11,56 +12,135 @@
 #include <vector>
 
 #include "examples/common/dataset.hpp"
-#include "lorasb/text/utf8.hpp"
+#include "lorasb/text/nfkc.hpp"
 
 namespace lorasb::examples {
 
+/// What a file held beside its rows.
+struct TsvReport {
+  std::size_t lines = 0;           // of the file
+  std::size_t trimmed_labels = 0;  // with white space around them
+  std::size_t empty_lines = 0;     // at the end, left out
+};
+
+namespace detail {
+
+/// A label in the spelling that texts have (NFKC), without white space around it.
+inline std::string clean_label(std::string_view label) {
+  const text::CodePoints all = text::nfkc(label);
+  const auto stays = [](std::int32_t c) { return !text::is_whitespace(c); };
+  const auto first = std::ranges::find_if(all, stays);
+  auto last = all.end();
+  while (last != first && !stays(*(last - 1))) --last;
+  std::string out;
+  for (auto at = first; at != last; ++at) text::append_utf8(*at, out);
+  return out;
+}
+
+/// A label with its white space as a sign.
+inline std::string visible(std::string_view label) {
+  std::string out;
+  for (const std::int32_t c : text::decode_utf8(label)) text::append_utf8(text::is_whitespace(c) ? 0x2423 : c, out);
+  return without_controls(out);
+}
+
+/// "3 classes: rare (1), other (20), most (400)", rare ones first, at most 30 of them.
+inline std::string class_note(const std::vector<std::pair<std::string, std::size_t>>& counts) {
+  constexpr std::size_t most = 30;
+  std::vector<std::pair<std::string, std::size_t>> sorted = counts;
+  std::ranges::stable_sort(sorted, {}, [](const auto& c) { return c.second; });
+  std::string note = concat(sorted.size(), " classes: ");
+  for (std::size_t i = 0; i < std::min(most, sorted.size()); ++i)
+    note += concat(i == 0 ? "" : ", ", visible(sorted[i].first), " (", sorted[i].second, ")");
+  if (sorted.size() > most) note += concat(" and ", sorted.size() - most, " more");
+  return note;
+}
+
+}  // namespace detail
+
 /// The lines of one file. The text goes on to the end of the line, further tabs belong to it; a carriage return at the end of a
-/// line and a byte order mark at the start are passed over. Throws ErrorId::data, with file and line, for a line with no tab,
-/// no label or no text, and for a file that is empty or missing; ErrorId::text for a line that is not UTF-8.
-inline std::vector<Row> read_tsv_file(const std::filesystem::path& path) {
+/// line, a byte order mark at the start and empty lines at the end are passed over, and with `header` the first line. Labels are trimmed
+/// and spelt as texts are (NFKC). Throws ErrorId::data, with file and line, for a line with no tab, no label or no text, an empty line
+/// before others, and for a file that is empty, missing, or has carriage returns as line ends; ErrorId::text for a line that is not UTF-8.
+inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool header = false, TsvReport* report = nullptr) {
   std::ifstream file(path, std::ios::binary);
   require(file.good() && !std::filesystem::is_directory(path), ErrorId::data, "read_tsv: cannot open \"", path.string(), "\"");
   std::vector<Row> rows;
+  TsvReport found;
   std::string line;
   while (std::getline(file, line)) {
-    const std::size_t number = rows.size() + 1;
+    const std::size_t number = ++found.lines;
     if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
     if (line.ends_with('\r')) line.pop_back();
     const auto check = [&](bool good, ErrorId id, const auto&... what) {
       require(good, id, "read_tsv: \"", path.string(), "\", line ", number, what...);
     };
+    if (number == 1 && file.eof())
+      check(line.find('\r') == std::string::npos, ErrorId::data,
+            " is the whole file: its lines end in carriage returns alone; save it with line feeds (Unix or Windows line ends)");
+    if (line.find_first_not_of(" \t") == std::string::npos) {
+      ++found.empty_lines;
+      continue;
+    }
+    if (found.empty_lines > 0)
+      throw Error(ErrorId::data, concat("read_tsv: \"", path.string(), "\", line ", number - 1, " is empty, expected label<TAB>text; empty lines "
+                                        "may stand at the end alone"));
     const std::optional<std::size_t> byte = text::invalid_utf8(line);
     check(!byte, ErrorId::text, ": byte ", byte.value_or(0), " (counted from 0) is not UTF-8");
+    if (header && number == 1) continue;
     const std::size_t tab = line.find('\t');
     check(tab != std::string::npos, ErrorId::data, " has no tab, expected label<TAB>text");
     check(tab > 0, ErrorId::data, " has no label before its tab");
     check(line.find_first_not_of(" \t", tab) != std::string::npos, ErrorId::data, " has no text after its tab");
-    rows.push_back({line.substr(tab + 1), line.substr(0, tab)});
+    std::string label = detail::clean_label(std::string_view(line).substr(0, tab));
+    check(!label.empty(), ErrorId::data, " has a label of white space alone");
+    found.trimmed_labels += text::is_whitespace(text::decode_utf8(line).front()) || text::is_whitespace(text::decode_utf8(line.substr(0, tab)).back());
+    rows.push_back({line.substr(tab + 1), std::move(label)});
   }
   require(!rows.empty(), ErrorId::data, "read_tsv: \"", path.string(), "\" is empty");
+  if (report != nullptr) *report = found;
   return rows;
 }
 
-/// Nothing is left out of the user's texts; a note tells how many of the test set stand in the training file too.
+/// Nothing is left out of the user's texts. Notes tell for each file how many lines it has and what was passed over, the classes with
+/// their counts, and how many of the test set stand in the training file too. With `header` the first line of both is passed over.
 /// Throws what read_tsv_file does, and ErrorId::data, with file and line, for a label of the test file that training never
 /// shows.
-inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem::path& test) {
-  std::vector<Row> train_rows = read_tsv_file(train);
-  std::vector<Row> test_rows = read_tsv_file(test);
-  const std::map<std::string, std::int32_t> numbers = number_labels(train_rows, "read_tsv");
+inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem::path& test, bool header = false) {
   Corpus corpus;
+  const auto read = [&](const std::filesystem::path& path) {
+    TsvReport report;
+    std::vector<Row> rows = read_tsv_file(path, header, &report);
+    std::string note = concat(path.string(), ": ", report.lines, " lines");
+    if (header) note += ", 1 left out (the header)";
+    if (report.empty_lines > 0) note += concat(", ", report.empty_lines, " left out (empty, at the end)");
+    if (report.trimmed_labels > 0) note += concat(", ", report.trimmed_labels, " labels without the white space around them");
+    corpus.notes.push_back(std::move(note));
+    return rows;
+  };
+  std::vector<Row> train_rows = read(train);
+  std::vector<Row> test_rows = read(test);
+  const std::map<std::string, std::int32_t> numbers = number_labels(train_rows, "read_tsv");
   for (const auto& [name, number] : numbers) corpus.label_names.push_back(name);
+  std::vector<std::pair<std::string, std::size_t>> counts;
+  for (const std::string& name : corpus.label_names) counts.emplace_back(name, 0);
   std::unordered_set<std::string> known;
+  const std::string first_label = train_rows.front().label;
   for (Row& row : train_rows) {
     known.insert(row.text);
-    corpus.examples.push_back({std::move(row.text), numbers.at(row.label), {}});
+    const std::int32_t label = numbers.at(row.label);
+    ++counts[static_cast<std::size_t>(label)].second;
+    corpus.examples.push_back({std::move(row.text), label, {}});
   }
+  corpus.notes.push_back(detail::class_note(counts));
+  if (!header && counts.size() > 2 && counts[static_cast<std::size_t>(numbers.at(first_label))].second == 1)
+    corpus.notes.push_back(concat("the first line of ", train.string(), " is the one example of \"", detail::visible(first_label),
+                                  "\": if it is a header, say --header"));
   std::size_t repeated = 0;
   for (Row& row : test_rows) {
     const auto label = numbers.find(row.label);
-    require(label != numbers.end(), ErrorId::data, "read_tsv: \"", test.string(), "\", line ", corpus.test.size() + 1,
-            " has the label \"", row.label, "\", which \"", train.string(), "\" never shows");
+    require(label != numbers.end(), ErrorId::data, "read_tsv: \"", test.string(), "\", line ", corpus.test.size() + 1 + header,
+            " has the label \"", detail::visible(row.label), "\", which \"", train.string(), "\" never shows");
     repeated += known.contains(row.text);
     corpus.test.push_back({std::move(row.text), label->second, {}});
   }

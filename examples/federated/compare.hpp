@@ -25,10 +25,12 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
 /// Writes all that a finished session leaves, and hands it on.
 inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
                             const SharedModel& shared, const federated::Shares& shares, const FederatedMixture* mixed) {
-  if (mixed != nullptr)
-    write_mixed_model(shared, *mixed, options);
-  else
-    write_model(shared, options, task.base.name);
+  if (committed_rounds(result.rounds) > 0) {  // or the start would be taken for a result
+    if (mixed != nullptr)
+      write_mixed_model(shared, *mixed, options);
+    else
+      write_model(shared, options, task.base.name);
+  }
   if (!write_plot({{name_of(options), result.rounds}}, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   write_json(options.out / "metrics.json", metrics(result, task, options, shares));
@@ -58,7 +60,13 @@ inline SessionResult run_and_report(const FederatedTask& task, const FederateOpt
   return report(std::move(result), task, options, shared, shares, mixed.get());
 }
 
+/// Throws ErrorId::no_examples when no round has changed anything: that is no success.
 inline void print_result(const SessionResult& result, const FederateOptions& options) {
+  const Index committed = committed_rounds(result.rounds), all = std::ssize(result.rounds);
+  require(committed > 0, ErrorId::no_examples, "no round was committed: in none of ", all, " did as many as ", options.min_clients,
+          " clients (--min-clients) send an update that counts, for the reasons above; nothing was trained, and \"", options.out.string(),
+          "\" holds metrics.json without an adapter");
+  if (committed < all) std::printf("%td of %td rounds were abandoned and changed nothing\n", all - committed, all);
   std::printf("%s: accuracy %.2f %% after %td rounds, %.2f MB in all\nglobal numbers %s\nWritten to %s\n",
               name_of(options).c_str(), 100 * result.accuracy, options.rounds,
               result.rounds.empty() ? 0.0 : result.rounds.back()["bytes_total"].get<double>() / 1e6, hex(result.digest).c_str(),
@@ -110,7 +118,7 @@ struct Contender {
 inline std::string megabytes(const std::vector<double>& bytes) {
   std::vector<double> finite;
   for (const double b : bytes)
-    if (std::isfinite(b)) finite.push_back(b / 1e6);
+    if (is_finite(b)) finite.push_back(b / 1e6);
   if (finite.size() < bytes.size()) return concat(finite.size(), " of ", bytes.size());
   char text[32];
   std::snprintf(text, sizeof text, "%.2f", mean(finite));

@@ -99,7 +99,15 @@ void run_mpi(FederateOptions& options) {
     }
     mpi::MpiTransport transport(MPI_COMM_WORLD);
     SessionRun session(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr, mixed.get());
-    print_result(report(session.finish(), task, options, shared, shares, mixed.get()), options);
+    const SessionResult result = report(session.finish(), task, options, shared, shares, mixed.get());
+    const std::vector<int> silent = transport.close(std::max(10.0, 2 * options.round_seconds));  // the results are safe by now
+    if (!silent.empty()) {
+      for (const int rank : silent) std::fprintf(stderr, "lorasb-federate: rank %d does not answer at the end of the session\n", rank);
+      std::fprintf(stderr, "lorasb-federate: the results are in %s; the job is aborted with status 1\n", options.out.c_str());
+      std::fflush(nullptr);
+      MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+    print_result(result, options);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "lorasb-federate: rank %d: %s\n", job.rank, error.what());
     throw;

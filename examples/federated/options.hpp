@@ -19,6 +19,9 @@ enum class Setting { federated, local, central };
 enum class Estimate { automatic, server, clients };
 inline constexpr std::array<std::string_view, 3> estimate_names{"auto", "server", "clients"};
 
+enum class Aggregate { mean, median, trimmed, krum };
+inline constexpr std::array<std::string_view, 4> aggregate_names{"mean", "median", "trimmed", "krum"};
+
 struct FederateOptions : CommonOptions {
   std::filesystem::path journal;  // empty: none
   Setting setting = Setting::federated;
@@ -40,6 +43,9 @@ struct FederateOptions : CommonOptions {
   double round_seconds = 0;        // deadline of a round; 0: none
   Estimate estimate = Estimate::automatic;  // see estimate_of()
   std::string init_data = "512";   // examples that belong to no client, or a file of them
+  Aggregate aggregate = Aggregate::mean;
+  double trimmed_share = 0.2;
+  Index liars = 1;
   std::size_t train_size = 5000;
   std::size_t test_size = 2000;
   PrivateOptions privacy;
@@ -136,6 +142,13 @@ inline void describe(FederateOptions& o, OptionTable& t) {
   t.list("--ranks", o.ranks, "Ranks of the clients in turn, as 8,16,24; fed-sb only", "ranks");
   t.choice("--engine", o.engine, engine_names, "in-process, or mpi (under mpirun)");
   t.add("--min-clients", o.min_clients, "A round with fewer updates changes nothing", {.key = "min_clients", .check = counted});
+  t.choice("--aggregate", o.aggregate, aggregate_names,
+           "What a round's updates become: mean (exact), or a robust mean, which is not exact: median or trimmed (of each number), or krum "
+           "(one client's update)");
+  t.add("--trimmed-share", o.trimmed_share, "Of --aggregate trimmed: share of the values left out at either end", {.check = CLI::Range(0.0, 0.499)});
+  t.add("--liars", o.liars, "Of --aggregate krum: clients that may lie, f; a round needs 2 f + 3 updates", {.check = from_zero});
+  if (o.aggregate != Aggregate::mean)  // no words that older sessions have not
+    t.set("aggregate", concat(aggregate_names[std::size_t(o.aggregate)], " ", o.trimmed_share, " ", o.liars));
   t.add("--cap", o.cap, "Most updates that count in a round; 0: all", {.key = "cap", .check = from_zero});
   t.add("--round-seconds", o.round_seconds, "Deadline of a round; 0: none. Late clients make results depend on time",
         {.key = "round_seconds", .check = natural});
@@ -192,6 +205,15 @@ inline void check(FederateOptions& o) {
   check_common(o);
   check_private_session(o);
   const bool fed_sb = trains_fed_sb(o);
+  if (o.aggregate != Aggregate::mean) {
+    using federated::FederatedMethod;
+    if (o.privacy.enabled) throw CLI::ValidationError("--aggregate", "is mean with --private: noise is calibrated for a sum");
+    if (o.compare || o.setting != Setting::federated) throw CLI::ValidationError("--aggregate", "is for one federated session");
+    if (o.method == FederatedMethod::fedex_lora || o.method == FederatedMethod::flora)
+      throw CLI::ValidationError("--aggregate", concat(federated::name_of(o.method), " adds what every client has trained to the weights"));
+    if (o.aggregate == Aggregate::krum && o.min_clients < 2 * o.liars + 3)
+      throw CLI::ValidationError("--aggregate", concat("krum with ", o.liars, " liars (--liars) needs --min-clients ", 2 * o.liars + 3));
+  }
   if (!o.ranks.empty() && !fed_sb) throw CLI::ValidationError("--ranks", "only the cores of fed-sb have leading blocks");
   if (!o.ranks.empty() && o.rank > 0) throw CLI::ValidationError("--ranks", "says all that --rank could");
   if ((o.estimate == Estimate::clients || o.look_ahead > 0) && !fed_sb && !o.compare)
@@ -200,12 +222,18 @@ inline void check(FederateOptions& o) {
     throw CLI::ValidationError("--scout", "of clients trains full weights: factors of different clients have no exact mean");
   if (o.experts > 0 && (!fed_sb || o.compare))
     throw CLI::ValidationError("--experts", "are cores over shared bases: for --method fed-sb alone, without --compare");
+  if (o.experts > 0 && o.aggregate != Aggregate::mean)
+    throw CLI::ValidationError("--experts", "have weights of their own: for --aggregate mean alone");
   if (o.experts > 0 && !o.ranks.empty()) throw CLI::ValidationError("--experts", "have the rank of their bases: no --ranks");
   if (o.experts > 0 && o.privacy.enabled)
     throw CLI::ValidationError("--experts", "are not for --private: their loss and their weights depend on other texts of a batch");
   if (o.setting != Setting::federated && !o.journal.empty())
     throw CLI::ValidationError("--journal", "local and central have no rounds to go on from");
   if (o.compare && !o.journal.empty()) throw CLI::ValidationError("--journal", "is for one session, not for --compare");
+  for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"})
+    if (const char* ranks = std::getenv(variable); ranks != nullptr && std::atoi(ranks) > 1 && o.engine != Engine::mpi)
+      throw CLI::ValidationError("--engine", concat("is not mpi, but this is one of ", ranks, " processes of an MPI job: each would run the whole "
+                                                    "session and write over the others; add --engine mpi"));
   if (o.compare && o.engine == Engine::mpi) throw CLI::ValidationError("--compare", "runs in one process");
   if (o.cap > 0 && o.cap < o.min_clients) throw CLI::ValidationError("--cap", "is below --min-clients: no round could count");
   const Index asked = std::ssize(federated::select_clients(o.clients, o.participation, 0, 1));
@@ -229,6 +257,7 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
   detail::describe(o, table);
   try {
     app.parse(argc, argv);
+    lift_limits(app, o, o.train_size, o.test_size);
     detail::check(o);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);

@@ -11,6 +11,7 @@
 #include "examples/common/progress.hpp"
 #include "examples/federated/start.hpp"
 #include "lorasb/federated/noised_aggregator.hpp"
+#include "lorasb/federated/robust_aggregator.hpp"
 #include "lorasb/federated/round_journal.hpp"
 #include "lorasb/federated/transport.hpp"
 
@@ -35,6 +36,11 @@ struct SessionResult {
   Digest digest{};      // of the global numbers
   double seconds = 0;   // of this process
 };
+
+/// Rounds that have changed the global numbers. Those of local and central training all do.
+inline Index committed_rounds(const nlohmann::json& rounds) {
+  return std::ranges::count_if(rounds, [](const nlohmann::json& line) { return line.value("committed", true); });
+}
 
 namespace detail {
 
@@ -139,6 +145,12 @@ class SessionRun {
     }
     if (mixed_ != nullptr)
       aggregator = std::make_unique<federated::ExpertAggregator<float>>(shared.session().layout.size(), options.experts, mixed_->cores);
+    if (options.aggregate != Aggregate::mean)
+      aggregator = std::make_unique<federated::RobustAggregator<float>>(
+          shared.session().layout.size(),
+          federated::RobustOptions{.rule = static_cast<federated::RobustRule>(static_cast<int>(options.aggregate) - 1),
+                                   .trimmed_share = options.trimmed_share,
+                                   .liars = options.liars});
     server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients), serving,
                     std::move(aggregator));
     result_.start = started;
@@ -207,7 +219,7 @@ class SessionRun {
       if (mixed_ != nullptr)
         exactness = federated::expert_exactness_error<float>(mixed_->mixture.bank.bases(), mixed_->cores, server_->admitted(),
                                                              std::as_const(shared_).values().flat());
-      else if (!noise_)
+      else if (!noise_ && options_.aggregate == Aggregate::mean)
         exactness = shared_.exactness_error(added_before, server_->admitted());
       result_.accuracy = measure();
       message_ = std::make_shared<const Bytes>(next);

@@ -57,7 +57,7 @@ inline std::vector<Example> take_start(const std::string& init_data, Dataset& da
 
 /// Reads model and data. Throws what their readers throw.
 inline FederatedTask read_task(const FederateOptions& options) {
-  Dataset data = split(read_dataset(options.data, options.spam_package),
+  Dataset data = split(read_dataset(options.data, options.spam_package, options.header),
                        {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
   const std::vector<Example> start = detail::take_start(options.init_data, data);
   FederatedTask task{.base = read_base_model(options),

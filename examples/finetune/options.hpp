@@ -151,6 +151,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   detail::describe(o, table);
   try {
     app.parse(argc, argv);
+    lift_limits(app, o, o.train_size, o.test_size);
     o.model_given = app.count("--model") > 0;
     if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
       throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");

@@ -213,7 +213,7 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
 /// --test: accuracy on a file with lines label<TAB>text, on standard output.
 inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   std::vector<Example> examples;
-  for (Row& row : read_tsv_file(options.test)) {
+  for (Row& row : read_tsv_file(options.test, options.header)) {
     const auto label = std::ranges::find(classifier.labels(), row.label);
     require(label != classifier.labels().end(), ErrorId::data, "--test: \"", options.test.string(), "\", line ", examples.size() + 1,
             " has the label \"", row.label, "\", which the classifier does not know");

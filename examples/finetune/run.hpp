@@ -7,6 +7,7 @@
 #include "examples/common/progress.hpp"
 #include "examples/finetune/run_state.hpp"
 #include "examples/finetune/task.hpp"
+#include "lorasb/train/gradient_watch.hpp"
 #include "lorasb/train/rank_allocation.hpp"
 
 namespace lorasb::examples {
@@ -247,17 +248,17 @@ class Run {
                   optim::Optimizer<float>& optimizer, const Rate& rate, const Moved& moved,
                   const Finished& finished) {
     train::Step<float> step(values.layout().size(), options_.parts, options_.threads);
+    train::GradientWatch watch(values.layout());
     ProgressBar bar(name, double(last * options_.batch));
     double running_loss = 0;
     for (Index t = first; t <= last; ++t) {
       const double began = seconds_now();
       const std::span<const Index> batch = batches_.next();
-      const train::StepResult found = step.run(
-          std::ssize(batch),
-          [&](Index part, Index start, Index count, std::span<float> gradient) {
-            return classifier.pass(task_.train, batch.subspan(std::size_t(start), std::size_t(count)), part, gradient);
-          },
-          values.flat(), optimizer, rate(t), {.max_norm = options_.max_norm});
+      step.accumulate(std::ssize(batch), [&](Index part, Index start, Index count, std::span<float> gradient) {
+        return classifier.pass(task_.train, batch.subspan(std::size_t(start), std::size_t(count)), part, gradient);
+      });
+      watch.see<float>(step.gradient_sum());
+      const train::StepResult found = step.apply(values.flat(), optimizer, rate(t), {.max_norm = options_.max_norm});
       require(found.status == train::StepStatus::updated, ErrorId::not_finite, name, ", step ", t, ": the loss is ",
               found.mean_loss, " and the gradient's norm is ", found.gradient_norm, "; a lower ", rate_flag, " (now ", rate(t), ") may help");
       result_.history.push_back({t, found.mean_loss, double(found.correct) / double(batch.size()), rate(t)});

@@ -1,6 +1,7 @@
 // A run between two steps: what it has found so far, and how that is saved and restored.
 #pragma once
 
+#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -96,7 +97,12 @@ class RunState {
 
   /// Refuses a checkpoint of another configuration.
   static std::optional<io::Checkpoint<float>> load(const FinetuneOptions& options) {
-    if (!options.resume || !std::filesystem::exists(path(options))) return std::nullopt;
+    if (!options.resume) return std::nullopt;
+    if (!std::filesystem::exists(path(options))) {
+      if (!options.compare)
+        std::fprintf(stderr, "--resume: there is no checkpoint \"%s\"; the run starts from its beginning\n", path(options).c_str());
+      return std::nullopt;
+    }
     io::Checkpoint<float> c = io::load_checkpoint<float>(path(options));
     io::require_same_config(c.config, run_config(options));
     return c;

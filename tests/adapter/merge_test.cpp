@@ -71,3 +71,26 @@ TEST_CASE("merging refuses another shape and an adapter with NaN") {
   CHECK_ERROR(fold(adapter), ErrorId::not_finite, "fold: R holds nan");
   CHECK(W.isZero());
 }
+
+TEMPLATE_TEST_CASE("merging finite numbers whose product leaves the range throws and leaves W as it was (peft 3710)", "", float, double) {
+  using S = TestType;
+  LowRankAdapter<S> adapter{.B = Weight<S>::Ones(2, 1), .R = Weight<S>::Ones(1, 1), .A = Weight<S>::Ones(1, 3), .scale = 1};
+  adapter.B *= std::numeric_limits<S>::max();
+  adapter.R *= 10;
+  Weight<S> W = Weight<S>::Ones(2, 3);
+  const Weight<S> before = W;
+  CHECK_ERROR(merge(adapter, W), ErrorId::not_finite, "leaves the range");
+  CHECK_ERROR(unmerge(adapter, W), ErrorId::not_finite, "leaves the range");
+  CHECK_ERROR(merge(adapter, FrozenWeight<S>(before), W), ErrorId::not_finite, "leaves the range");
+  CHECK(W == before);
+}
+
+TEST_CASE("merging into a weight that shares memory with R is the same as into another one") {
+  Weight<float> memory = Weight<float>::Random(4, 4);
+  LowRankAdapter<float> adapter{.B = Weight<float>::Random(4, 4), .R = memory, .A = Weight<float>::Random(4, 4), .scale = 2};
+  const AdapterBasis<float> basis{.B = adapter.B, .A = adapter.A, .scale = 2};
+  Weight<float> expected = memory;
+  merge(adapter, expected);
+  merge(basis, memory, memory);
+  CHECK(memory == expected);
+}

@@ -10,3 +10,9 @@ TEST_CASE("a message joins text, integers of any width and the shortest digits o
   CHECK(concat(0.1f, " ", 0.1, " ", 1e300, " ", true) == "0.1 0.1 1e+300 1");
   CHECK(concat().empty());
 }
+
+TEST_CASE("control characters of a name do not reach the terminal") {
+  CHECK(in_quotes("\x1b[2J\n\x7f\xC2\x9B") == "\"\\u001b[2J\\u000a\\u007f\\u009b\"");
+  CHECK(in_quotes("\xC3\xA9 \xC2\xA0") == "\"\xC3\xA9 \xC2\xA0\"");
+  CHECK(std::string(Error(ErrorId::data, "a \x1b[2J\nb").what()) == "[lorasb.601] a \\u001b[2J\nb");
+}

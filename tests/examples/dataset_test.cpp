@@ -56,7 +56,7 @@ TEST_CASE("A split hands out each example once") {
   CHECK(set.train.size() == 600);
   CHECK(set.validation.size() == 100);
   CHECK(set.test.size() == 200);
-  CHECK(set.notes.empty());
+  CHECK(set.notes == std::vector<std::string>{"training: 100 of 700 texts left out, the limit is 600"});
   CHECK(set.label_names.size() == 2);
   std::set<std::string> all;
   for (const auto* part : {&set.train, &set.validation, &set.test})
@@ -113,6 +113,13 @@ TEST_CASE("A set with its own test set keeps it apart") {
   CHECK(all.train.size() == 90);
   for (const Example& example : all.test) CHECK(std::stoi(example.text) >= 100);
   CHECK(split(numbered(100, 30), {.test = 7}).test.size() == 7);
+}
+
+TEST_CASE("Without a limit nothing is left out and nothing is said (pycaret 202)") {
+  const Dataset set = split(numbered(34600, 12747), {.train = no_limit, .validation = 2000, .test = no_limit});
+  CHECK(set.train.size() + set.validation.size() == 34600);
+  CHECK(set.test.size() == 12747);
+  CHECK(set.notes.empty());
 }
 
 TEST_CASE("A split of nothing is refused") {

@@ -119,7 +119,8 @@ TEST_CASE("TSV: the user's lines as they are") {
   REQUIRE(corpus.test.size() == 2);
   CHECK(corpus.test[0].text == "worst");
   CHECK(corpus.test[0].label == 0);
-  CHECK(corpus.notes == std::vector<std::string>{"1 texts of the test file stand in the training file too"});
+  CHECK(corpus.notes == std::vector<std::string>{train.string() + ": 3 lines", test.string() + ": 2 lines", "2 classes: bad (1), good (2)",
+                                                 "1 texts of the test file stand in the training file too"});
 
   const Corpus by_name = read_dataset("tsv:" + train.string() + ":" + test.string(), {});
   CHECK(by_name.test.size() == 2);
@@ -135,7 +136,9 @@ TEST_CASE("TSV: a bad line is refused with its file and number") {
   };
   check("", ErrorId::data, "bad.tsv\" is empty");
   check("a\tx\nno tab\n", ErrorId::data, "bad.tsv\", line 2 has no tab");
-  check("a\tx\n\nb\ty\n", ErrorId::data, "bad.tsv\", line 2 has no tab");
+  check("a\tx\n\nb\ty\n", ErrorId::data, "bad.tsv\", line 2 is empty");
+  check("a\tx\rb\ty\r", ErrorId::data, "carriage returns alone");
+  check("a\tx\n \xC2\xA0\ty\n", ErrorId::data, "bad.tsv\", line 2 has a label of white space");
   check("a\tx\nb\t\n", ErrorId::data, "bad.tsv\", line 2 has no text");
   check("a\tx\nb\t \t \r\n", ErrorId::data, "bad.tsv\", line 2 has no text");
   check("\tx\n", ErrorId::data, "bad.tsv\", line 1 has no label");
@@ -145,6 +148,36 @@ TEST_CASE("TSV: a bad line is refused with its file and number") {
   CHECK_ERROR(read_tsv(folder.write("one.tsv", "a\tx\na\ty\n"), good), ErrorId::data, "2 examples with 1 labels");
   CHECK_ERROR(read_tsv(folder.path() / "none.tsv", good), ErrorId::data, "none.tsv");
   CHECK_ERROR(read_tsv(folder.path(), good), ErrorId::data, "cannot open");
+}
+
+TEST_CASE("TSV: white space around labels makes no class of its own (fastText 1118)") {
+  const TemporaryFolder folder;
+  const auto train = folder.write("train.tsv", "spam\ta\nspam \tb\n\xC2\xA0spam\tc\nnot  so\td\nham\te\nham\tf\n");
+  const Corpus corpus = read_tsv(train, folder.write("test.tsv", "ham \tx\n\xEF\xBD\x88\xEF\xBD\x81\xEF\xBD\x8D\ty\n"));  // ｈａｍ
+  CHECK(corpus.label_names == std::vector<std::string>{"ham", "not  so", "spam"});
+  CHECK(corpus.test[0].label == 0);
+  CHECK(corpus.test[1].label == 0);
+  CHECK(corpus.notes[0] == train.string() + ": 6 lines, 2 labels without the white space around them");
+  CHECK(corpus.notes[2] == "3 classes: not\xE2\x90\xA3\xE2\x90\xA3so (1), ham (2), spam (3)");
+}
+
+TEST_CASE("TSV: a header line is passed over when told, and suspected when not (machinelearning-samples 11)") {
+  const TemporaryFolder folder;
+  const auto train = folder.write("train.tsv", "label\ttext\na\tx\nb\ty\n"), test = folder.write("test.tsv", "label\ttext\na\tz\n");
+  const Corpus with = read_tsv(train, test, true), without = read_tsv(train, test);
+  CHECK(with.label_names == std::vector<std::string>{"a", "b"});
+  CHECK(with.test.size() == 1);
+  CHECK(with.notes[0] == train.string() + ": 3 lines, 1 left out (the header)");
+  CHECK(without.label_names.size() == 3);
+  CHECK(without.notes.at(3).find("--header") != std::string::npos);
+}
+
+TEST_CASE("TSV: empty lines at the end are passed over (fastText 667)") {
+  const TemporaryFolder folder;
+  const auto train = folder.write("train.tsv", "a\tx\nb\ty\n\n\r\n  \n");
+  const Corpus corpus = read_tsv(train, train);
+  CHECK(corpus.examples.size() == 2);
+  CHECK(corpus.notes[0] == train.string() + ": 5 lines, 3 left out (empty, at the end)");
 }
 
 TEST_CASE("CLINC150: its own splits, without what is out of scope, whole or one domain") {

@@ -346,7 +346,10 @@ TEST_CASE("Rows 21 and 24: a session that was killed goes on from its journal to
 TEST_CASE("Row 1: a session whose rounds have too few clients changes nothing, and says so", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
-  const nlohmann::json m = folder.session("few", {"--clients", "120", "--min-clients", "120", "--local-steps", "1"});
+  CHECK(folder.run(folder.arguments("few", {"--clients", "120", "--min-clients", "120", "--local-steps", "1"})) == 1);
+  const nlohmann::json m = folder.metrics("few");
+  CHECK(folder.said().find("no round was committed: in none of 2") != std::string::npos);
+  CHECK_FALSE(fs::exists(folder.path / "few" / "adapter"));
   REQUIRE(m["rounds"].size() == 2);
   CHECK(m["rounds"][0]["committed"] == false);
   CHECK(m["rounds"][0]["exactness_error"].is_null());
@@ -357,11 +360,40 @@ TEST_CASE("Row 1: a session whose rounds have too few clients changes nothing, a
 TEST_CASE("Row 34: clients whose training breaks down are left out by name, with what may help", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
-  const nlohmann::json m = folder.session("broken", {"--learning-rate", "1e30"});
+  CHECK(folder.run(folder.arguments("broken", {"--learning-rate", "1e30"})) == 1);  // flower 1244: it was 0, with an adapter
+  CHECK_FALSE(fs::exists(folder.path / "broken" / "adapter"));
+  const nlohmann::json m = folder.metrics("broken");
   CHECK(m["rounds"][1]["committed"] == false);
   CHECK(m["rounds"][1]["failed"] == 4);
   CHECK(folder.said().find("client-3: ") != std::string::npos);
   CHECK(folder.said().find("a lower --learning-rate") != std::string::npos);
+}
+
+TEST_CASE("Rows 18 and 20: robust means are options of a session, and refused where they cannot hold", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const nlohmann::json mean = folder.session("mean"), median = folder.session("median", {"--aggregate", "median"});
+  CHECK(median["rounds"][1]["committed"] == true);
+  CHECK(median["rounds"][1]["exactness_error"].is_null());
+  CHECK(median["global_sha256"] != mean["global_sha256"]);
+  const auto refused = [&](const Words& words, const std::string& why) {
+    CHECK(folder.run(folder.arguments("refused", words)) != 0);
+    INFO(folder.said());
+    CHECK(folder.said().find(why) != std::string::npos);
+  };
+  refused({"--aggregate", "krum"}, "needs --min-clients 5");
+  refused({"--aggregate", "median", "--private", "--unit", "client", "--epsilon", "8", "--delta", "1e-5", "--bases", "random"}, "--aggregate");
+  refused({"--aggregate", "trimmed", "--method", "fedex-lora"}, "fedex-lora adds");
+  refused({"--seed", "-1"}, "at least 0, not -1");
+}
+
+TEST_CASE("several processes of an MPI job without --engine mpi are refused", "[model]") {
+  const Folder folder;
+  setenv("OMPI_COMM_WORLD_SIZE", "3", 1);
+  const int status = folder.run(folder.arguments("many"));
+  unsetenv("OMPI_COMM_WORLD_SIZE");
+  CHECK(status != 0);
+  CHECK(folder.said().find("one of 3 processes") != std::string::npos);
 }
 
 TEST_CASE("Row 36: clients of mixed ranks send their leading blocks alone, and the mean stays exact", "[model]") {

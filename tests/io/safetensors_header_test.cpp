@@ -321,3 +321,16 @@ TEST_CASE("every beginning of a file but the whole is refused") {
     for (std::size_t size = 0; size < text.size(); ++size)
       CHECK_ERROR(parse(std::string_view(text).substr(0, size)), ErrorId::safetensors, "file: ");
 }
+
+TEST_CASE("types that other programs write beside F32 keep their bytes (candle 2875)") {
+  for (const auto& [type, numbers, bytes] : std::vector<std::tuple<std::string, int, int>>{
+           {"F8_E4M3FNUZ", 3, 3}, {"F8_E5M2FNUZ", 3, 3}, {"F4", 4, 2}, {"F6_E2M3", 8, 6}, {"F6_E3M2", 8, 6}}) {
+    INFO(type);
+    const SafetensorsHeader header = parse(lorasb::concat(R"({"w":{"dtype":")", type, R"(","shape":[)", numbers, R"(],"data_offsets":[0,)", bytes, "]}}"), std::size_t(bytes));
+    CHECK(header.tensors[0].elements() == numbers);
+    CHECK(name_of(header.tensors[0].dtype) == type);
+  }
+  CHECK_ERROR(parse(R"({"w":{"dtype":"F4","shape":[3],"data_offsets":[0,2]}})", 2), ErrorId::safetensors, "no whole number of bytes");
+}
+
+TEST_CASE("metadata of null are none") { CHECK(parse(R"({"__metadata__":null})", 0).metadata.empty()); }

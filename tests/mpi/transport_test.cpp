@@ -80,3 +80,29 @@ TEST_CASE("A transport that goes while answers are on their way lets all ranks g
     transport.ask(std::vector<Index>{0, 1, 2, 3, 4, 5}, message);
   });
 }
+
+TEST_CASE("a rank that does not answer at the end is named after a bounded wait (NVFlare 5220)") {
+  if (ranks() < 2) return;
+  constexpr int tag = 8;
+  if (rank() > 0) {
+    struct Host : federated::ClientHost {
+      void begin(std::span<const std::byte>) override {}
+      federated::Bytes answer(Index, int) override { return {}; }
+    } host;
+    if (rank() == 1) {  // hangs before it serves, until rank 0 has waited
+      MPI_Comm own;
+      MPI_Comm_dup(MPI_COMM_WORLD, &own);
+      MPI_Recv(nullptr, 0, MPI_BYTE, 0, tag, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+      MPI_Recv(nullptr, 0, MPI_BYTE, 0, MPI_ANY_TAG, own, MPI_STATUS_IGNORE);  // the stop
+      MPI_Send(nullptr, 0, MPI_BYTE, 0, mpi::detail::stop_tag, own);
+      MPI_Comm_free(&own);
+    } else {
+      mpi::serve(MPI_COMM_WORLD, host);
+    }
+    return;
+  }
+  mpi::MpiTransport transport(MPI_COMM_WORLD);
+  CHECK(transport.close(2) == std::vector<int>{1});
+  MPI_Send(nullptr, 0, MPI_BYTE, 1, tag, MPI_COMM_WORLD);
+  CHECK(transport.close(60).empty());
+}

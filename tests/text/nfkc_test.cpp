@@ -1,5 +1,7 @@
 #include "lorasb/text/nfkc.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <string>
 
 #include "support.hpp"
@@ -36,4 +38,20 @@ TEST_CASE("NFKC gives letters that look alike one spelling") {
 TEST_CASE("NFKC refuses what is not UTF-8, with the place") {
   CHECK_ERROR(nfkc("na\xC3\xAFve \xE9"), ErrorId::text, "byte 7 ");
   CHECK_ERROR(nfkc("\xFF"), ErrorId::text, "byte 0 ");
+}
+
+TEST_CASE("A run of marks of alternating classes is ordered in linear time (cpython 149079)") {
+  const auto seconds = [](std::size_t pairs) {
+    std::string marks = "a";
+    for (std::size_t i = 0; i < pairs; ++i) marks += "\u0301\u0323";
+    const auto began = std::chrono::steady_clock::now();
+    const CodePoints out = nfkc(marks);
+    CHECK(out.size() == 2 * pairs);  // a with the dot below is one letter
+    CHECK(out[0] == 0x1EA1);
+    CHECK(std::all_of(out.begin() + 1, out.begin() + std::ptrdiff_t(pairs), [](std::int32_t c) { return c == 0x323; }));
+    CHECK(std::all_of(out.end() - std::ptrdiff_t(pairs), out.end(), [](std::int32_t c) { return c == 0x301; }));
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  };
+  const double few = seconds(2000);
+  CHECK(seconds(100000) < 1000 * few);  // 50 times as many: quadratic work takes 2,500 times as long
 }

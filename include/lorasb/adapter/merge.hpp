@@ -16,27 +16,22 @@
 //     merge(adapter, W0);
 //     merge(bases.at(name), values.at(name, Role::core), W0);
 //
-// Throws ErrorId::shape, ErrorId::not_finite, and what validate_shapes throws.
+// Throws ErrorId::shape, ErrorId::not_finite (for a sum that leaves the range of its type, too; W is then as it was), and what validate_shapes throws.
 namespace lorasb {
 namespace detail {
 
-/// W += sign s (B R) A
+/// W = start + s (B R) A. W changes only when all of the sum is finite, and may share memory with what is read.
 template <Real S>
-void add_product(ConstWeightView<S> B, ConstWeightView<S> R, ConstWeightView<S> A, S scale, WeightView<S> W,
-                 std::string_view where) {
+void assign_sum(Weight<S> start, ConstWeightView<S> B, ConstWeightView<S> R, ConstWeightView<S> A, S scale, WeightView<S> W,
+                std::string_view where) {
   require_shape(R, A.rows(), A.rows(), where, "R", "the rank of the basis");
   require_finite(R, where, "R");
   require_shape(W, B.rows(), A.cols(), where, "W", "out x in of the adapter");
   Weight<S> BR(B.rows(), R.cols());
   linalg::multiply(B, R, BR, scale);
-  linalg::multiply(BR, A, W, 1, 1);
-}
-
-/// W = W0, widened.
-template <Real S>
-void copy_widened(const FrozenWeight<S>& W0, WeightView<S> W) {
-  require_shape(W, W0.rows(), W0.cols(), "merge", "W", "the shape of W0");
-  for (Index i = 0; i < W.rows(); ++i) W0.widen(i, 1, W.data() + i * W.outerStride());
+  linalg::multiply(BR, A, start, 1, 1);
+  require_finite(start, where, "the sum, which leaves the range of its type,");
+  W = start;
 }
 
 template <Real S>
@@ -57,12 +52,12 @@ LoraAdapter<S> fold_product(const Weight<S>& B, ConstWeightView<S> R, const Weig
 template <Real S>
 void merge(const LowRankAdapter<S>& adapter, WeightView<std::type_identity_t<S>> W0) {
   adapter.validate("merge");
-  detail::add_product<S>(adapter.B, adapter.R, adapter.A, adapter.scale, W0, "merge");
+  detail::assign_sum<S>(W0, adapter.B, adapter.R, adapter.A, adapter.scale, W0, "merge");
 }
 template <Real S>
 void merge(const AdapterBasis<S>& basis, ConstWeightView<std::type_identity_t<S>> R, WeightView<std::type_identity_t<S>> W0) {
   basis.validate("merge");
-  detail::add_product<S>(basis.B, R, basis.A, basis.scale, W0, "merge");
+  detail::assign_sum<S>(W0, basis.B, R, basis.A, basis.scale, W0, "merge");
 }
 
 /// Overwrites W (out x in) with W0 + s B R A, where W0 may be stored narrower, also in a mapped file, and stays as it is.
@@ -71,16 +66,14 @@ void merge(const LowRankAdapter<S>& adapter, const FrozenWeight<std::type_identi
            WeightView<std::type_identity_t<S>> W) {
   adapter.validate("merge");
   require_shape(W0, adapter.out_features(), adapter.in_features(), "merge", "W0", "out x in of the adapter");
-  detail::copy_widened<S>(W0, W);
-  detail::add_product<S>(adapter.B, adapter.R, adapter.A, adapter.scale, W, "merge");
+  detail::assign_sum<S>(W0.widened(), adapter.B, adapter.R, adapter.A, adapter.scale, W, "merge");
 }
 template <Real S>
 void merge(const AdapterBasis<S>& basis, ConstWeightView<std::type_identity_t<S>> R,
            const FrozenWeight<std::type_identity_t<S>>& W0, WeightView<std::type_identity_t<S>> W) {
   basis.validate("merge");
   require_shape(W0, basis.out_features(), basis.in_features(), "merge", "W0", "out x in of the adapter");
-  detail::copy_widened<S>(W0, W);
-  detail::add_product<S>(basis.B, R, basis.A, basis.scale, W, "merge");
+  detail::assign_sum<S>(W0.widened(), basis.B, R, basis.A, basis.scale, W, "merge");
 }
 
 /// Subtracts a merged adapter. Restores W0 up to rounding, a few units in the last place of the larger of W0 and s B R A; keep
@@ -88,12 +81,12 @@ void merge(const AdapterBasis<S>& basis, ConstWeightView<std::type_identity_t<S>
 template <Real S>
 void unmerge(const LowRankAdapter<S>& adapter, WeightView<std::type_identity_t<S>> W) {
   adapter.validate("unmerge");
-  detail::add_product<S>(adapter.B, adapter.R, adapter.A, -adapter.scale, W, "unmerge");
+  detail::assign_sum<S>(W, adapter.B, adapter.R, adapter.A, -adapter.scale, W, "unmerge");
 }
 template <Real S>
 void unmerge(const AdapterBasis<S>& basis, ConstWeightView<std::type_identity_t<S>> R, WeightView<std::type_identity_t<S>> W) {
   basis.validate("unmerge");
-  detail::add_product<S>(basis.B, R, basis.A, -basis.scale, W, "unmerge");
+  detail::assign_sum<S>(W, basis.B, R, basis.A, -basis.scale, W, "unmerge");
 }
 
 /// The same map with two factors, B R and A, and the same s, for any PEFT-compatible loader. B R is summed in double and

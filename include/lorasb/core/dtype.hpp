@@ -31,7 +31,12 @@ enum class Dtype : std::uint8_t {
   u64,
   i64,
   f64,
-  c64
+  c64,
+  f8_e4m3fnuz,
+  f8_e5m2fnuz,
+  f6_e2m3,
+  f6_e3m2,
+  f4
 };
 
 /// One row of the table of types. A type is stored in blocks of `block_numbers` numbers that take `block_bytes` bytes together;
@@ -44,7 +49,7 @@ struct DtypeRow {
 };
 
 /// Row i describes the type with the value i.
-inline constexpr std::array<DtypeRow, 17> dtype_table{{
+inline constexpr std::array<DtypeRow, 22> dtype_table{{
     {Dtype::boolean, "BOOL", 1, 1},
     {Dtype::u8, "U8", 1, 1},
     {Dtype::i8, "I8", 1, 1},
@@ -62,6 +67,11 @@ inline constexpr std::array<DtypeRow, 17> dtype_table{{
     {Dtype::i64, "I64", 1, 8},
     {Dtype::f64, "F64", 1, 8},
     {Dtype::c64, "C64", 1, 8},
+    {Dtype::f8_e4m3fnuz, "F8_E4M3FNUZ", 1, 1},
+    {Dtype::f8_e5m2fnuz, "F8_E5M2FNUZ", 1, 1},
+    {Dtype::f6_e2m3, "F6_E2M3", 4, 3},  // less than a byte: their bytes can be taken, their numbers cannot be read
+    {Dtype::f6_e3m2, "F6_E3M2", 4, 3},
+    {Dtype::f4, "F4", 2, 1},
 }};
 static_assert(detail::rows_are_in_order(dtype_table, &DtypeRow::dtype));
 

@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "lorasb/core/text.hpp"
+
 namespace lorasb {
 
 /// Every number has a heading with cause and remedy in docs/errors.md (a test keeps both in step).
@@ -33,11 +35,12 @@ enum class ErrorId : int {
   model = 602,            // model files that are not what they should be
 };
 
-/// What lorasb throws. `what()` reads "[lorasb.101] AdaptedLinear::forward: X is 768 x 12, expected 1024 rows".
+/// What lorasb throws. `what()` reads "[lorasb.101] AdaptedLinear::forward: X is 768 x 12, expected 1024 rows";
+/// control characters in it, which come from names in files, are escaped.
 class Error : public std::runtime_error {
  public:
   Error(ErrorId id, std::string_view text)
-      : std::runtime_error(std::string("[lorasb.").append(std::to_string(static_cast<int>(id))).append("] ").append(text)),
+      : std::runtime_error(std::string("[lorasb.").append(std::to_string(static_cast<int>(id))).append("] ").append(without_controls(text, "\n\t"))),
         id_(id) {}
 
   ErrorId id() const noexcept { return id_; }

@@ -72,10 +72,31 @@ std::string concat(const Parts&... parts) {
   return detail::join({detail::MessagePart(parts)...});
 }
 
-/// `name` between quotation marks, for names that come from files. Cut after 200 bytes: a file may hold a name of any length.
+/// The text with its control characters (C0, DEL, C1) but those in `kept` as \u001b: in a terminal they move the cursor or clear the screen.
+inline std::string without_controls(std::string_view text, std::string_view kept = "") {
+  std::string out;
+  const auto escape = [&](unsigned c) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    out.append("\\u00").append(1, digits[c >> 4]).append(1, digits[c & 15]);
+  };
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const auto next = static_cast<unsigned char>(i + 1 < text.size() ? text[i + 1] : '\0');
+    if ((c < 0x20 && kept.find(text[i]) == kept.npos) || c == 0x7F)
+      escape(c);
+    else if (c == 0xC2 && next >= 0x80 && next < 0xA0)  // U+0080 to U+009F in UTF-8
+      escape(next), ++i;
+    else
+      out += text[i];
+  }
+  return out;
+}
+
+/// `name` between quotation marks, for names that come from files, without control characters. Cut after 200 bytes: a file may hold a
+/// name of any length.
 inline std::string in_quotes(std::string_view name) {
   constexpr std::size_t longest = 200;
-  return concat("\"", name.substr(0, longest), name.size() > longest ? "...\"" : "\"");
+  return concat("\"", without_controls(name.substr(0, longest)), name.size() > longest ? "...\"" : "\"");
 }
 
 }  // namespace lorasb

@@ -33,6 +33,7 @@ struct SafetensorsHeader {
 };
 
 inline constexpr std::size_t max_safetensors_header_bytes = 100'000'000;  // the reference's limit
+inline constexpr std::size_t max_safetensors_entries = 1'000'000;         // tensors, and keys of the metadata, at most
 inline constexpr std::size_t max_tensor_dimensions = 64;                  // more than PyTorch or NumPy can hold
 
 namespace detail {
@@ -70,6 +71,8 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
       check((seen_ & field) == 0, "tensor ", tensor_name(), " has its ", name, " twice");
       seen_ |= field;
     }
+    check(keys_.size() <= max_safetensors_entries && header_.metadata.size() < max_safetensors_entries, "has more than ",
+          max_safetensors_entries, " tensors or keys of metadata");
     key_ = name;
     return true;
   }
@@ -121,7 +124,10 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
     place_ = place_ == Place::file ? Place::before : Place::file;
     return true;
   }
-  bool null() override { return wrong("null"); }
+  bool null() override {
+    if (place_ == Place::file && key_ == "__metadata__") return true;  // as the reference has it: none
+    return wrong("null");
+  }
   bool boolean(bool) override { return wrong("a boolean"); }
   bool number_integer(std::int64_t value) override { return wrong(concat("the negative number ", value)); }
   bool number_float(double, const std::string& text) override {
@@ -199,7 +205,7 @@ inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> fil
           tensor.end, " of ", data_bytes, " bytes of data");
     const std::optional<std::size_t> needed = shape_bytes(tensor.shape, tensor.dtype);
     check(needed.has_value(), "tensor ", name, " (", name_of(tensor.dtype), ", ", shape_text(tensor.shape),
-          ") has 2^63 bytes or more");
+          ") has 2^63 bytes or more, or no whole number of bytes");
     check(tensor.end - tensor.begin == *needed, "tensor ", name, " (", name_of(tensor.dtype), ", ", shape_text(tensor.shape),
           ") has ", tensor.end - tensor.begin, " bytes, expected ", *needed);
     check(tensor.begin == covered, "tensor ", name, " starts at byte ", tensor.begin, " of the data, ",

@@ -20,7 +20,7 @@ struct TensorInfo {
   std::size_t end = 0;       // one past the last
 
   /// The product of the shape; 1 for a scalar.
-  Index elements() const { return static_cast<Index>((end - begin) / size_of(dtype)); }
+  Index elements() const { return static_cast<Index>((end - begin) / size_of(dtype)) * row_of(dtype).block_numbers; }
 };
 
 /// "768 x 16" for messages; "a scalar" when there are no dimensions.
@@ -30,11 +30,14 @@ inline std::string shape_text(std::span<const Index> shape) {
   return text.empty() ? "a scalar" : text;
 }
 
-/// The bytes of a tensor without gaps; nothing when a size is negative or a product does not fit into 63 bits.
+/// The bytes of a tensor without gaps; nothing when a size is negative, a product does not fit into 63 bits,
+/// or narrow numbers fill no whole block.
 inline std::optional<std::size_t> shape_bytes(std::span<const Index> shape, Dtype dtype) {
   Index bytes = 1;
   for (const Index size : shape)
     if (size < 0 || __builtin_mul_overflow(bytes, size, &bytes)) return std::nullopt;
+  if (bytes % row_of(dtype).block_numbers != 0) return std::nullopt;
+  bytes /= row_of(dtype).block_numbers;
   if (__builtin_mul_overflow(bytes, static_cast<Index>(size_of(dtype)), &bytes)) return std::nullopt;
   return static_cast<std::size_t>(bytes);
 }

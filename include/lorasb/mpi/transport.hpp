@@ -14,6 +14,8 @@
 #include <limits>
 #include <list>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "lorasb/federated/transport.hpp"
 
@@ -95,18 +97,36 @@ class MpiTransport {
   }
   MpiTransport(const MpiTransport&) = delete;
   MpiTransport& operator=(const MpiTransport&) = delete;
-  /// Lets the other ranks return from serve(). Answers that come late are thrown away.
+  /// Lets the other ranks return from serve() and waits for them without a limit; call close() before, to wait no longer than that.
   ~MpiTransport() {
-    for (int rank = 1; rank < placement_.ranks; ++rank) send(rank, detail::stop_tag, std::make_shared<federated::Bytes>());
-    for (int left = placement_.ranks - 1; left > 0;) {
+    if (!closed_) close(std::numeric_limits<double>::max());
+    if (!silent_.empty()) {
+      new std::list<Sending>(std::move(sending_));  // MPI may still read these bytes: they stay until the job is aborted
+      return;
+    }
+    for (Sending& s : sending_) MPI_Wait(&s.request, MPI_STATUS_IGNORE);
+    MPI_Comm_free(&comm_);
+  }
+
+  /// Lets the other ranks return from serve() and waits `seconds` for their farewell; answers that come late are thrown away. Returns the
+  /// ranks that have not answered, ascending: they hang or still compute, and MPI_Finalize would wait for them, so that MPI_Abort is what
+  /// is left when the results are safe. May be called again, to wait longer for these.
+  std::vector<int> close(double seconds) {
+    if (!closed_) {
+      for (int rank = 1; rank < placement_.ranks; ++rank) {
+        send(rank, detail::stop_tag, std::make_shared<federated::Bytes>());
+        silent_.push_back(rank);
+      }
+      closed_ = true;
+    }
+    for (const double began = now(); !silent_.empty() && now() - began < seconds;) {
       const std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE);
       if (!arrived)
         detail::pause();
       else if (arrived->tag == detail::stop_tag)
-        --left;
+        std::erase(silent_, arrived->rank);
     }
-    for (Sending& s : sending_) MPI_Wait(&s.request, MPI_STATUS_IGNORE);
-    MPI_Comm_free(&comm_);
+    return silent_;
   }
 
   double now() const { return MPI_Wtime(); }
@@ -170,6 +190,8 @@ class MpiTransport {
   std::uint64_t asked_ = 0;  // calls of ask()
   Index unanswered_ = 0;     // clients of the last one
   std::list<Sending> sending_;
+  bool closed_ = false;
+  std::vector<int> silent_;  // ranks without a farewell, after close()
 };
 
 static_assert(federated::Transport<MpiTransport>);

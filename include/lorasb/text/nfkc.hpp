@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "lorasb/text/utf8.hpp"
+#include "lorasb/text/unicode.hpp"
 
 namespace lorasb::text {
 
@@ -16,18 +16,8 @@ inline CodePoints nfkc(std::string_view utf8) {
   // Nothing below U+00A0 decomposes or composes with what is below U+00A0.
   if (std::all_of(out.begin(), out.end(), [](std::int32_t c) { return c < 0xA0; })) return out;
 
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPAT | UTF8PROC_COMPOSE);
-  const auto* bytes = reinterpret_cast<const utf8proc_uint8_t*>(utf8.data());
-  const auto decompose = [&] {
-    return utf8proc_decompose(bytes, static_cast<utf8proc_ssize_t>(utf8.size()), out.data(),
-                              static_cast<utf8proc_ssize_t>(out.size()), options);
-  };
-  utf8proc_ssize_t length = decompose();  // the size that is needed, also when `out` is too small
-  if (length > static_cast<utf8proc_ssize_t>(out.size())) {
-    out.resize(static_cast<std::size_t>(length));
-    length = decompose();
-  }
-  if (length >= 0) length = utf8proc_normalize_utf32(out.data(), length, options);
+  out = detail::decomposed(out, 0xA0, static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT));
+  const utf8proc_ssize_t length = utf8proc_normalize_utf32(out.data(), std::ssize(out), static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   require(length >= 0, ErrorId::text, "nfkc: ", length < 0 ? utf8proc_errmsg(length) : "");
   out.resize(static_cast<std::size_t>(length));
   return out;

@@ -38,18 +38,20 @@ inline bool is_nonspacing_mark(std::int32_t c) { return utf8proc_category(c) == 
 /// General category P.
 inline bool is_punctuation(std::int32_t c) { return detail::category_is(c, UTF8PROC_CATEGORY_PC, UTF8PROC_CATEGORY_PO); }
 
-/// The code points in NFD (Unicode Standard Annex 15: canonical decomposition, then marks in canonical order), in linear time but
-/// for runs of marks, which are sorted.
-inline CodePoints nfd(std::span<const std::int32_t> text) {
+namespace detail {
+
+/// The code points decomposed, those below `first` as they are, then marks in canonical order: linear in time but for runs of marks, which
+/// are sorted. (utf8proc's own order exchanges neighbours, which is quadratic in a run.)
+inline CodePoints decomposed(std::span<const std::int32_t> text, std::int32_t first_decomposed, utf8proc_option_t options) {
   CodePoints out;
   out.reserve(text.size());
-  std::array<std::int32_t, 8> parts;  // no code point has more than four
+  std::array<std::int32_t, 32> parts;  // no code point has more than 18
   for (const std::int32_t c : text) {
-    if (c < 0xC0) {
+    if (c < first_decomposed) {
       out.push_back(c);
       continue;
     }
-    const utf8proc_ssize_t count = utf8proc_decompose_char(c, parts.data(), std::ssize(parts), UTF8PROC_DECOMPOSE, nullptr);
+    const utf8proc_ssize_t count = utf8proc_decompose_char(c, parts.data(), std::ssize(parts), options, nullptr);
     out.insert(out.end(), parts.begin(), parts.begin() + std::clamp<utf8proc_ssize_t>(count, 0, std::ssize(parts)));
   }
   const auto order = [](std::int32_t c) { return utf8proc_get_property(c)->combining_class; };
@@ -61,6 +63,11 @@ inline CodePoints nfd(std::span<const std::int32_t> text) {
   }
   return out;
 }
+
+}  // namespace detail
+
+/// The code points in NFD (Unicode Standard Annex 15: canonical decomposition, then marks in canonical order).
+inline CodePoints nfd(std::span<const std::int32_t> text) { return detail::decomposed(text, 0xC0, UTF8PROC_DECOMPOSE); }
 
 /// Appends the UTF-8 bytes of a code point.
 inline void append_utf8(std::int32_t c, std::string& out) {
