@@ -118,7 +118,8 @@ class SessionRun {
   /// Goes on from the journal, and adds to it. Everything must outlive it. `accounts` are those of a private session, `mixed` that
   /// of one with experts; null without.
   SessionRun(const FederatedTask& task, const FederateOptions& options, SharedModel& shared, T& transport,
-             std::optional<io::Journal>& journal, const StartResult& started, Accounts* accounts, const FederatedMixture* mixed)
+             std::optional<io::Journal>& journal, const StartResult& started = {}, Accounts* accounts = nullptr,
+             const FederatedMixture* mixed = nullptr)
       : task_(task),
         options_(options),
         shared_(shared),

@@ -201,7 +201,7 @@ inline void start_cores(const FederateOptions& options, SessionStart& start) {
 
 /// What all members share from then on. `mixed`: what start_mixture() made of the start.
 inline SharedModel make_shared_model(const FederatedTask& task, const FederateOptions& options, SessionStart start,
-                                     const FederatedMixture* mixed) {
+                                     const FederatedMixture* mixed = nullptr) {
   start_cores(options, start);
   federated::SharedModelStart<float> shared{.method = options.method,
                                             .rank = adapter_rank(options),

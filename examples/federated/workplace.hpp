@@ -163,7 +163,7 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
 class TrainingClients {
  public:
   TrainingClients(const FederatedTask& task, const FederateOptions& options, SharedModel& shared,
-                  const federated::Shares& shares, int threads, const Accounts* accounts, const FederatedMixture* mixed)
+                  const federated::Shares& shares, int threads, const Accounts* accounts = nullptr, const FederatedMixture* mixed = nullptr)
       : task_(task),
         options_(options),
         shared_(shared),

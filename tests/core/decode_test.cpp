@@ -58,7 +58,7 @@ TEMPLATE_TEST_CASE("every type that is a real number has a decoder, and no other
 TEST_CASE("the table of types says how many bytes numbers take") {
   CHECK(name_of(Dtype::bf16) == "BF16");
   CHECK(dtype_named("F16") == Dtype::f16);
-  CHECK_FALSE(dtype_named("F4").has_value());
+  CHECK_FALSE(dtype_named("F5").has_value());
   CHECK(bytes_of(Dtype::f32, 10) == 40);
   CHECK(bytes_of(Dtype::bf16, 3) == 6);
 }
