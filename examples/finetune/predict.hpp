@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -184,12 +185,19 @@ inline std::vector<std::string> read_lines(const std::filesystem::path& path) {
 inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options) {
   TokenizedTexts texts;
   std::vector<Index> place;  // of a line among the texts; -1: it has no tokens
+  // lines with the same tokens share a place: rounding depends on where in a batch a text stands
+  std::map<std::vector<std::int32_t>, Index> places;
   Index cut = 0;
   for (const std::string& line : detail::read_lines(options.predict)) {
     text::Encoding found = classifier.base().encode(line);
     cut += found.cut;
-    place.push_back(found.ids.empty() ? -1 : texts.size());
-    if (found.ids.empty()) continue;
+    if (found.ids.empty()) {
+      place.push_back(-1);
+      continue;
+    }
+    const auto [known, is_new] = places.try_emplace(found.ids, texts.size());
+    place.push_back(known->second);
+    if (!is_new) continue;
     texts.ids.push_back(std::move(found.ids));
     texts.labels.push_back(0);
   }
@@ -215,7 +223,7 @@ inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   std::vector<Example> examples;
   for (Row& row : read_tsv_file(options.test, options.header)) {
     const auto label = std::ranges::find(classifier.labels(), row.label);
-    require(label != classifier.labels().end(), ErrorId::data, "--test: \"", options.test.string(), "\", line ", examples.size() + 1,
+    require(label != classifier.labels().end(), ErrorId::data, "--test: \"", options.test.string(), "\", line ", examples.size() + 1 + options.header,
             " has the label \"", row.label, "\", which the classifier does not know");
     examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - classifier.labels().begin()), {}});
   }
