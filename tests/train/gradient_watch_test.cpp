@@ -35,3 +35,14 @@ TEST_CASE("when nothing has a gradient, no tensor is at fault") {
   GradientWatch watch(layout_of_two());
   for (int i = 0; i < 3; ++i) see(watch, std::vector<float>(8));
 }
+
+TEST_CASE("an expert may be silent where the caller says so; its name alone excepts nothing") {
+  ParameterLayout layout;
+  layout.add("query.experts.law", Role::core, 1, 1);
+  layout.add("query.experts.spam", Role::core, 1, 1);
+  GradientWatch excepted(layout, [](const ParameterLayout::Tensor& t) { return t.module == "query.experts.spam"; });
+  GradientWatch plain(layout);
+  for (GradientWatch* watch : {&excepted, &plain}) see(*watch, {1, 0});
+  see(excepted, {1, 0});
+  CHECK_ERROR(see(plain, {1, 0}), ErrorId::zero_update, "spam");
+}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,8 +13,8 @@
 namespace lorasb::train {
 
 /// Sees the summed gradients of the first two steps of a run. LoRA's A has none in its first step, because B is 0; in the second every
-/// tensor must have had one. Experts and routers are excepted: one that no token was sent to has no gradient. Costs a look at each number
-/// until one is not zero, in two steps.
+/// tensor must have had one. Routers are excepted, and what the caller names: an expert that no token was sent to has no gradient. Costs a
+/// look at each number until one is not zero, in two steps.
 ///
 ///     GradientWatch watch(values.layout());
 ///     step.accumulate(batch.size(), pass);
@@ -23,9 +24,11 @@ class GradientWatch {
  public:
   static constexpr int steps = 2;
 
-  explicit GradientWatch(const ParameterLayout& layout) {
+  using Excepted = std::function<bool(const ParameterLayout::Tensor&)>;
+
+  explicit GradientWatch(const ParameterLayout& layout, const Excepted& excepted = {}) {
     for (const ParameterLayout::Tensor& t : layout.tensors())
-      if (t.rows * t.cols > 0 && t.role != Role::router && t.name.find("expert") == std::string::npos)
+      if (t.rows * t.cols > 0 && t.role != Role::router && !(excepted && excepted(t)))
         silent_.push_back({t.name, static_cast<std::size_t>(t.offset), static_cast<std::size_t>(t.rows * t.cols)});
     all_ = silent_.size();
   }
