@@ -25,8 +25,8 @@ struct TsvReport {
 
 namespace detail {
 
-/// A label in the spelling that texts have (NFKC), without white space around it.
-inline std::string clean_label(std::string_view label) {
+/// A label in the spelling that texts have (NFKC), without white space around it, and whether there was some.
+inline std::pair<std::string, bool> clean_label(std::string_view label) {
   const text::CodePoints all = text::nfkc(label);
   const auto stays = [](std::int32_t c) { return !text::is_whitespace(c); };
   const auto first = std::ranges::find_if(all, stays);
@@ -34,7 +34,7 @@ inline std::string clean_label(std::string_view label) {
   while (last != first && !stays(*(last - 1))) --last;
   std::string out;
   for (auto at = first; at != last; ++at) text::append_utf8(*at, out);
-  return out;
+  return {std::move(out), first != all.begin() || last != all.end()};
 }
 
 /// A label with its white space as a sign.
@@ -92,9 +92,9 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
     check(tab != std::string::npos, ErrorId::data, " has no tab, expected label<TAB>text");
     check(tab > 0, ErrorId::data, " has no label before its tab");
     check(line.find_first_not_of(" \t", tab) != std::string::npos, ErrorId::data, " has no text after its tab");
-    std::string label = detail::clean_label(std::string_view(line).substr(0, tab));
+    auto [label, trimmed] = detail::clean_label(std::string_view(line).substr(0, tab));
     check(!label.empty(), ErrorId::data, " has a label of white space alone");
-    found.trimmed_labels += text::is_whitespace(text::decode_utf8(line).front()) || text::is_whitespace(text::decode_utf8(line.substr(0, tab)).back());
+    found.trimmed_labels += trimmed;
     rows.push_back({line.substr(tab + 1), std::move(label)});
   }
   require(!rows.empty(), ErrorId::data, "read_tsv: \"", path.string(), "\" is empty");
