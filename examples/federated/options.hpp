@@ -5,6 +5,7 @@
 #include "examples/common/private_options.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/federated/partition.hpp"
+#include "lorasb/federated/robust_aggregator.hpp"
 #include "lorasb/federated/selection.hpp"
 
 namespace lorasb::examples {
@@ -21,6 +22,11 @@ inline constexpr std::array<std::string_view, 3> estimate_names{"auto", "server"
 
 enum class Aggregate { mean, median, trimmed, krum };
 inline constexpr std::array<std::string_view, 4> aggregate_names{"mean", "median", "trimmed", "krum"};
+static_assert(std::ranges::equal(std::span(aggregate_names).subspan(1), federated::robust_rule_names));
+/// Of every aggregate but the mean.
+inline federated::RobustRule robust_rule(Aggregate aggregate) {
+  return static_cast<federated::RobustRule>(static_cast<int>(aggregate) - 1);
+}
 
 struct FederateOptions : CommonOptions {
   std::filesystem::path journal;  // empty: none

@@ -11,7 +11,6 @@
 #include "examples/common/progress.hpp"
 #include "examples/federated/start.hpp"
 #include "lorasb/federated/noised_aggregator.hpp"
-#include "lorasb/federated/robust_aggregator.hpp"
 #include "lorasb/federated/round_journal.hpp"
 #include "lorasb/federated/transport.hpp"
 
@@ -149,7 +148,7 @@ class SessionRun {
     if (options.aggregate != Aggregate::mean)
       aggregator = std::make_unique<federated::RobustAggregator<float>>(
           shared.session().layout.size(),
-          federated::RobustOptions{.rule = static_cast<federated::RobustRule>(static_cast<int>(options.aggregate) - 1),
+          federated::RobustOptions{.rule = robust_rule(options.aggregate),
                                    .trimmed_share = options.trimmed_share,
                                    .liars = options.liars});
     server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients), serving,

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "examples/common/two_phase.hpp"
 #include "examples/federated/accounts.hpp"
 #include "examples/federated/task.hpp"
 #include "lorasb/federated/baselines/shared_model.hpp"
@@ -68,24 +69,17 @@ inline double learning_rate_of(const FederateOptions& options, std::uint64_t rou
   return (1 - double(round - 1) / double(options.rounds)) * learning_rate(options);
 }
 
-/// A pass over one part with the auxiliary loss of the routers; counts the tokens that each expert sees.
+/// A pass with the auxiliary loss of the routers, which counts the tokens that each expert sees.
 inline train::Step<float>::TwoPhasePass mixed_pass(Workplace& work, const FederatedTask& task, const std::vector<Index>& texts) {
-  const models::TextEncoder<float>& encoder = work.classifier.encoder();
-  return {.statistics_size = encoder.statistics_size(),
-          .forward =
-              [&](Index part, Index, Index, std::span<double> statistics) {
-                const train::PassResult result = work.classifier.forward(task.train, texts, part, statistics);
-                encoder.for_each_layer(work.classifier.cache(part), [&](const LinearLayer<float>& layer, LinearCache<float>& cache) {
-                  const auto* const mixed = dynamic_cast<const mixer::MixerLayer<float>*>(&layer);
-                  if (mixed == nullptr) return;
-                  const mixer::Routing<float> routing = mixed->routing(cache);
-                  for (std::size_t e = 0; e < work.seen.size(); ++e) work.seen[e] += routing.tokens_of(Index(e)).size();
-                });
-                return result;
-              },
-          .auxiliary_loss = [&](std::span<const double> statistics) { return encoder.auxiliary_loss(statistics); },
-          .backward = [&](Index part, Index, Index, std::span<const double> statistics,
-                          std::span<float> gradient) { work.classifier.backward(part, statistics, gradient); }};
+  train::Step<float>::TwoPhasePass pass = two_phase_pass(work.classifier, task.train, texts);
+  pass.forward = [&work, forward = std::move(pass.forward)](Index part, Index first, Index count, std::span<double> statistics) {
+    const train::PassResult result = forward(part, first, count, statistics);
+    for_each_routing(work.classifier.encoder(), work.classifier.cache(part), [&](const mixer::Routing<float>& routing, const auto&) {
+      for (std::size_t e = 0; e < work.seen.size(); ++e) work.seen[e] += routing.tokens_of(Index(e)).size();
+    });
+    return result;
+  };
+  return pass;
 }
 
 /// Trains the values of `work` for one round on the texts of `share`. Throws
@@ -96,12 +90,15 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
   const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
   const double rate = learning_rate_of(options, round);
   work.seen.assign(static_cast<std::size_t>(options.experts), 0);
-  if (options.experts > 0)
+  const bool mixed = options.experts > 0;
+  if (mixed)
     work.balance = {.balance = options.balance, .share = mixer::RoutedShare::top_1, .over_layers = mixer::OverLayers::mean};
   train::ShuffledBatches batches(std::ssize(share), options.batch,
                                  derive_seed(derive_seed(options.seed, round), static_cast<std::uint64_t>(client)));
   const Index steps = options.local_steps > 0 ? options.local_steps : options.local_epochs * batches.batches_per_epoch();
   std::vector<Index> texts;
+  const train::Step<float>::TwoPhasePass pass_of_experts =
+      mixed ? mixed_pass(work, task, texts) : train::Step<float>::TwoPhasePass();
   for (Index t = 0; t < steps; ++t) {
     texts.clear();
     for (const Index i : batches.next()) texts.push_back(share[static_cast<std::size_t>(i)]);
@@ -110,9 +107,9 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
       mask.mask(gradient);
       return result;
     };
-    if (options.experts > 0) {
+    if (mixed) {
       work.balance.multiplier = double(texts.size());
-      work.step.accumulate(std::ssize(texts), mixed_pass(work, task, texts));
+      work.step.accumulate(std::ssize(texts), pass_of_experts);
     } else {
       work.step.accumulate(std::ssize(texts), pass);
     }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "examples/common/progress.hpp"
+#include "examples/common/two_phase.hpp"
 #include "examples/mixer/task.hpp"
 #include "lorasb/mixer/mixer_layer.hpp"
 #include "lorasb/mixer/statistics.hpp"
@@ -42,10 +43,7 @@ inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, 
                                      mixer::RoutingStatistics& statistics) {
   const std::span<const Index> offsets = cache.batch.offsets();
   Matrix<double> scores = Matrix<double>::Zero(experts, cache.batch.sequences());
-  encoder.for_each_layer(cache, [&](const LinearLayer<float>& layer, LinearCache<float>& c) {
-    const auto* const mixed = dynamic_cast<const mixer::MixerLayer<float>*>(&layer);
-    if (mixed == nullptr) return;
-    const mixer::Routing<float> routing = mixed->routing(c);
+  for_each_routing(encoder, cache, [&](const mixer::Routing<float>& routing, const LinearCache<float>& c) {
     statistics.add(routing, c.tasks);
     const ConstMatrixView<float> log_p = std::as_const(routing.log_probabilities()).view();
     if (routing.probabilities().cols() == 0) return;  // hard routing

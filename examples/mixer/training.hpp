@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "examples/common/progress.hpp"
+#include "examples/common/two_phase.hpp"
 #include "examples/mixer/task.hpp"
 #include "lorasb/optim/schedule.hpp"
 #include "lorasb/train/sampler.hpp"
@@ -44,18 +45,7 @@ inline void train_stage(const MixTask& task, const Layers<float>& layers, Parame
   train::Step<float> step(values.layout().size(), options.parts, options.threads);
   ProgressBar bar(stage.name, double(steps * options.batch));
   std::vector<Index> texts;
-  const auto some = [&](Index first, Index count) {
-    return std::span<const Index>(texts).subspan(std::size_t(first), std::size_t(count));
-  };
-  const train::Step<float>::TwoPhasePass pass{
-      .statistics_size = classifier.encoder().statistics_size(),
-      .forward =
-          [&](Index part, Index first, Index count, std::span<double> statistics) {
-            return classifier.forward(task.train, some(first, count), part, statistics);
-          },
-      .auxiliary_loss = [&](std::span<const double> statistics) { return classifier.encoder().auxiliary_loss(statistics); },
-      .backward = [&](Index part, Index, Index, std::span<const double> statistics,
-                      std::span<float> gradient) { classifier.backward(part, statistics, gradient); }};
+  const train::Step<float>::TwoPhasePass pass = two_phase_pass(classifier, task.train, texts);
   double running = 0;
   for (Index t = 1; t <= steps; ++t) {
     texts.clear();

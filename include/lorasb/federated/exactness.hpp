@@ -55,22 +55,34 @@ Weight<double> mean_product(std::span<const ClientFactors<S>> clients, double sc
   return linalg::product(left, right);
 }
 
+namespace detail {
+
+/// Adds the mean of a module's core over the updates, weighted by weight_of(update), and the global one; both begin at `first` in the
+/// layout. Nothing where all weights are 0.
+template <Real S, class WeightOf>
+void add_core(const AdapterBasis<S>& basis, Index first, std::span<const AdmittedUpdate<S>> updates, const WeightOf& weight_of,
+              std::span<const S> global, ExactnessError& error) {
+  double total = 0;
+  for (const AdmittedUpdate<S>& update : updates) total += weight_of(update);
+  if (total == 0) return;
+  const auto core = [&](std::span<const S> values) {
+    return ConstWeightView<S>(values.data() + first, basis.rank(), basis.rank());
+  };
+  Weight<double> R = Weight<double>::Zero(basis.rank(), basis.rank());
+  for (const AdmittedUpdate<S>& update : updates) R += (weight_of(update) / total) * core(update.values).template cast<double>();
+  error.add(core_product(basis, R), core_product<S>(basis, core(global).template cast<double>()));
+}
+
+}  // namespace detail
+
 /// The error of Fed-SB: all cores (Role::core) of the layout, with `updates` what counted and `global` what came out.
 template <Real S>
 double core_exactness_error(const AdapterBases<S>& bases, const ParameterLayout& layout,
                             std::span<const AdmittedUpdate<S>> updates, std::span<const S> global) {
-  double total = 0;
-  for (const AdmittedUpdate<S>& update : updates) total += update.weight;
   ExactnessError error;
-  for (const ParameterLayout::Tensor& t : layout.tensors()) {
-    if (t.role != Role::core) continue;
-    const auto core = [&](std::span<const S> values) { return ConstWeightView<S>(values.data() + t.offset, t.rows, t.cols); };
-    Weight<double> R = Weight<double>::Zero(t.rows, t.cols);
-    for (const AdmittedUpdate<S>& update : updates)
-      R += (update.weight / total) * core(update.values).template cast<double>();
-    const AdapterBasis<S>& basis = bases.at(t.module);
-    error.add(core_product(basis, R), core_product<S>(basis, core(global).template cast<double>()));
-  }
+  for (const ParameterLayout::Tensor& t : layout.tensors())
+    if (t.role == Role::core)
+      detail::add_core(bases.at(t.module), t.offset, updates, [](const auto& update) { return double(update.weight); }, global, error);
   return error.value();
 }
 

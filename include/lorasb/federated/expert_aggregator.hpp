@@ -32,9 +32,7 @@ class ExpertAggregator final : public Aggregator<S> {
   /// `size` numbers an update. Throws ErrorId::value for no experts, an expert without a tensor, and tensors that overlap or are
   /// outside.
   ExpertAggregator(Index size, Index experts, std::span<const ExpertTensor> tensors)
-      : ranges_(std::make_shared<const Groups>(divide(size, experts, tensors))) {
-    for (const std::vector<Range>& group : *ranges_) means_.emplace_back(count(group));
-  }
+      : ExpertAggregator(std::make_shared<const Groups>(divide(size, experts, tensors))) {}
 
   std::unique_ptr<Aggregator<S>> empty() const override { return std::unique_ptr<Aggregator<S>>(new ExpertAggregator(ranges_)); }
   std::unique_ptr<Aggregator<S>> clone() const override { return std::make_unique<ExpertAggregator>(*this); }
@@ -121,20 +119,9 @@ template <Real S>
 double expert_exactness_error(const AdapterBases<S>& bases, std::span<const ExpertTensor> cores,
                               std::span<const AdmittedUpdate<S>> updates, std::span<const S> global) {
   ExactnessError error;
-  for (const ExpertTensor& t : cores) {
-    const auto expert = static_cast<std::size_t>(t.expert);
-    double total = 0;
-    for (const AdmittedUpdate<S>& update : updates) total += update.experts.at(expert);
-    if (total == 0) continue;
-    const AdapterBasis<S>& basis = bases.at(t.module);
-    const auto core = [&](std::span<const S> values) {
-      return ConstWeightView<S>(values.data() + t.range.first, basis.rank(), basis.rank());
-    };
-    Weight<double> R = Weight<double>::Zero(basis.rank(), basis.rank());
-    for (const AdmittedUpdate<S>& update : updates)
-      if (update.experts[expert] > 0) R += (update.experts[expert] / total) * core(update.values).template cast<double>();
-    error.add(core_product(basis, R), core_product<S>(basis, core(global).template cast<double>()));
-  }
+  for (const ExpertTensor& t : cores)
+    detail::add_core(bases.at(t.module), t.range.first, updates,
+                     [&](const auto& update) { return double(update.experts.at(std::size_t(t.expert))); }, global, error);
   return error.value();
 }
 

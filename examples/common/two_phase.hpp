@@ -1,0 +1,34 @@
+// Passes of a classifier with experts: in two phases, since its routers have an auxiliary loss over the whole batch.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "examples/common/tuned_model.hpp"
+#include "lorasb/mixer/mixer_layer.hpp"
+#include "lorasb/train/step.hpp"
+
+namespace lorasb::examples {
+
+/// `batch` names the texts of `data`; it may change from batch to batch. Everything must outlive the pass.
+inline train::Step<float>::TwoPhasePass two_phase_pass(Classifier& classifier, const TokenizedTexts& data,
+                                                       const std::vector<Index>& batch) {
+  return {.statistics_size = classifier.encoder().statistics_size(),
+          .forward =
+              [&](Index part, Index first, Index count, std::span<double> statistics) {
+                return classifier.forward(data, std::span(batch).subspan(std::size_t(first), std::size_t(count)), part, statistics);
+              },
+          .auxiliary_loss = [&](std::span<const double> statistics) { return classifier.encoder().auxiliary_loss(statistics); },
+          .backward = [&](Index part, Index, Index, std::span<const double> statistics,
+                          std::span<float> gradient) { classifier.backward(part, statistics, gradient); }};
+}
+
+/// visit(routing, cache) for each layer with experts, after a forward pass.
+template <class Visit>
+void for_each_routing(const models::TextEncoder<float>& encoder, models::TextEncoderCache<float>& cache, const Visit& visit) {
+  encoder.for_each_layer(cache, [&](const LinearLayer<float>& layer, LinearCache<float>& c) {
+    if (const auto* const mixed = dynamic_cast<const mixer::MixerLayer<float>*>(&layer)) visit(mixed->routing(c), c);
+  });
+}
+
+}  // namespace lorasb::examples
