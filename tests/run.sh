@@ -15,7 +15,7 @@ for preset in "$@"; do
   lorasb_say "== $preset"
   benchmarks=OFF
   if [ "$preset" = default ]; then benchmarks=ON; fi # so that they compile
-  cmake --preset "$preset" -DLORASB_BUILD_TESTS=ON -DLORASB_BUILD_BENCHMARKS=$benchmarks -DLORASB_MODEL_DIR="$LORASB_MODEL_DIR" -DLORASB_MINILM_DIR="$LORASB_MINILM_DIR"
+  cmake --preset "$preset" -DLORASB_BUILD_TESTS=ON -DLORASB_UNITY_TESTS=ON -DLORASB_BUILD_BENCHMARKS=$benchmarks -DLORASB_MODEL_DIR="$LORASB_MODEL_DIR" -DLORASB_MINILM_DIR="$LORASB_MINILM_DIR"
   cmake --build --preset "$preset"
   results=$PWD/build/$preset/tests.xml
   rm -f "$results"

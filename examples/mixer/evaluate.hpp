@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <vector>
 
@@ -16,7 +17,7 @@ namespace lorasb::examples {
 /// How the head of a text is found where the domain is not given.
 enum class HeadChoice {
   largest_logit,  // over the classes of all domains: a head that was trained over all of them
-  routing,        // the domain whose expert has the largest mean log probability, over the text's tokens and the routers
+  routing,        // the class with the largest p(domain by the routers) p(class by the domain's head)
   given,          // the domain is known
 };
 
@@ -38,21 +39,33 @@ struct MixResult {
 
 namespace detail {
 
-/// Σ log p by expert (rows) and text, over tokens and routers; each router counts alike for each text.
-inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, models::TextEncoderCache<float>& cache, Index experts,
+template <class Vector>
+double log_sum_exp(const Vector& x) {
+  const double largest = double(x.maxCoeff());
+  return largest + std::log((x.template cast<double>().array() - largest).exp().sum());
+}
+
+/// log p(expert) by expert (rows) and text: the mean of log p over the text's tokens and over the routers, normalised.
+inline Matrix<double> routing_log_probabilities(const models::TextEncoder<float>& encoder, models::TextEncoderCache<float>& cache, Index experts,
                                      mixer::RoutingStatistics& statistics) {
   const std::span<const Index> offsets = cache.batch.offsets();
   Matrix<double> scores = Matrix<double>::Zero(experts, cache.batch.sequences());
+  Index routers = 0;
   for_each_routing(encoder, cache, [&](const mixer::Routing<float>& routing, const LinearCache<float>& c) {
     statistics.add(routing, c.tasks);
     const ConstMatrixView<float> log_p = std::as_const(routing.log_probabilities()).view();
     if (routing.probabilities().cols() == 0) return;  // hard routing
+    ++routers;
     for (Index i = 0; i < scores.cols(); ++i) {
       const bool texts = routing.tokens() == scores.cols() && routing.tokens() != offsets.back();
       const Index first = texts ? i : offsets[std::size_t(i)], last = texts ? i + 1 : offsets[std::size_t(i) + 1];
       for (Index e = 0; e < experts; ++e) scores(e, i) += log_p.row(e).segment(first, last - first).cast<double>().mean();
     }
   });
+  for (Index i = 0; i < scores.cols(); ++i) {
+    scores.col(i) /= double(std::max<Index>(routers, 1));
+    scores.col(i).array() -= log_sum_exp(scores.col(i));
+  }
   return scores;
 }
 
@@ -76,7 +89,7 @@ inline void evaluate(const MixTask& task, Classifier& classifier, const Paramete
     head.forward(E, logits);
     Matrix<double> scores;
     if (experts > 0)
-      scores = detail::routing_scores(classifier.encoder(), classifier.cache(part), experts, statistics[std::size_t(part)]);
+      scores = detail::routing_log_probabilities(classifier.encoder(), classifier.cache(part), experts, statistics[std::size_t(part)]);
     Counts& c = counts[std::size_t(part)];
     for (Index i = 0; i < E.cols(); ++i) {
       const std::size_t domain = std::size_t(task.test.tasks[std::size_t(piece[std::size_t(i)])]);
@@ -87,7 +100,13 @@ inline void evaluate(const MixTask& task, Classifier& classifier, const Paramete
         return range.first + place;
       };
       Index chosen = Index(domain);
-      if (choice == HeadChoice::routing) scores.col(i).maxCoeff(&chosen);
+      if (choice == HeadChoice::routing) {
+        for (std::size_t d = 0; d < domains; ++d) {
+          const auto own = logits.col(i).segment(task.classes[d].first, task.classes[d].count);
+          scores(Index(d), i) += double(own.maxCoeff()) - detail::log_sum_exp(own);
+        }
+        scores.col(i).maxCoeff(&chosen);
+      }
       const Range seen = choice == HeadChoice::largest_logit ? Range{0, head.classes()} : task.classes[std::size_t(chosen)];
       ++c.all[domain];
       c.right[domain] += best(seen) == label;

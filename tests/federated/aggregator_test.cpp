@@ -57,16 +57,16 @@ class PerModule final : public Aggregator<float> {
   std::vector<AdmittedUpdate<float>> updates_;
 };
 
-const std::vector<std::string> names{"a", "b", "c"};
+const std::vector<std::string> abc{"a", "b", "c"};
 
 }  // namespace
 
 TEST_CASE("the default aggregator is exact, an own one takes its place, and both leave the rest of the server as it is") {
   CHECK(ExactAggregator<float>(3).exact());
   CHECK_FALSE(Median().exact());
-  Server<float> server(small_session(), numbers(9), names, {}, std::make_unique<Median>());
+  Server<float> server(small_session(), numbers(9), abc, {}, std::make_unique<Median>());
   server.open(0, 1);
-  for (const std::size_t c : {2u, 0u, 1u}) CHECK(server.receive(message_of(names[c], c + 1), names[c], 0).accepted);
+  for (const std::size_t c : {2u, 0u, 1u}) CHECK(server.receive(message_of(abc[c], c + 1), abc[c], 0).accepted);
   CHECK(server.close().committed);
   std::vector<float> one = numbers(1), two = numbers(2), three = numbers(3);
   for (std::size_t i = 0; i < one.size(); ++i)
@@ -80,7 +80,7 @@ TEST_CASE("the default aggregator is exact, an own one takes its place, and both
 TEST_CASE("Row 40: a module that no client trained stays as it was, and each mean is over those that did") {
   const std::vector<float> start = numbers(9);
   const ParameterLayout layout = small_session().layout;
-  Server<float> server(small_session(), start, names, {}, std::make_unique<PerModule>(layout, start));
+  Server<float> server(small_session(), start, abc, {}, std::make_unique<PerModule>(layout, start));
   std::vector<float> q_only = start, both = start;
   for (Index i = 0; i < 9; ++i) q_only[std::size_t(i)] = 1;
   for (Index i = 0; i < 18; ++i) both[std::size_t(i)] = 4;
@@ -108,7 +108,7 @@ TEST_CASE("an aggregator that gives NaN or throws leaves the round open and the 
       std::ranges::fill(next, std::numeric_limits<float>::quiet_NaN());
     }
   };
-  Server<float> server(small_session(), numbers(9), names, {}, std::make_unique<Bad>());
+  Server<float> server(small_session(), numbers(9), abc, {}, std::make_unique<Bad>());
   server.open(0, 1);
   server.receive(message_of("a", 1), "a", 0);
   CHECK_ERROR(server.close(), ErrorId::not_finite, "the aggregator gave NaN or infinity");

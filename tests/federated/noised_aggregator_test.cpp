@@ -11,14 +11,14 @@ using namespace lorasb::test;
 
 namespace {
 
-const std::vector<std::string> names{"a", "b", "c", "d"};
+const std::vector<std::string> four{"a", "b", "c", "d"};
 using Noised = NoisedAggregator<float>;
 
 /// The values after one round of these updates, with as good as no noise.
 std::vector<float> after(const std::vector<std::vector<std::byte>>& messages, const std::vector<std::string>& from,
                          const NoisedAggregatorOptions& options, std::uint64_t seed = 1) {
   const std::vector<float> start = numbers(99);
-  Server<float> server(small_session(), start, names, Noised::server_options({}, options),
+  Server<float> server(small_session(), start, four, Noised::server_options({}, options),
                        std::make_unique<Noised>(26, options, std::make_shared<privacy::SeededNoise>(seed)));
   server.open(0, 1);
   for (std::size_t i = 0; i < messages.size(); ++i) REQUIRE(server.receive(messages[i], from[i], 0.5).accepted);
@@ -39,11 +39,11 @@ TEST_CASE("row 21: a client's weight does not widen what it can change") {
     Random random(7, seed);
     std::vector<std::vector<std::byte>> messages;
     for (std::uint64_t c = 0; c < 4; ++c)
-      messages.push_back(message_of(names[c], 10 * seed + c, 1 + random.bits() % 4'000'000));
-    const std::vector<float> all = after(messages, names, options);
+      messages.push_back(message_of(four[c], 10 * seed + c, 1 + random.bits() % 4'000'000));
+    const std::vector<float> all = after(messages, four, options);
     for (std::size_t out = 0; out < 4; ++out) {  // without one of them
       std::vector<std::vector<std::byte>> rest = messages;
-      std::vector<std::string> from = names;
+      std::vector<std::string> from = four;
       rest.erase(rest.begin() + std::ptrdiff_t(out));
       from.erase(from.begin() + std::ptrdiff_t(out));
       const double moved = distance(all, after(rest, from, options));
@@ -73,7 +73,7 @@ TEST_CASE("a noised aggregator refuses a server that clips, weighs or divides ot
   const std::vector<float> start = numbers(99);
   const ServerOptions good = Noised::server_options({}, options);
   const auto make = [&](const ServerOptions& serving) {
-    Server<float>(small_session(), start, names, serving,
+    Server<float>(small_session(), start, four, serving,
                   std::make_unique<Noised>(26, options, std::make_shared<privacy::SeededNoise>(1)));
   };
   make(good);

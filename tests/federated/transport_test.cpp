@@ -8,7 +8,7 @@ using test::message_of, test::numbers, test::small_session;
 
 namespace {
 
-const std::vector<std::string> three{"a", "b", "c"};
+const std::vector<std::string> three_clients{"a", "b", "c"};
 
 /// A transport whose clock goes on only when a message is handed over or an answer comes.
 struct SteppedTransport {
@@ -41,13 +41,13 @@ struct SteppedTransport {
 static_assert(Transport<SteppedTransport>);
 
 Delivery update(Index client, std::uint64_t seed) {
-  return {.client = client, .message = message_of(three[static_cast<std::size_t>(client)], seed), .failure = {}};
+  return {.client = client, .message = message_of(three_clients[static_cast<std::size_t>(client)], seed), .failure = {}};
 }
 
 }  // namespace
 
 TEST_CASE("Row 32: a round's time runs from when its message has been handed over, however long that took") {
-  Server<float> server(small_session(), numbers(99), three, {});
+  Server<float> server(small_session(), numbers(99), three_clients, {});
   // asked at 1000 s, begun at 1100 s, over at 1160 s; the third answer comes a second late
   SteppedTransport transport{.asking_takes = 100,
                              .answers = {{1150, update(0, 1)}, {1160, update(1, 2)}, {1161, update(2, 3)}}};
@@ -59,7 +59,7 @@ TEST_CASE("Row 32: a round's time runs from when its message has been handed ove
 }
 
 TEST_CASE("Row 34: clients that fail are named in the report, beside those whose updates count") {
-  Server<float> server(small_session(), numbers(99), three, {});
+  Server<float> server(small_session(), numbers(99), three_clients, {});
   SteppedTransport transport{.answers = {{1001, {.client = 2, .message = {}, .failure = "no light"}}, {1002, update(0, 1)}}};
   const RoundReport report = run_round(server, transport, std::make_shared<const Bytes>(), 60);
   CHECK(report.clients == std::vector<Index>{0});
@@ -68,7 +68,7 @@ TEST_CASE("Row 34: clients that fail are named in the report, beside those whose
 }
 
 TEST_CASE("A transport that breaks down in a round leaves the round abandoned, and the next one may open") {
-  Server<float> server(small_session(), numbers(99), three, {});
+  Server<float> server(small_session(), numbers(99), three_clients, {});
   SteppedTransport transport{
       .answers = {{1001, update(0, 1)}, {1002, {.client = 1, .message = {}, .failure = "the line is cut"}}}};
   CHECK_THROWS_WITH(run_round(server, transport, std::make_shared<const Bytes>(), 60), "the line is cut");

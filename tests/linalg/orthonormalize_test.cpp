@@ -1,18 +1,13 @@
 #include "lorasb/linalg/orthonormalize.hpp"
 
+#include "linalg/orthonormality.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
+using test::departure;
+using test::orthonormal;
 
 namespace {
-
-/// max |QᵀQ - I|, in double.
-template <class M>
-double departure(const M& Q) {
-  const Eigen::MatrixXd q = Q.template cast<double>();
-  if (q.cols() == 0) return 0;
-  return (q.transpose() * q - Eigen::MatrixXd::Identity(q.cols(), q.cols())).cwiseAbs().maxCoeff();
-}
 
 /// ‖Y - Q Qᵀ Y‖ / ‖Y‖, in double: 0 when Q spans the columns of Y.
 template <Real S>
@@ -20,11 +15,6 @@ double missed(const Matrix<S>& Q, const Matrix<S>& Y) {
   const Eigen::MatrixXd q = Q.template cast<double>(), y = Y.template cast<double>();
   return (y - q * (q.transpose() * y)).norm() / std::max(y.norm(), 1e-300);
 }
-
-/// In float what lorasb promises of B and A on disk. In double the roundings of the measurement itself: it sums up to 4096
-/// squares that may all be rounded the same way.
-template <Real S>
-constexpr double orthonormal = std::same_as<S, float> ? 5e-7 : 1e-14;
 
 }  // namespace
 

@@ -1,17 +1,12 @@
 #include "lorasb/linalg/small_svd.hpp"
 
+#include "linalg/orthonormality.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
+using test::departure;
 
 namespace {
-
-template <class M>
-double departure(const M& Q) {
-  const Eigen::MatrixXd q = Q.template cast<double>();
-  if (q.cols() == 0) return 0;
-  return (q.transpose() * q - Eigen::MatrixXd::Identity(q.cols(), q.cols())).cwiseAbs().maxCoeff();
-}
 
 /// What makes three matrices an SVD of M, and the singular values of another algorithm.
 template <Real S>

@@ -2,25 +2,18 @@
 
 #include <cmath>
 
+#include "linalg/orthonormality.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
+using test::departure;
+using test::orthonormal;
 using linalg::SvdMethod;
 using linalg::SvdStatus;
 using linalg::truncated_svd;
 using linalg::TruncatedSvd;
 
 namespace {
-
-/// In float what lorasb promises of B and A on disk; in double the rounding of the measurement.
-template <Real S>
-constexpr double orthonormal = std::same_as<S, float> ? 5e-7 : 1e-14;
-
-template <class M>
-double departure(const M& Q) {
-  const Eigen::MatrixXd q = Q.template cast<double>();
-  return (q.transpose() * q - Eigen::MatrixXd::Identity(q.cols(), q.cols())).cwiseAbs().maxCoeff();
-}
 
 /// What every result promises, whatever W is.
 template <Real S>

@@ -14,13 +14,13 @@ using namespace lorasb::test;
 
 namespace {
 
-constexpr models::SentenceEncoderConfig tiny{
+constexpr models::SentenceEncoderConfig two_layers{
     .vocabulary = 11, .embedding = 8, .hidden = 12, .feed_forward = 10, .heads = 2, .layers = 1, .max_tokens = 6};
 using Encoder = models::SentenceEncoder<double>;
 
 /// Three cores on two modules, a router of its own on each, and a head of two tasks with 2 and 3 classes.
 struct Model {
-  Parameters<double> weights{models::sentence_encoder_layout(tiny)};
+  Parameters<double> weights{models::sentence_encoder_layout(two_layers)};
   FrozenModel<double> frozen{std::as_const(weights)};
   std::vector<double> timescales{1, 0.5, 0.1, 0.02};
   BalanceLossOptions loss{.balance = 0.5,
@@ -41,7 +41,7 @@ struct Model {
     Random random(5);
     for (double& w : weights.flat()) w = 0.4 * random.normal();
     std::vector<Module<double>> modules;
-    for (const ModuleShape& m : models::sentence_encoder_modules(tiny))
+    for (const ModuleShape& m : models::sentence_encoder_modules(two_layers))
       modules.push_back({m.name, frozen.at(m.name + ".weight")});
     AdapterBases<double> bases;
     for (const std::size_t m : {2, 5}) {
@@ -65,7 +65,7 @@ struct Model {
     layers = bind_mixture<double>(modules, mixture, *values, {.mode = RoutingMode::soft}, loss);
   }
   models::TextClassifier<double> classifier(Index parts) {
-    models::TextClassifier<double> c(std::make_unique<const Encoder>(tiny, frozen, timescales, layers, values->layout()), *values, parts);
+    models::TextClassifier<double> c(std::make_unique<const Encoder>(two_layers, frozen, timescales, layers, values->layout()), *values, parts);
     c.set_task_classes({{0, 2}, {2, 3}});
     return c;
   }

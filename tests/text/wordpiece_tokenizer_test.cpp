@@ -11,7 +11,7 @@ using namespace lorasb::test;
 
 namespace {
 
-const Vocabulary small{{"[UNK]", 0}, {"[CLS]", 1}, {"[SEP]", 2}, {"un", 3},    {"##aff", 4}, {"##able", 5},
+const Vocabulary pieces{{"[UNK]", 0}, {"[CLS]", 1}, {"[SEP]", 2}, {"un", 3},    {"##aff", 4}, {"##able", 5},
                        {"a", 6},     {"##a", 7},   {"!", 8},     {"[MASK]", 9}, {"É", 10},    {"e", 11}};
 const SequenceTemplate bert = SequenceTemplate::around(1, 2, 1, 1);
 
@@ -22,7 +22,7 @@ TEST_CASE("Ids and token types are those of Hugging Face's WordPiece, of single 
 }
 
 TEST_CASE("A word is cut into the longest pieces, and is one unknown token where that fails") {
-  const WordPieceTokenizer tokenizer(small, {}, {}, bert);
+  const WordPieceTokenizer tokenizer(pieces, {}, {}, bert);
   CHECK(tokenizer.size() == 12);
   CHECK(tokenizer.encode("unaffable").ids == Ids{1, 3, 4, 5, 2});
   CHECK(tokenizer.encode("UNAFFABLE a!").ids == Ids{1, 3, 4, 5, 6, 8, 2});
@@ -52,7 +52,7 @@ TEST_CASE("Special tokens in the text are kept whole, but not in another spellin
 }
 
 TEST_CASE("A text is cut to the limit and says so") {
-  const WordPieceTokenizer tokenizer(small, {}, {}, bert);
+  const WordPieceTokenizer tokenizer(pieces, {}, {}, bert);
   CHECK(!tokenizer.encode("a a a", 5).cut);
   const Encoding cut = tokenizer.encode("a a a", 4);
   CHECK(cut.cut);
@@ -64,7 +64,7 @@ TEST_CASE("A text is cut to the limit and says so") {
 }
 
 TEST_CASE("The time for a line is linear in its length") {
-  const WordPieceTokenizer tokenizer(small, {}, {}, bert);
+  const WordPieceTokenizer tokenizer(pieces, {}, {}, bert);
   std::string marks;  // one run of marks in the reverse of their canonical order
   for (int i = 0; i < 200000; ++i) marks += i % 2 == 0 ? "\u0301" : "\u0323";
   CHECK(tokenizer.pieces(marks).empty());

@@ -9,7 +9,7 @@ using namespace lorasb::test;
 namespace {
 
 /// Three linear layers one after the other; the loss of a text is <dY, layers(X)>.
-struct Chain {
+struct ModuleChain {
   Weight<double> first = random_matrix<Weight<double>>(10, 8, 1);
   Weight<double> second = random_matrix<Weight<double>>(9, 10, 2);
   Weight<double> third = random_matrix<Weight<double>>(7, 9, 3);
@@ -52,7 +52,7 @@ struct Chain {
 }  // namespace
 
 TEST_CASE("a whole model is initialised as each of its modules alone would be") {
-  Chain chain;
+  ModuleChain chain;
   const InitializedModules<double> found = chain.initialize({});
   REQUIRE(found.adapters.size() == 3);
   CHECK(found.passes == 1);
@@ -67,16 +67,16 @@ TEST_CASE("a whole model is initialised as each of its modules alone would be") 
 }
 
 TEST_CASE("less memory takes more passes and gives the same bits") {
-  Chain plenty;
+  ModuleChain plenty;
   const InitializedModules<double> at_once = plenty.initialize({});
-  Chain scarce;
+  ModuleChain scarce;
   InitializeModulesOptions options;
   options.memory_bytes = (10 * 8 + 9 * 10) * sizeof(double);  // two modules, then one
   const InitializedModules<double> in_groups = scarce.initialize(options);
   CHECK(plenty.passes == 1);
   CHECK(scarce.passes == 2);
   CHECK(in_groups.passes == 2);
-  Chain least;
+  ModuleChain least;
   options.memory_bytes = 1;
   CHECK(least.initialize(options).passes == 3);
   for (const auto& [name, adapter] : at_once.adapters) {
@@ -87,7 +87,7 @@ TEST_CASE("less memory takes more passes and gives the same bits") {
 }
 
 TEST_CASE("sketches take one pass and SGD's rule") {
-  Chain chain;
+  ModuleChain chain;
   InitializeModulesOptions options;
   options.kind = EstimateKind::sketch;
   CHECK_ERROR(chain.initialize(options), ErrorId::value, "are not linear in G");
@@ -96,13 +96,13 @@ TEST_CASE("sketches take one pass and SGD's rule") {
   CHECK(found.passes == 1);
   // matrices this small are sketched whole, so the sketch finds what the dense estimate finds
   options.kind = EstimateKind::dense;
-  Chain again;
+  ModuleChain again;
   const InitializedModules<double> dense = again.initialize(options);
   for (const auto& [name, adapter] : dense.adapters) CHECK(relative_error(found.adapters.at(name).R, adapter.R) < 1e-6);
 }
 
 TEST_CASE("an example counts once however many batches and places of a module it goes through") {
-  Chain chain;
+  ModuleChain chain;
   const std::vector<Module<double>> modules{{"shared", chain.first}};
   const Matrix<double> dY = random_matrix<Matrix<double>>(10, 3, 6) * random_matrix<Matrix<double>>(3, 30, 7);  // of rank 3
   for (const EstimateKind kind : {EstimateKind::dense, EstimateKind::sketch}) {
@@ -124,14 +124,14 @@ TEST_CASE("an example counts once however many batches and places of a module it
 }
 
 TEST_CASE("a pass over no examples is refused") {
-  Chain chain;
+  ModuleChain chain;
   const auto pass = [](const Layers<double>&) { return Index(0); };
   CHECK_ERROR(initialize_modules<double>(chain.modules(), pass, {.adapter = {.rank = 3}}), ErrorId::no_examples,
               "the pass went over 0 examples");
 }
 
 TEST_CASE("a start that raises the loss is seen: it is measured before and with the adapters on") {
-  Chain chain;
+  ModuleChain chain;
   chain.tells_loss = true;
   InitializeModulesOptions options;
   options.adapter.rule = FirstStep::sgd;
@@ -163,12 +163,12 @@ TEST_CASE("a start that raises the loss is seen: it is measured before and with 
   reported.loss_after = 0.81;
   CHECK_FALSE(reported.raises_loss());
   CHECK_FALSE(InitializedModules<double>().raises_loss());  // not measured
-  Chain silent;
+  ModuleChain silent;
   CHECK(silent.initialize({}).passes == 1);  // a pass that tells no loss is not run again
 }
 
 TEST_CASE("parts of a pass add up to the whole, whatever the threads") {
-  Chain chain;
+  ModuleChain chain;
   for (const FirstStep rule : {FirstStep::adamw, FirstStep::sgd, FirstStep::gradient, FirstStep::moments}) {
     InitializeModulesOptions options;
     options.adapter = {.rank = 3, .rule = rule, .learning_rate = 0.01};

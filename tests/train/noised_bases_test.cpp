@@ -10,7 +10,7 @@ using namespace lorasb::test;
 namespace {
 
 /// Two modules, and examples of three tokens whose gradients lie along one direction of each, with very different sizes.
-struct Trial {
+struct BasesTrial {
   Weight<float> W[2] = {random_matrix<Weight<float>>(6, 5, 1), random_matrix<Weight<float>>(4, 6, 2)};
   std::vector<Module<float>> modules{{"first", FrozenWeight<float>(W[0])}, {"second", FrozenWeight<float>(W[1])}};
   Index examples = 40;
@@ -42,7 +42,7 @@ struct Trial {
 }  // namespace
 
 TEST_CASE("row 6: clipped by module, one example moves all modules together by at most the clip") {
-  const Trial trial;
+  const BasesTrial trial;
   const double clip = 0.7;
   const auto all = train::clipped_sums<float>(trial.modules, trial.pass(), clip);
   for (Index out = 0; out < trial.examples; ++out) {
@@ -55,7 +55,7 @@ TEST_CASE("row 6: clipped by module, one example moves all modules together by a
 }
 
 TEST_CASE("bases of noised sums are orthonormal, start at R = 0, and do not depend on threads") {
-  const Trial trial;
+  const BasesTrial trial;
   const auto make = [&](Index parts) {
     auto sums = train::clipped_sums<float>(trial.modules, trial.pass(-1, parts), 1);
     privacy::SeededNoise noise(5);

@@ -15,9 +15,9 @@ using namespace lorasb::train;
 namespace {
 
 /// Every example is in a batch with the same probability, independent of all others: the batches of private steps.
-class PoissonBatches {
+class BernoulliBatches {
  public:
-  PoissonBatches(Index examples, double probability, std::uint64_t seed)
+  BernoulliBatches(Index examples, double probability, std::uint64_t seed)
       : examples_(examples), probability_(probability), seed_(seed) {}
 
   std::span<const Index> next() {
@@ -39,7 +39,7 @@ class PoissonBatches {
   std::uint64_t seed_, position_ = 0;
   std::vector<Index> batch_;
 };
-static_assert(Sampler<PoissonBatches>);
+static_assert(Sampler<BernoulliBatches>);
 static_assert(!Sampler<std::vector<Index>>);
 
 /// Sum of the sizes of n batches, and how many were empty.
@@ -107,12 +107,12 @@ TEST_CASE("no examples and no batch are refused") {
 }
 
 TEST_CASE("a sampler that draws examples one by one is a sampler: batches of any size, none among them, at the expected rate") {
-  PoissonBatches batches(6, 0.25, 3);
+  BernoulliBatches batches(6, 0.25, 3);
   const auto [total, empty] = drawn(batches, 4000);
   CHECK(std::abs(double(total) - 4000 * batches.expected_batch_size()) < 5 * std::sqrt(4000 * 6 * 0.25 * 0.75));
   const double none = std::pow(0.75, 6);
   CHECK(std::abs(empty - 4000 * none) < 5 * std::sqrt(4000 * none * (1 - none)));
-  PoissonBatches entered(6, 0.25, 3);
+  BernoulliBatches entered(6, 0.25, 3);
   entered.seek(batches.epoch(), batches.position());
   for (int i = 0; i < 20; ++i) {
     const std::span<const Index> a = batches.next(), b = entered.next();
@@ -123,7 +123,7 @@ TEST_CASE("a sampler that draws examples one by one is a sampler: batches of any
 
 TEST_CASE("a step over batches of any size divides by the expected one, also where a batch is empty") {
   // the loss of an example is w itself: its gradient is 1, and the mean move is the rate, whatever the sizes came out to be
-  PoissonBatches batches(6, 0.25, 5);
+  BernoulliBatches batches(6, 0.25, 5);
   optim::Sgd<double> sgd(1, {});
   Step<double> step(1, 2, 1);
   std::vector<double> w{0};

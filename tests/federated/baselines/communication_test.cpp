@@ -34,7 +34,7 @@ std::vector<AdaptedShape> gemma_2_9b(Index rank) { return decoder(42, rank, 3584
 std::vector<AdaptedShape> llama_3_2_3b(Index rank) { return decoder(28, rank, 3072, 24 * 128, 8 * 128, 8192); }
 std::vector<AdaptedShape> bert_base(Index rank) { return model(12, rank, {{768, 768}, {768, 768}}); }  // query, value
 
-constexpr FederatedMethod methods[] = {FederatedMethod::fed_sb, FederatedMethod::fedit, FederatedMethod::ffa_lora, FederatedMethod::fedex_lora, FederatedMethod::flora};
+constexpr FederatedMethod all_methods[] = {FederatedMethod::fed_sb, FederatedMethod::fedit, FederatedMethod::ffa_lora, FederatedMethod::fedex_lora, FederatedMethod::flora};
 
 void check(RoundNumbers numbers, Index up, Index down) {
   CHECK(numbers.up == up);
@@ -71,7 +71,7 @@ TEST_CASE("each method sends and receives what its formula says, and the head on
   check(numbers_per_round(FederatedMethod::ffa_lora, modules, head, K), 2 * 10 + 3 * 5 + head, 2 * 10 + 3 * 5 + head);
   check(numbers_per_round(FederatedMethod::fedex_lora, modules, head, K), lora + head, lora + (K - 1) * lora + head);
   check(numbers_per_round(FederatedMethod::flora, modules, head, K), lora + head, K * lora + head);
-  for (const FederatedMethod method : methods) {
+  for (const FederatedMethod method : all_methods) {
     check(numbers_per_round(method, {}, head, K), head, head);
     const RoundNumbers one = numbers_per_round(method, modules, head, 1);
     CHECK(one.up == one.down);
@@ -89,9 +89,9 @@ TEST_CASE("what a client sends is the buffer that it trains") {
   CHECK(numbers_per_round(FederatedMethod::ffa_lora, {&shape, 1}, 0, 1).up == B.size());
 }
 
-TEST_CASE("methods are named as on the command line") {
+TEST_CASE("all_methods are named as on the command line") {
   CHECK(name_of(FederatedMethod::fedex_lora) == "fedex-lora");
-  for (const FederatedMethod method : methods) CHECK(method_named(name_of(method)) == method);
+  for (const FederatedMethod method : all_methods) CHECK(method_named(name_of(method)) == method);
   CHECK_FALSE(method_named("FedIT"));
   CHECK_FALSE(method_named(""));
 }

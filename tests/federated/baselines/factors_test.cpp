@@ -17,13 +17,13 @@ using namespace lorasb::test;
 namespace {
 
 template <Real S>
-struct Clients {
+struct FactorClients {
   static constexpr Index out = 9, in = 7;
   std::vector<Weight<S>> B, A;
   std::vector<std::uint32_t> weights;
 
   /// Random factors, those of client k of rank ranks[k].
-  Clients(const std::vector<Index>& ranks, std::vector<std::uint32_t> w) : weights(std::move(w)) {
+  FactorClients(const std::vector<Index>& ranks, std::vector<std::uint32_t> w) : weights(std::move(w)) {
     for (std::size_t k = 0; k < ranks.size(); ++k) {
       B.push_back(random_matrix<Weight<S>>(out, ranks[k], 1, k));
       A.push_back(random_matrix<Weight<S>>(ranks[k], in, 2, k));
@@ -70,7 +70,7 @@ TEMPLATE_TEST_CASE("the product of the means and FedEx-LoRA's residue are the me
                    double) {
   using S = TestType;
   for (const std::vector<std::uint32_t>& weights : weightings) {
-    const Clients<S> clients(std::vector<Index>(weights.size(), 3), weights);
+    const FactorClients<S> clients(std::vector<Index>(weights.size(), 3), weights);
     const LowRankDelta<S> residue = clients.residue();
     CAPTURE(weights);
     CHECK(residue.rank() == 3 * (Index(weights.size()) - 1));
@@ -88,7 +88,7 @@ TEMPLATE_TEST_CASE("FLoRA's stack is the mean of the clients' products, whatever
     std::vector<Index> ranks;
     Index sum = 0;
     for (std::size_t k = 0; k < weights.size(); ++k) sum += ranks.emplace_back(1 + (5 * Index(k)) % 4);
-    const Clients<S> clients(ranks, weights);
+    const FactorClients<S> clients(ranks, weights);
     const LowRankDelta<S> stack = flora_stack<S>(clients.views());
     CAPTURE(weights);
     CHECK(stack.rank() == sum);
@@ -100,12 +100,12 @@ TEMPLATE_TEST_CASE("FLoRA's stack is the mean of the clients' products, whatever
 
 TEMPLATE_TEST_CASE("what clients agree on leaves no residue", "", float, double) {
   using S = TestType;
-  Clients<S> clients({2, 2, 2}, {3, 5, 11});
+  FactorClients<S> clients({2, 2, 2}, {3, 5, 11});
   const Weight<S> A = clients.A[0];
   clients.A = {A, A, A};  // as in FFA-LoRA, and after FedIT's first step from B = 0
   CHECK(clients.residue().A.isZero(0));
   const Weight<S> B = clients.B[0];
-  clients = Clients<S>({2, 2, 2}, {3, 5, 11});
+  clients = FactorClients<S>({2, 2, 2}, {3, 5, 11});
   clients.B = {B, B, B};
   CHECK(clients.residue().B.isZero(0));
 }
@@ -113,7 +113,7 @@ TEMPLATE_TEST_CASE("what clients agree on leaves no residue", "", float, double)
 TEMPLATE_TEST_CASE("one client of little weight that is far from the others costs the residue no accuracy", "", float, double) {
   using S = TestType;
   for (const std::size_t outlier : {0u, 1u, 2u, 3u}) {
-    Clients<S> clients({2, 2, 2, 2}, {1000000, 1000000, 1000000, 1000000});
+    FactorClients<S> clients({2, 2, 2, 2}, {1000000, 1000000, 1000000, 1000000});
     clients.weights[outlier] = 1;
     clients.A[outlier] *= S(1e5);
     const Weight<S> mean_B = clients.mean(clients.B), mean_A = clients.mean(clients.A);
@@ -127,7 +127,7 @@ TEMPLATE_TEST_CASE("one client of little weight that is far from the others cost
 TEMPLATE_TEST_CASE("another order of the clients moves their parts of the residue and changes no bit of them", "", float,
                    double) {
   using S = TestType;
-  const Clients<S> clients({2, 2, 2, 2}, {30, 7, 2, 19});
+  const FactorClients<S> clients({2, 2, 2, 2}, {30, 7, 2, 19});
   std::vector<ClientFactors<S>> views = clients.views();
   const Weight<S> mean_B = clients.mean(clients.B), mean_A = clients.mean(clients.A);
   const LowRankDelta<S> residue = fedex_residue<S>(views, mean_B, mean_A);
@@ -142,7 +142,7 @@ TEMPLATE_TEST_CASE("another order of the clients moves their parts of the residu
 TEMPLATE_TEST_CASE("deltas are added to a weight times s, and one of rank 0 leaves it as it was", "", float, double) {
   using S = TestType;
   const Weight<S> W0 = random_matrix<Weight<S>>(9, 7, 3);
-  const Clients<S> clients({2, 2}, {3, 4}), one({2}, {3});
+  const FactorClients<S> clients({2, 2}, {3, 4}), one({2}, {3});
   const LowRankDelta<S> stack = flora_stack<S>(clients.views()), none = one.residue();
   Weight<S> W = W0;
   linalg::multiply(stack.B, stack.A, W, S(0.5), S(1));
@@ -153,7 +153,7 @@ TEMPLATE_TEST_CASE("deltas are added to a weight times s, and one of rank 0 leav
 }
 
 TEST_CASE("factors are read where they lie, with gaps between lines") {
-  const Clients<float> clients({2, 2, 2}, {3, 5, 11});
+  const FactorClients<float> clients({2, 2, 2}, {3, 5, 11});
   const LowRankDelta<float> residue = clients.residue(), stack = flora_stack<float>(clients.views());
   std::vector<Weight<float>> wide;
   for (std::size_t k = 0; k < 3; ++k) {
@@ -171,8 +171,8 @@ TEST_CASE("factors are read where they lie, with gaps between lines") {
 }
 
 TEST_CASE("the residue is refused for means that are not those of the clients") {
-  const Clients<float> clients({2, 2, 2}, {3, 5, 11});
-  Clients<float> equal = clients;
+  const FactorClients<float> clients({2, 2, 2}, {3, 5, 11});
+  FactorClients<float> equal = clients;
   equal.weights = {1, 1, 1};
   const Weight<float> mean_B = clients.mean(clients.B), mean_A = clients.mean(clients.A);
   const auto views = clients.views();
@@ -188,7 +188,7 @@ TEST_CASE("the residue is refused for means that are not those of the clients") 
 
 TEMPLATE_TEST_CASE("factors of zero, the smallest and the largest numbers have residues", "", float, double) {
   using S = TestType;
-  Clients<S> clients({2, 2}, {1, 2});
+  FactorClients<S> clients({2, 2}, {1, 2});
   for (const S size : {S(0), std::numeric_limits<S>::denorm_min(), std::numeric_limits<S>::max() / 8}) {
     for (std::size_t k = 0; k < 2; ++k) clients.B[k] = Weight<S>::Constant(9, 2, k == 0 ? size : -3 * size);
     CHECK(clients.residue().B.isConstant(clients.residue().B(0, 0), 0));
@@ -202,20 +202,20 @@ TEST_CASE("clients that do not go together are refused") {
   const Weight<float> any = Weight<float>::Zero(3, 2);
   CHECK_ERROR(flora_stack<float>(none), ErrorId::no_examples, "the total weight of 0 clients is 0");
   CHECK_ERROR(fedex_residue<float>(none, any, any), ErrorId::no_examples, "federated::fedex_residue: the total weight");
-  CHECK_ERROR(flora_stack<float>(Clients<float>({2, 2}, {0, 0}).views()), ErrorId::no_examples, "of 2 clients is 0");
+  CHECK_ERROR(flora_stack<float>(FactorClients<float>({2, 2}, {0, 0}).views()), ErrorId::no_examples, "of 2 clients is 0");
 
-  const Clients<float> ranks({2, 3}, {1, 1});
+  const FactorClients<float> ranks({2, 3}, {1, 1});
   CHECK_ERROR(fedex_residue<float>(ranks.views(), ranks.B[0], ranks.A[0]), ErrorId::shape,
               "B is 9 x 3, expected 9 x 2 (that of mean_B, client 1)");
-  Clients<float> shapes({2, 2}, {1, 1});
+  FactorClients<float> shapes({2, 2}, {1, 1});
   shapes.B[1].resize(8, 2);
   CHECK_ERROR(flora_stack<float>(shapes.views()), ErrorId::shape, "B is 8 x 2, expected 9 x 2");
-  shapes = Clients<float>({2, 2}, {1, 1});
+  shapes = FactorClients<float>({2, 2}, {1, 1});
   shapes.A[1].resize(2, 6);
   CHECK_ERROR(flora_stack<float>(shapes.views()), ErrorId::shape, "A is 2 x 6, expected 2 x 7 (rank x in, client 1)");
   shapes.A[1].resize(3, 7);
   CHECK_ERROR(flora_stack<float>(shapes.views()), ErrorId::shape, "B is 9 x 2, expected 9 x 3 (out x rows of A, client 1)");
-  Clients<float> bad({2, 2}, {1, 1});
+  FactorClients<float> bad({2, 2}, {1, 1});
   bad.A[1](1, 4) = std::numeric_limits<float>::infinity();
   CHECK_ERROR(flora_stack<float>(bad.views()), ErrorId::not_finite, "A of client 1 holds inf at row 1, column 4");
   bad.B[0](2, 1) = NAN;

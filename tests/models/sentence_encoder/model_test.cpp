@@ -15,7 +15,7 @@ constexpr SentenceEncoderConfig tiny{
 
 /// A tiny encoder with random weights. Every second module is adapted with a core of rank 2, the others are trained in full
 /// when `others` says so, and frozen otherwise.
-struct TinyEncoder {
+struct TinySentenceEncoder {
   Parameters<double> weights{sentence_encoder_layout(tiny)};
   FrozenModel<double> model{std::as_const(weights)};
   std::vector<double> timescales{1.0, 0.5, 0.1, 0.02};
@@ -24,7 +24,7 @@ struct TinyEncoder {
   SentenceEncoderCache<double> cache;
   Matrix<double> dY = random_matrix<Matrix<double>>(12, 3, 77);
 
-  TinyEncoder() {
+  TinySentenceEncoder() {
     Random random(5);
     for (double& w : weights.flat()) w = 0.4 * random.normal();
     batch.add(std::vector<std::int32_t>{3, 1, 4, 1});
@@ -69,7 +69,7 @@ TEST_CASE("the layout puts the modules' weights first and counts every tensor of
 }
 
 TEST_CASE("all gradients of the encoder are those of central differences") {
-  TinyEncoder t;
+  TinySentenceEncoder t;
   t.train_all();
   const SentenceEncoder<double> encoder = t.encoder();
   Parameters<double> gradient(t.weights.layout());
@@ -88,7 +88,7 @@ TEST_CASE("all gradients of the encoder are those of central differences") {
 
 TEST_CASE("the gradient of any single layer alone is what it is among all") {
   // the backward pass stops below the lowest layer that wants a gradient: nothing that a layer needs may be left out
-  TinyEncoder all;
+  TinySentenceEncoder all;
   all.train_all();
   const SentenceEncoder<double> whole = all.encoder();
   Parameters<double> expected(all.weights.layout());
@@ -96,7 +96,7 @@ TEST_CASE("the gradient of any single layer alone is what it is among all") {
   whole.backward(all.batch, all.dY, all.cache, expected.flat());
   const std::vector<ModuleShape> modules = sentence_encoder_modules(tiny);
   for (std::size_t only = 0; only < modules.size(); ++only) {
-    TinyEncoder t;
+    TinySentenceEncoder t;
     for (std::size_t m = 0; m < modules.size(); ++m)
       t.layers.push_back(std::make_unique<nn::Linear<double>>(std::as_const(t.weights)[modules[m].name + ".weight"],
                                                               m == only ? nn::WeightGradient::full : nn::WeightGradient::none));
@@ -114,7 +114,7 @@ TEST_CASE("the gradient of any single layer alone is what it is among all") {
 }
 
 TEST_CASE("the gradient of any bias, norm or the embedding alone is what it is among all") {
-  TinyEncoder all;
+  TinySentenceEncoder all;
   all.train_all();
   const SentenceEncoder<double> whole = all.encoder();
   Parameters<double> expected(all.weights.layout());
@@ -125,7 +125,7 @@ TEST_CASE("the gradient of any bias, norm or the embedding alone is what it is a
     ParameterLayout one;
     one.add(t.module, t.role, t.rows, t.cols);
     if (t.role == Role::norm_scale) one.add(t.module, Role::norm_bias, t.rows, t.cols);  // a norm is trained as a whole
-    TinyEncoder only;
+    TinySentenceEncoder only;
     for (const ModuleShape& m : sentence_encoder_modules(tiny))
       only.layers.push_back(std::make_unique<nn::Linear<double>>(only.model.at(m.name + ".weight")));
     const SentenceEncoder<double> encoder = only.encoder(one);
@@ -138,7 +138,7 @@ TEST_CASE("the gradient of any bias, norm or the embedding alone is what it is a
 }
 
 TEST_CASE("gradients per text are those of each text alone, and add up to that of the batch") {
-  TinyEncoder t;
+  TinySentenceEncoder t;
   std::vector<Module<double>> modules;
   AdapterSet<double> adapters;
   ParameterLayout layout;
@@ -190,7 +190,7 @@ TEST_CASE("gradients per text are those of each text alone, and add up to that o
 }
 
 TEST_CASE("a backward pass for another batch than the last forward pass with its cache is refused") {
-  TinyEncoder t;
+  TinySentenceEncoder t;
   t.train_all();
   const SentenceEncoder<double> encoder = t.encoder();
   t.loss(encoder);
@@ -231,7 +231,7 @@ class Squared final : public LinearLayer<double> {
 }  // namespace
 
 TEST_CASE("the auxiliary loss of a layer and its gradient do not depend on how a batch is cut into parts") {
-  TinyEncoder t;
+  TinySentenceEncoder t;
   for (const ModuleShape& m : sentence_encoder_modules(tiny)) {
     const FrozenWeight<double> W = t.model.at(m.name + ".weight");
     if (m.name == "layers.1.attention.out")
@@ -271,7 +271,7 @@ TEST_CASE("the auxiliary loss of a layer and its gradient do not depend on how a
 }
 
 TEST_CASE("a text's vector does not depend on its neighbours in the batch") {
-  TinyEncoder t;
+  TinySentenceEncoder t;
   t.train_all();
   const SentenceEncoder<double> encoder = t.encoder();
   Matrix<double> together(12, 3);
@@ -285,7 +285,7 @@ TEST_CASE("a text's vector does not depend on its neighbours in the batch") {
 }
 
 TEST_CASE("an encoder refuses texts and parts that do not fit") {
-  TinyEncoder t;
+  TinySentenceEncoder t;
   t.train_all();
   const SentenceEncoder<double> encoder = t.encoder();
   nn::PackedBatch long_text;
