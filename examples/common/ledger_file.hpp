@@ -12,9 +12,9 @@
 namespace lorasb::examples {
 
 /// A file beside a checkpoint or a journal, written before every step, or round, touches data. A run that is killed has lost the
-/// steps since its last checkpoint, but not what they cost: a run that goes on takes its values from the checkpoint and what is spent
-/// from here. A step that was written and never taken is charged, too. Seeded noise is not private and draws the same bits again:
-/// there the checkpoint's own ledger says it all, and nothing is written here.
+/// steps since its last checkpoint, but not what they cost: a run that goes on takes its values from the checkpoint and what is
+/// spent from here. A step that was written and never taken is charged, too. Seeded noise is not private and draws the same
+/// bits again: there the checkpoint's own ledger says it all, and nothing is written here.
 class LedgerFile {
  public:
   LedgerFile() = default;

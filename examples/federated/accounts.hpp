@@ -151,6 +151,7 @@ class Accounts {
                         {"relation", privacy::relation_names[static_cast<std::size_t>(privacy::Relation::add_remove)]},
                         {"bases", options_.method == federated::FederatedMethod::fed_sb ? p.bases_name() : "none"},
                         {"noise", p.noise()},
+                        {"noise_kind", noise_kind_names[static_cast<std::size_t>(p.kind)]},
                         {"client_sampling", client_sampling(options_)}};
     if (takes_noised_bases(options_)) m["bases_sigma"] = bases_noise;
     if (most != nullptr) {

@@ -42,7 +42,7 @@ struct FederateOptions : CommonOptions {
   Index local_epochs = 1;
   Index local_steps = 0;  // 0: local_epochs
   double participation = 1;
-  double poisson_rate = 0;  // with which each client takes part in a round, by a draw of its own; 0: `participation`, a fixed number
+  double poisson_rate = 0;  // with which each client takes part in a round, by a draw of its own; 0: as `participation` says
   federated::PartitionOptions partition;
   Engine engine = Engine::in_process;
   Index min_clients = 1;
@@ -223,9 +223,13 @@ inline void check_private_session(FederateOptions& o) {
     throw CLI::ValidationError("--bases", "noised is for --unit example: clients add the noise themselves");
   if (o.privacy.bases == PrivateBases::noised && !o.privacy.noise_seed && !o.journal.empty())
     throw CLI::ValidationError("--bases", "noised cannot be drawn again when a session goes on from a journal");
-  if (of_clients && o.clients < 2) throw CLI::ValidationError("--clients", "is at least 2 with --unit client: one client has nobody to hide among");
+  if (of_clients && o.privacy.kind == train::NoiseKind::discrete)
+    throw CLI::ValidationError("--noise-kind", "discrete is for --unit example: the server's noise is continuous");
+  if (of_clients && o.clients < 2)
+    throw CLI::ValidationError("--clients", "is at least 2 with --unit client: one client has nobody to hide among");
   if (of_clients && o.poisson_rate > 0 && o.min_clients > 1)
-    throw CLI::ValidationError("--min-clients", "is not for Poisson samples with --unit client: whether a round counts would tell who was drawn");
+    throw CLI::ValidationError("--min-clients",
+                               "is not for Poisson samples with --unit client: whether a round counts would tell who was drawn");
   if (of_clients && o.cap > 0) throw CLI::ValidationError("--cap", "is not for --unit client: the divisor is fixed");
   if (o.privacy.bases == PrivateBases::public_file) o.init_data = o.privacy.public_file;
 }

@@ -224,7 +224,8 @@ class SessionRun {
     const std::size_t asked = selected.size();
     if (accounts_ != nullptr) {
       if (!accounts_->has_room(selected)) {
-        std::fprintf(stderr, "Rounds that were lost are paid for: the budget has no room for round %td of %td\n", next_line(), options_.rounds);
+        std::fprintf(stderr, "Rounds that were lost are paid for: the budget has no room for round %td of %td\n", next_line(),
+                     options_.rounds);
         return false;
       }
       accounts_->charge(selected);

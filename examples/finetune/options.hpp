@@ -74,7 +74,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   const CLI::Validator positive = CLI::PositiveNumber, natural = CLI::NonNegativeNumber;
   describe_common(o, t, "they count as steps of the run, and auto is a sixth of these. Only lora-sb looks ahead");
   t.flag("--look-ahead-extra", o.look_ahead_extra, "The scout's steps come on top of --epochs", "look_ahead_extra");
-  t.choice("--method", o.method, method_names, "lora-sb, lora, lora-xs, ffa-lora (A stays random, B is trained), full or head", "method");
+  t.choice("--method", o.method, method_names,
+           "lora-sb, lora, lora-xs, ffa-lora (A stays random, B is trained), full or head", "method");
   t.add("--rank", o.rank, "Rank of every adapter", {.key = "rank", .check = positive});
   t.add("--epochs", o.epochs, "Passes over the training texts", {.key = "epochs", .check = CLI::Range(1, 1 << 20)});
   t.add("--learning-rate", o.learning_rate, "Highest rate (default: the method's own)",

@@ -95,10 +95,13 @@ class PrivateRun {
     if (options_.method != Method::head) result_.rank = options_.rank;
     switch (options_.method) {
       case Method::lora_sb:
-        return train::tune_cores(options_.method, base, modules, saved ? detail::saved_adapters(*saved, modules) : bases(head, known), head);
+        return train::tune_cores(options_.method, base, modules,
+                                 saved ? detail::saved_adapters(*saved, modules) : bases(head, known), head);
       case Method::lora_xs:
         return train::tune_cores(options_.method, base, modules,
-                                 saved ? detail::saved_adapters(*saved, modules) : xs_adapters(task_.base, options_.rank, options_.seed), head);
+                                 saved ? detail::saved_adapters(*saved, modules)
+                                       : xs_adapters(task_.base, options_.rank, options_.seed),
+                                 head);
       case Method::lora:
         return train::tune_lora(base, modules,
                                 {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
@@ -165,7 +168,8 @@ class PrivateRun {
     report.probe_before = saved ? saved->number("probe_before") : probe(classifier);
 
     train::PrivateStep<float> step(layout.size(), options_.parts, options_.threads,
-                                   {.clip = o.clip, .noise = sigma, .origin = o.origin(options_.method == Method::lora_sb)}, ledger_,
+                                   {.clip = o.clip, .noise = sigma, .kind = o.kind, .origin = o.origin(options_.method == Method::lora_sb)},
+                                   ledger_,
                                    batches, *noise);
     const optim::Schedule rates({.decay = optim::Decay::linear,
                                  .learning_rate = rate(),
@@ -178,9 +182,9 @@ class PrivateRun {
       step.charge();
       ledger_file_.save(ledger_.text());
       accumulate_in_pieces(step, batches.next(), options_.batch,
-                           [&](std::span<const Index> piece, Index part, Index start, Index count, std::span<float> gradient) {
-                             return classifier.pass_clipped(task_.train, piece.subspan(std::size_t(start), std::size_t(count)), part, o.clip,
-                                                            gradient);
+                           [&](std::span<const Index> piece, Index part, Index start, Index count, auto sum) {
+                             const std::span<const Index> texts = piece.subspan(std::size_t(start), std::size_t(count));
+                             return pass_clipped(classifier, task_.train, texts, part, step, sum);
                            });
       const train::PrivateStepResult found = step.apply(model.values->flat(), *optimizer, rates.rate(Index(t)));
       require(found.status == train::StepStatus::updated, ErrorId::not_finite, "step ", t, ": the noised gradient's norm is ",
@@ -190,7 +194,9 @@ class PrivateRun {
       if (every > 0 && (t % every == 0 || t == last)) save(state, report.probe_before);
       if (t == last || t % std::max<std::uint64_t>(1, steps / 20) == 0) {  // RDP is quick, and a bound
         char text[64];
-        std::snprintf(text, sizeof text, "epsilon < %.2f%s", privacy::rdp_epsilon(ledger_.spent(), o.delta),
+        std::snprintf(text, sizeof text, "epsilon < %.2f%s",
+                      o.kind == train::NoiseKind::discrete ? privacy::whole_rdp_epsilon(ledger_.spent(), o.delta)
+                                                           : privacy::rdp_epsilon(ledger_.spent(), o.delta),
                       ledger_.is_private() ? "" : " if it were private");
         spent = text;
       }
@@ -199,6 +205,10 @@ class PrivateRun {
     report.steps = training_steps(ledger_);
     report.steps_lost = report.steps - last;
     const privacy::Epsilon claimed = ledger_.claimed_epsilon();
+    if (o.kind == train::NoiseKind::discrete) {
+      report.grid = step.on_grid();
+      report.epsilon_continuous = privacy::epsilon_of(ledger_.spent(), o.delta).epsilon;
+    }
     report.accountant = privacy::accountant_names[static_cast<std::size_t>(claimed.method)];
     if (ledger_.is_private()) report.epsilon = claimed.epsilon;
     report.probe_after = probe(classifier);
@@ -207,8 +217,8 @@ class PrivateRun {
     result_.privacy = report;
   }
 
-  /// The noise, and how many of `left` steps may be taken. A run that goes on keeps the noise that it started with; what is left of
-  /// its reserve is all that a budget allows.
+  /// The noise, and how many of `left` steps may be taken. A run that goes on keeps the noise that it started with; what is
+  /// left of its reserve is all that a budget allows.
   privacy::SubsampledGaussian plan(double rate, std::uint64_t steps, std::uint64_t left) {
     const privacy::SubsampledGaussian* const reserved = ledger_.reserved().empty() ? nullptr : &ledger_.reserved().front();
     const privacy::SubsampledGaussian* taken = nullptr;
@@ -223,7 +233,8 @@ class PrivateRun {
     return {.rate = rate, .noise = noise, .steps = left};
   }
   bool is_of_bases(const privacy::SubsampledGaussian& m) const {
-    return options_.method == Method::lora_sb && options_.privacy.bases == PrivateBases::noised && m.rate == 1 && m.noise == bases_noise;
+    return options_.method == Method::lora_sb && options_.privacy.bases == PrivateBases::noised && m.rate == 1 &&
+           m.noise == bases_noise;
   }
   std::uint64_t training_steps(const privacy::Ledger& ledger) const {
     std::uint64_t steps = 0;
@@ -258,7 +269,10 @@ inline std::string statement(const PrivateReport& r) {
                 "Accuracy on public texts: %.2f %% before, %.2f %% after. Not covered: the choice of settings, the labels' names.\n",
                 claim.c_str(), r.delta, r.accountant.c_str(), r.sigma, r.q, static_cast<unsigned long long>(r.steps), r.clip,
                 r.bases.c_str(), 100 * r.probe_before, 100 * r.probe_after);
-  return text;
+  if (!r.grid) return text;
+  return concat(text, "Noise is discrete, on a grid of ", r.grid->grid, ": a text moves the sum by at most ",
+                r.grid->sensitivity, ", and sigma is over that. Continuous noise of that size would have epsilon ",
+                r.epsilon_continuous, ", were it not for what its rounding may tell.\n");
 }
 
 }  // namespace lorasb::examples

@@ -74,6 +74,13 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
     m["unit"] = "example";
     m["relation"] = "add-remove";
     m["bases"] = p.bases;
+    m["noise_kind"] = p.grid ? "discrete" : "continuous";
+    if (p.grid) {
+      m["grid"] = p.grid->grid;
+      m["sensitivity"] = p.grid->sensitivity;
+      m["noise_deviation"] = std::sqrt(double(p.grid->variance)) * p.grid->grid;
+      m["epsilon_continuous"] = p.epsilon ? nlohmann::json(p.epsilon_continuous) : nlohmann::json();
+    }
     if (p.bases == "noised") m["bases_sigma"] = bases_noise;
     m["probe"] = {{"texts", task.validation.size()}, {"before", p.probe_before}, {"after", p.probe_after}};
   }

@@ -72,7 +72,9 @@ class Run {
       }
       case Method::lora_xs:
         return train::tune_cores(options_.method, base, modules,
-                                 saved ? detail::saved_adapters(*saved, modules) : xs_adapters(task_.base, options_.rank, options_.seed), head);
+                                 saved ? detail::saved_adapters(*saved, modules)
+                                       : xs_adapters(task_.base, options_.rank, options_.seed),
+                                 head);
       case Method::lora:  // alpha = rank, so s = 1 and the learning rate alone sets the pace
         return train::tune_lora(base, modules,
                                 {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);

@@ -38,6 +38,8 @@ struct PrivateReport {
   std::uint64_t steps_lost = 0;  // of them: lost when a run was killed, or never taken
   double clip = 0;
   std::string accountant, bases;
+  std::optional<privacy::GridNoise> grid = {};  // of discrete noise
+  double epsilon_continuous = 0;           // of continuous noise of the same size, by the best accountant
   double probe_before = 0, probe_after = 0;  // accuracy on public texts
 };
 

@@ -307,6 +307,16 @@ TEST_CASE("a private run says what it spent, and a seeded one that it is not pri
   CHECK(noised["bases"] == "noised");
   CHECK(noised["epsilon"].get<double>() <= 8);
   CHECK(noised["sigma"].get<double>() > m["sigma"].get<double>());  // the bases have spent some
+  REQUIRE(run(folder, arguments("discrete", {"--epsilon", "8", "--noise-kind", "discrete"})) == 0);
+  const nlohmann::json discrete = metrics(folder, "discrete");
+  CHECK(discrete["noise_kind"] == "discrete");
+  CHECK(discrete["accountant"] == "rdp-whole");
+  CHECK(discrete["epsilon"].get<double>() <= 8);
+  CHECK(discrete["epsilon"].get<double>() > 7.99);
+  CHECK(discrete["epsilon_continuous"].get<double>() < discrete["epsilon"].get<double>());
+  CHECK(discrete["sensitivity"].get<double>() > 0.5);
+  CHECK(discrete["sensitivity"].get<double>() < 0.5001);
+  CHECK(discrete["noise_deviation"].get<double>() == Approx(discrete["sigma"].get<double>() * discrete["sensitivity"].get<double>()));
   // refused before any data is touched
   CHECK(run(folder, arguments("bad", {"--epsilon", "0.01", "--bases", "noised"})) != 0);
   CHECK(run(folder, arguments("bad", {"--epsilon", "1", "--sigma", "1"})) != 0);

@@ -57,8 +57,8 @@ class Admission {
     return clients;
   }
 
-  /// Names the clients of the next round, in rising order, as Poisson samples are: nobody is a sample, too. Throws ErrorId::value
-  /// when a round is open, and for a client that is not there or there twice.
+  /// Names the clients of the next round, in rising order, as Poisson samples are: nobody is a sample, too. Throws
+  /// ErrorId::value when a round is open, and for a client that is not there or there twice.
   void select(std::vector<Index> clients) {
     require(!open_, ErrorId::value, "federated::Server::select: round ", round_, " is open already");
     Index next = 0;

@@ -21,9 +21,10 @@ enum class Accountant {
   pld,   // privacy loss distributions
   rdp,   // Rényi, over all orders; add/remove alone
   exact,  // the true ε, by a contour integral; no bound: rounding may put it a little below
+  rdp_whole,  // Rényi, over whole orders; add/remove alone: holds for discrete Gaussian noise, too
 };
 /// Entry i is the name of the value i.
-inline constexpr std::array<std::string_view, 4> accountant_names{"best", "pld", "rdp", "exact"};
+inline constexpr std::array<std::string_view, 5> accountant_names{"best", "pld", "rdp", "exact", "rdp-whole"};
 inline constexpr std::array<std::string_view, 2> relation_names{"add-remove", "replace-one"};
 
 struct Epsilon {
@@ -39,7 +40,8 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
   require(is_finite(delta) && delta > 0 && delta < 1, ErrorId::value, "epsilon_of: delta is ", delta, ", expected above 0, below 1");
   require(!mechanisms.empty(), ErrorId::value, "epsilon_of: there is no mechanism");
   for (const SubsampledGaussian& m : mechanisms) m.validate();
-  require(accountant != Accountant::rdp || relation == Relation::add_remove, ErrorId::value,
+  const bool by_rdp = accountant == Accountant::rdp || accountant == Accountant::rdp_whole;
+  require(!by_rdp || relation == Relation::add_remove, ErrorId::value,
           "epsilon_of: rdp accounts for add-remove alone; use pld for replace-one");
   if (accountant == Accountant::exact) {
     const double bound = pld_epsilon(mechanisms, delta, relation);
@@ -51,7 +53,8 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
   }
   Epsilon found{.epsilon = std::numeric_limits<double>::infinity(), .method = Accountant::rdp};
   if ((accountant == Accountant::best || accountant == Accountant::rdp) && relation == Relation::add_remove) found.epsilon = rdp_epsilon(mechanisms, delta);
-  if (accountant != Accountant::rdp) {
+  if (accountant == Accountant::rdp_whole) found = {.epsilon = whole_rdp_epsilon(mechanisms, delta), .method = accountant};
+  if (!by_rdp) {
     const double pld = pld_epsilon(mechanisms, delta, relation);
     if (pld <= found.epsilon) found = {.epsilon = pld, .method = Accountant::pld};
   }
@@ -122,7 +125,7 @@ inline double noise_for(double epsilon, double delta, double rate, std::uint64_t
     return excess_of(log_noise, [&] { return epsilon_of(all, delta, accountant, relation).epsilon; });
   };
   const auto cheap = [&](double log_noise) {  // to 1e-4 alone, where the least bound is the loss distribution's
-    if (accountant == Accountant::rdp) return dear(log_noise);
+    if (accountant == Accountant::rdp || accountant == Accountant::rdp_whole) return dear(log_noise);
     return excess_of(log_noise, [&] { return pld_epsilon(all, delta, relation, {.accuracy = 1e-4}); });
   };
   detail::Falling bracket(cheap, 0, std::numbers::ln2);

@@ -25,9 +25,9 @@ double gauss8(double a, double b, const F& f) {
 }
 
 /// The loss of one step at the outcomes x_0 < x_1 < ..: of the data with the example against the data without it (`reversed`
-/// false), or the other way round. What lies between two points is shared between them so that its mass under both distributions
-/// stays what it is (connect the dots, Doroshenko et al., arXiv 2207.04380): the discrete loss dominates the true one, whatever the
-/// points. Losses below the first point are moved up to it, those above the last to infinity.
+/// false), or the other way round. What lies between two points is shared between them so that its mass under both
+/// distributions stays what it is (connect the dots, Doroshenko et al., arXiv 2207.04380): the discrete loss dominates the true
+/// one, whatever the points. Losses below the first point are moved up to it, those above the last to infinity.
 class LossGrid {
  public:
   /// `points` outcomes in a standard deviation; less than `tail` of the distribution is beyond the first and the last of them.
@@ -42,7 +42,9 @@ class LossGrid {
       ((reversed ? pair.tail_Q(middle) : pair.tail_P(middle)) < tail ? x_high : inside) = middle;
     }
     const auto cells = static_cast<Eigen::Index>(std::ceil((x_high - x_low) * points / s));
-    const auto place = [&](Eigen::Index i) { return i == cells ? x_high : x_low + (x_high - x_low) * double(i) / double(cells); };
+    const auto place = [&](Eigen::Index i) {
+      return i == cells ? x_high : x_low + (x_high - x_low) * double(i) / double(cells);
+    };
     loss_.resize(cells + 2);
     mass_.setZero(cells + 2);
     const double sign = reversed ? -1 : 1, unit = 1 / (s * std::sqrt(2 * std::numbers::pi));
@@ -55,7 +57,9 @@ class LossGrid {
       const double mass = unit * gauss8(a, b, density);
       double above = mass;  // what of the cell goes to its upper end
       if (width > 0) {
-        const auto shared = [&](double x) { return density(x) * -std::expm1(-std::clamp(sign * pair.loss(x) - low, 0.0, width)); };
+        const auto shared = [&](double x) {
+          return density(x) * -std::expm1(-std::clamp(sign * pair.loss(x) - low, 0.0, width));
+        };
         above = std::clamp(unit * gauss8(a, b, shared) / -std::expm1(-width), 0.0, mass);
       }
       mass_[lower] += mass - above;

@@ -24,14 +24,15 @@ struct PldOptions {
 
 namespace detail {
 
-/// The loss of all steps together, S = Σ_j T_j losses of the grid j + a Gaussian mechanism of `variance` μ²: of unsampled steps, and
-/// a little more that makes the integral below end. Another mechanism beside the others only raises δ.
+/// The loss of all steps together, S = Σ_j T_j losses of the grid j + a Gaussian mechanism of `variance` μ²: of unsampled
+/// steps, and a little more that makes the integral below end. Another mechanism beside the others only raises δ.
 ///
-///     δ(ε) = δ_∞ + 1 / (2 π i) ∫ e^{K(z) - z ε} / (z (z + 1)) dz along Re z = θ > 0,  K(z) = Σ_j T_j log Σ p e^{z l} + μ² z (z + 1) / 2
+///     δ(ε) = δ_∞ + 1 / (2 π i) ∫ e^{K(z) - z ε} / (z (z + 1)) dz along Re z = θ > 0,
+///     K(z) = Σ_j T_j log Σ p e^{z l} + μ² z (z + 1) / 2
 ///
-/// The trapezoid rule with the step 2 π / W gives Σ_m e^{θ m W} δ(ε + m W), all terms of which are positive: never less than δ(ε). What
-/// is left out beyond the last frequency is below ∫ e^{K(θ) - θ ε - μ² t² / 2} / t² dt, and is added. So the sum is an upper bound
-/// whatever W, θ and the number of frequencies; these decide how close it is.
+/// The trapezoid rule with the step 2 π / W gives Σ_m e^{θ m W} δ(ε + m W), all terms of which are positive: never less than
+/// δ(ε). What is left out beyond the last frequency is below ∫ e^{K(θ) - θ ε - μ² t² / 2} / t² dt / π, and is added. So the sum
+/// is an upper bound whatever W, θ and the number of frequencies; these decide how close it is.
 class ComposedLoss {
  public:
   ComposedLoss(const std::vector<LossGrid>& grids, double variance) : grids_(&grids), variance_(variance) {
@@ -65,7 +66,9 @@ class ComposedLoss {
 
  private:
   LossGrid::Moments moments(double theta) const {
-    LossGrid::Moments sum{.log_sum = 0.5 * variance_ * theta * (theta + 1), .mean = variance_ * (theta + 0.5), .variance = variance_};
+    LossGrid::Moments sum{.log_sum = 0.5 * variance_ * theta * (theta + 1),
+                          .mean = variance_ * (theta + 0.5),
+                          .variance = variance_};
     for (const LossGrid& g : *grids_) {
       const LossGrid::Moments m = g.moments(theta);
       sum.log_sum += g.steps() * m.log_sum;

@@ -49,9 +49,9 @@ inline double one_step_epsilon(const SubsampledGaussian& mechanism, double delta
 
 }  // namespace detail
 
-/// The least ε with which a Gaussian mechanism, whose means are μ standard deviations apart, is (ε, δ)-differentially private (Balle,
-/// Wang, arXiv 1805.06530, theorem 8): δ(ε) = Φ(-ε/μ + μ/2) - e^ε Φ(-ε/μ - μ/2), right to 1e-12 of its size. Gaussian mechanisms
-/// compose to one: μ² adds up.
+/// The least ε with which a Gaussian mechanism, whose means are μ standard deviations apart, is (ε, δ)-differentially private
+/// (Balle, Wang, arXiv 1805.06530, theorem 8): δ(ε) = Φ(-ε/μ + μ/2) - e^ε Φ(-ε/μ - μ/2), right to 1e-12 of its size. Gaussian
+/// mechanisms compose to one: μ² adds up.
 inline double gaussian_epsilon(double mu, double delta) {
   const double epsilon = detail::falling_root([&](double e) {
     const double near = e / mu - 0.5 * mu, far = e / mu + 0.5 * mu;  // e = (far² - near²) / 2
