@@ -139,6 +139,22 @@ def initialise(encoder, head, texts, rank, rate, examples=256):
     return [m.R for m in modules]
 
 
+def read_encoder(folder):
+    """The encoder that dump_finetune wrote, and a head of zeros."""
+    flat = torch.from_numpy(np.fromfile(folder / "weights", np.float32))
+    tensors, at = {}, 0
+    for line in (folder / "layout.tsv").read_text().splitlines():
+        name, rows, cols = line.split("\t")
+        size = int(rows) * int(cols)
+        tensors[name] = flat[at : at + size].view(int(rows), int(cols))
+        at += size
+    encoder = Encoder(tensors, torch.from_numpy(np.fromfile(folder / "inverse_timescales", np.float32)))
+    head = nn.Linear(WIDTHS[-1], int((folder / "classes").read_text()))
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return encoder, head
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
@@ -149,17 +165,7 @@ def main():
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
 
-    flat = torch.from_numpy(np.fromfile(options.folder / "weights", np.float32))
-    tensors, at = {}, 0
-    for line in (options.folder / "layout.tsv").read_text().splitlines():
-        name, rows, cols = line.split("\t")
-        size = int(rows) * int(cols)
-        tensors[name] = flat[at : at + size].view(int(rows), int(cols))
-        at += size
-    encoder = Encoder(tensors, torch.from_numpy(np.fromfile(options.folder / "inverse_timescales", np.float32)))
-    head = nn.Linear(WIDTHS[-1], int((options.folder / "classes").read_text()))
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
+    encoder, head = read_encoder(options.folder)
     train, validation, test = (Texts(options.folder, name) for name in ("train", "validation", "test"))
 
     fit_head(head, features(encoder, train), train.labels)
@@ -182,4 +188,5 @@ def main():
     print(json.dumps({"accuracy": accuracy(encoder, head, test)}))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "examples/common/option_table.hpp"
+#include "lorasb/models/classifier.hpp"
 #include "lorasb/privacy/ledger.hpp"
 #include "lorasb/privacy/noise_source.hpp"
 #include "lorasb/train/private_step.hpp"
@@ -21,6 +22,8 @@ namespace lorasb::examples {
 
 /// What bases of LoRA-SB come from when texts are private; raw private texts are no choice.
 enum class PrivateBases { weight, random, public_file, noised };
+
+inline constexpr std::array<std::string_view, 2> noise_kind_names{"continuous", "discrete"};
 
 /// Noise on the sums that --bases noised takes bases from, over the clipping norm: epsilon is 0.43 at delta 1e-5.
 inline constexpr double bases_noise = 10;
@@ -32,6 +35,7 @@ struct PrivateOptions {
   double clip = 1;
   privacy::PrivacyUnit unit = privacy::PrivacyUnit::example;
   std::optional<std::uint64_t> noise_seed;  // nothing: the operating system
+  train::NoiseKind kind = train::NoiseKind::continuous;
   PrivateBases bases = PrivateBases::weight;
   std::string public_file;  // of PrivateBases::public_file
 
@@ -40,7 +44,12 @@ struct PrivateOptions {
     return privacy::Ledger({.unit = unit,
                             .population = population,
                             .delta = delta,
+                            .accountant = accountant(),
                             .budget = epsilon > 0 ? epsilon : std::numeric_limits<double>::infinity()});
+  }
+  /// The one that holds for this kind of noise.
+  privacy::Accountant accountant() const {
+    return kind == train::NoiseKind::discrete ? privacy::Accountant::rdp_whole : privacy::Accountant::best;
   }
   /// Adds the noise of the training to a ledger that may hold a cost already: --sigma, or as --epsilon allows. Returns it.
   double reserve(privacy::Ledger& ledger, double rate, std::uint64_t steps) const {
@@ -97,6 +106,10 @@ inline void describe_private(PrivateOptions& o, OptionTable& t) {
            }
            return "expected os or seeded:N, not \"" + word + "\"";
          });
+  t.choice("--noise-kind", o.kind, noise_kind_names,
+           "continuous, or discrete: integers on a grid, drawn by integer arithmetic, which no rounding can betray; epsilon is "
+           "then that of the discrete mechanism, by whole orders of RDP");
+  if (o.kind != train::NoiseKind::continuous) t.set("noise_kind", "discrete");
   t.word("--bases", o.bases_name(),
          "Where the bases of private lora-sb or fed-sb come from: w0 (the weights' SVD), random, public:FILE (label<TAB>text lines "
          "that may be known; the head starts from them, too), or noised (clipped gradients of the private texts, with noise of 10 "
@@ -124,16 +137,30 @@ inline void check_private(const PrivateOptions& o) {
   if (!(o.delta > 0)) throw CLI::ValidationError("--private", "needs --delta, below 1 over the texts (of a client), or over the clients");
 }
 
+/// A pass of clipped texts to floats, or to integers on the grid of the step.
+inline train::PassResult pass_clipped(models::TextClassifier<float>& classifier, const models::TokenizedTexts& texts,
+                                      std::span<const Index> order, Index part, const train::PrivateStep<float>& step,
+                                      std::span<float> sum) {
+  return classifier.pass_clipped(texts, order, part, step.options().clip, sum);
+}
+inline train::PassResult pass_clipped(models::TextClassifier<float>& classifier, const models::TokenizedTexts& texts,
+                                      std::span<const Index> order, Index part, const train::PrivateStep<float>& step,
+                                      std::span<std::int64_t> sum) {
+  return classifier.pass_clipped_to_grid(texts, order, part, step.options().clip, step.on_grid().grid, sum);
+}
+
 /// Adds a batch to a private step in pieces of twice its expected size, so that a large draw needs no more memory.
-/// pass(piece, part, first, count, gradient) is a Step's pass over a piece.
+/// pass(piece, part, first, count, sum) is a Step's pass over a piece, to `sum` of floats or, with discrete noise, of integers.
 template <class Pass>
 void accumulate_in_pieces(train::PrivateStep<float>& step, std::span<const Index> batch, Index expected, const Pass& pass) {
   const auto most = static_cast<std::size_t>(2 * expected);
   for (std::size_t first = 0; first < batch.size(); first += most) {
     const std::span<const Index> piece = batch.subspan(first, std::min(most, batch.size() - first));
-    step.accumulate(std::ssize(piece), [&](Index part, Index start, Index count, std::span<float> gradient) {
-      return pass(piece, part, start, count, gradient);
-    });
+    const auto on_piece = [&](Index part, Index start, Index count, auto sum) { return pass(piece, part, start, count, sum); };
+    if (step.options().kind == train::NoiseKind::discrete)
+      step.accumulate_on_grid(std::ssize(piece), on_piece);
+    else
+      step.accumulate(std::ssize(piece), on_piece);
   }
 }
 

@@ -40,7 +40,7 @@ class Accounts {
       accounts_.push_back(std::move(account));
     };
     if (p.unit == privacy::PrivacyUnit::client) {
-      open({.population = static_cast<std::uint64_t>(options_.clients), .q = 1, .steps = 1});
+      open({.population = static_cast<std::uint64_t>(options_.clients), .q = client_rate(options), .steps = 1});
       return;
     }
     for (const std::vector<Index>& share : shares) {
@@ -59,6 +59,20 @@ class Accounts {
   /// Of a client with texts, or of the server.
   const RoundMechanism& mechanism(Index client = 0) const { return accounts_[place(client)].mechanism; }
 
+  /// q of --unit client: only Poisson samples amplify. As PoissonBatches draws it.
+  static double client_rate(const FederateOptions& options) {
+    if (!(options.poisson_rate > 0)) return 1;
+    privacy::SeededNoise unused(0);
+    return privacy::PoissonBatches(options.clients, options.poisson_rate, unused).rate();
+  }
+
+  /// Whether a round may ask these clients. With --sigma it always may; with --epsilon, rounds that were lost when a server was
+  /// killed are paid for, and may be missing at the end.
+  bool has_room(std::span<const Index> clients) const {
+    if (options_.privacy.sigma > 0) return true;
+    if (options_.privacy.unit == privacy::PrivacyUnit::client) return has_room(accounts_[0]);
+    return std::ranges::all_of(clients, [&](Index client) { return has_room(accounts_[place(client)]); });
+  }
   /// A round that asks these clients. Throws ErrorId::value when it was not reserved: then nobody may be asked.
   void charge(std::span<const Index> clients) {
     if (options_.privacy.unit == privacy::PrivacyUnit::client) return charge_one(0);
@@ -89,8 +103,13 @@ class Accounts {
   void restore(const nlohmann::json& saved) {
     require(saved.is_array() && saved.size() == accounts_.size(), ErrorId::journal,
             "the journal holds no ledger of this session: its epsilon is unknown");
-    for (std::size_t i = 0; i < accounts_.size(); ++i)
-      if (accounts_[i].ledger) accounts_[i].ledger->restore(saved[i].get<std::string>());
+    for (std::size_t i = 0; i < accounts_.size(); ++i) {
+      if (!accounts_[i].ledger) continue;
+      const std::uint64_t before = accounts_[i].ledger->steps();
+      accounts_[i].ledger->restore(saved[i].get<std::string>());
+      require(accounts_[i].ledger->steps() >= before, ErrorId::journal, "a ledger has ", accounts_[i].ledger->steps(),
+              " steps, fewer than the ", before, " that were spent before: it is of another session");
+    }
   }
 
   /// For metrics.json. `epsilon` is a list by client with --unit example; null for each where it does not hold. σ, q and steps
@@ -131,7 +150,9 @@ class Accounts {
                         {"unit", privacy::unit_names[static_cast<std::size_t>(p.unit)]},
                         {"relation", privacy::relation_names[static_cast<std::size_t>(privacy::Relation::add_remove)]},
                         {"bases", options_.method == federated::FederatedMethod::fed_sb ? p.bases_name() : "none"},
-                        {"noise", p.noise()}};
+                        {"noise", p.noise()},
+                        {"noise_kind", noise_kind_names[static_cast<std::size_t>(p.kind)]},
+                        {"client_sampling", client_sampling(options_)}};
     if (takes_noised_bases(options_)) m["bases_sigma"] = bases_noise;
     if (most != nullptr) {
       m["sigma"] = most->mechanism.sigma;
@@ -160,9 +181,13 @@ class Accounts {
     privacy::SeededNoise unused(0);
     return privacy::PoissonBatches(examples, std::min(1.0, double(batch) / double(examples)), unused).rate();
   }
+  static std::uint64_t room(const Account& a) { return a.ledger->reserved().empty() ? 0 : a.ledger->reserved().front().steps; }
+  static bool has_room(const Account& a) { return !a.ledger || room(a) >= a.mechanism.steps; }
   void charge_one(Index client) {
     Account& a = accounts_[place(client)];
     if (!a.ledger) return;
+    if (options_.privacy.sigma > 0 && !has_room(a))
+      a.ledger->reserve(privacy::SamplingScheme::poisson, a.mechanism.q, a.mechanism.sigma, a.mechanism.steps - room(a));
     for (std::uint64_t t = 0; t < a.mechanism.steps; ++t)
       a.ledger->charge(privacy::SamplingScheme::poisson, a.mechanism.q, a.mechanism.sigma, !options_.privacy.noise_seed);
   }
@@ -208,6 +233,10 @@ inline std::string statement(const nlohmann::json& m) {
   return concat("Privacy of each ", of_clients ? "client, all its texts together" : "text of a client", " (add-remove): ", claim,
                 " at delta ", m["delta"].get<double>(), ", by ", m["accountant"].get<std::string>(), mechanism,
                 m["bases"].get<std::string>(), ".\n",
+                !of_clients ? ""
+                : m["client_sampling"] != "fixed"
+                    ? "Clients of a round are a Poisson sample, by draws that nobody else may know: q amplifies.\n"
+                    : "Clients of a round are a fixed number: that amplifies nothing (--client-sampling poisson:RATE would).\n",
                 of_clients ? "The server is trusted: it sees what clients send.\n"
                            : "The server need not be trusted: what a client sends is private.\n",
                 "Not covered: the texts to start from (--init-data) and the test texts, which are taken as public; the sizes of the "

@@ -42,6 +42,7 @@ struct FederateOptions : CommonOptions {
   Index local_epochs = 1;
   Index local_steps = 0;  // 0: local_epochs
   double participation = 1;
+  double poisson_rate = 0;  // with which each client takes part in a round, by a draw of its own; 0: as `participation` says
   federated::PartitionOptions partition;
   Engine engine = Engine::in_process;
   Index min_clients = 1;
@@ -81,6 +82,11 @@ inline Estimate estimate_of(const FederateOptions& o) {
   if (o.estimate != Estimate::automatic) return o.estimate;
   if (o.privacy.enabled) return takes_noised_bases(o) ? Estimate::clients : Estimate::server;
   return o.look_ahead != 0 && trains_fed_sb(o) ? Estimate::clients : Estimate::server;
+}
+
+/// How the clients of a round are drawn, as on the command line.
+inline std::string client_sampling(const FederateOptions& o) {
+  return o.poisson_rate > 0 ? concat("poisson:", o.poisson_rate) : std::string("fixed");
 }
 
 inline Index adapter_rank(const FederateOptions& o) {
@@ -126,6 +132,21 @@ inline void describe(FederateOptions& o, OptionTable& t) {
         {.key = "local_steps", .check = from_zero});
   t.add("--participation", o.participation, "Share of the clients that a round is for, above 0",
         {.key = "participation", .check = CLI::Range(1e-9, 1.0)});
+  t.word("--client-sampling", client_sampling(o),
+         "fixed (the number that --participation says), or poisson:RATE: each client by a draw of its own, which --unit client "
+         "accounts with q = RATE; a round of nobody counts there, too",
+         "", [&o](const std::string& word) -> std::string {
+           constexpr std::string_view poisson = "poisson:";
+           if (word == "fixed") return o.poisson_rate = 0, "";
+           const char* const end = word.data() + word.size();
+           double rate = 0;
+           if (word.starts_with(poisson)) {
+             const auto [read, error] = std::from_chars(word.data() + poisson.size(), end, rate);
+             if (error == std::errc() && read == end && rate > 0 && rate <= 1) return o.poisson_rate = rate, "";
+           }
+           return "expected fixed, or poisson:RATE with RATE above 0, at most 1, not \"" + word + "\"";
+         });
+  if (o.poisson_rate > 0) t.set("client_sampling", client_sampling(o));  // other sessions keep the names that they had
   t.word("--partition", name_of(o.partition), "iid, dirichlet:ALPHA (shares of each label), or natural (Debian's maintainers)",
          "partition", [&o](const std::string& word) -> std::string {
            const std::optional<federated::PartitionOptions> partition = federated::partition_named(word);
@@ -202,6 +223,13 @@ inline void check_private_session(FederateOptions& o) {
     throw CLI::ValidationError("--bases", "noised is for --unit example: clients add the noise themselves");
   if (o.privacy.bases == PrivateBases::noised && !o.privacy.noise_seed && !o.journal.empty())
     throw CLI::ValidationError("--bases", "noised cannot be drawn again when a session goes on from a journal");
+  if (of_clients && o.privacy.kind == train::NoiseKind::discrete)
+    throw CLI::ValidationError("--noise-kind", "discrete is for --unit example: the server's noise is continuous");
+  if (of_clients && o.clients < 2)
+    throw CLI::ValidationError("--clients", "is at least 2 with --unit client: one client has nobody to hide among");
+  if (of_clients && o.poisson_rate > 0 && o.min_clients > 1)
+    throw CLI::ValidationError("--min-clients",
+                               "is not for Poisson samples with --unit client: whether a round counts would tell who was drawn");
   if (of_clients && o.cap > 0) throw CLI::ValidationError("--cap", "is not for --unit client: the divisor is fixed");
   if (o.privacy.bases == PrivateBases::public_file) o.init_data = o.privacy.public_file;
 }
@@ -220,6 +248,8 @@ inline void check(FederateOptions& o) {
     if (o.aggregate == Aggregate::krum && o.min_clients < 2 * o.liars + 3)
       throw CLI::ValidationError("--aggregate", concat("krum with ", o.liars, " liars (--liars) needs --min-clients ", 2 * o.liars + 3));
   }
+  if (o.poisson_rate > 0 && (o.participation < 1 || o.setting != Setting::federated || o.compare))
+    throw CLI::ValidationError("--client-sampling", "poisson is for one federated session, without --participation");
   if (!o.ranks.empty() && !fed_sb) throw CLI::ValidationError("--ranks", "only the cores of fed-sb have leading blocks");
   if (!o.ranks.empty() && o.rank > 0) throw CLI::ValidationError("--ranks", "says all that --rank could");
   if ((o.estimate == Estimate::clients || o.look_ahead > 0) && !fed_sb && !o.compare)

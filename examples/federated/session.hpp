@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "examples/common/ledger_file.hpp"
 #include "examples/common/progress.hpp"
 #include "examples/federated/start.hpp"
 #include "lorasb/federated/noised_aggregator.hpp"
@@ -104,9 +105,16 @@ class CountingTransport {
 
 }  // namespace detail
 
+/// The ledgers of a private session with a journal.
+inline LedgerFile ledger_file(const FederateOptions& options) {
+  return LedgerFile(options.journal.string() + ".ledger",
+                    options.privacy.enabled && !options.privacy.noise_seed && !options.journal.empty());
+}
+
 /// The journal that --journal names, checked or made; nothing without the option. Throws what Journal throws.
 inline std::optional<io::Journal> open_journal(const FederateOptions& options) {
   if (options.journal.empty()) return std::nullopt;
+  if (!std::filesystem::exists(options.journal)) ledger_file(options).remove();
   return std::optional<io::Journal>(std::in_place, options.journal, run_config(options));
 }
 
@@ -133,12 +141,17 @@ class SessionRun {
                                      .seed = options.seed,
                                      .keep_updates = true};
     std::unique_ptr<federated::Aggregator<float>> aggregator;
+    if (options.poisson_rate > 0) {
+      draws_ = options.privacy.enabled ? options.privacy.source(3) : std::make_unique<privacy::SeededNoise>(options.seed, 3);
+      sample_.emplace(options.clients, options.poisson_rate, *draws_);
+    }
     if (accounts_ != nullptr && options.privacy.unit == privacy::PrivacyUnit::client) {
       using Noised = federated::NoisedAggregator<float>;
       const federated::NoisedAggregatorOptions noised{
           .clip = options.privacy.clip,
           .noise = accounts_->mechanism().sigma,
-          .clients = std::ssize(federated::select_clients(options.clients, options.participation, 0, 1))};
+          .clients = std::ssize(federated::select_clients(options.clients, options.participation, 0, 1)),
+          .rate = accounts_->mechanism().q};
       noise_ = options.privacy.source(1);
       aggregator = std::make_unique<Noised>(shared.session().layout.size(), noised, noise_);
       serving = Noised::server_options(serving, noised);
@@ -163,7 +176,7 @@ class SessionRun {
     shared_.take(*message_);
     result_.start.accuracy = measure();
     if (journal_) resume();
-    while (std::ssize(result_.rounds) < options_.rounds) round();
+    while (std::ssize(result_.rounds) < options_.rounds && round()) {}
     result_.digest = shared_.digest();
     if (accounts_ != nullptr) {
       result_.privacy = accounts_->report();
@@ -189,15 +202,35 @@ class SessionRun {
       shared_.take(*message_);
       return std::as_const(shared_).values().flat();
     });
+    if (accounts_ != nullptr && ledger_file_.is_written()) {
+      const std::optional<std::string> spent = ledger_file_.read();
+      require(spent || result_.rounds.empty(), ErrorId::journal, "there is no \"", ledger_file_.path().string(),
+              "\" beside the journal: what was spent after it is unknown");
+      if (spent) accounts_->restore(nlohmann::json::parse(*spent));
+    }
     if (!result_.rounds.empty()) std::printf("The journal holds %zu rounds\n", result_.rounds.size());
   }
 
-  void round() {
+  /// False when the budget has no room for one more.
+  bool round() {
     const double began = seconds_now();
     const double timeout = options_.round_seconds > 0 ? options_.round_seconds : 1e9;
+    if (sample_) {
+      sample_->seek(0, static_cast<std::uint64_t>(next_line()));
+      const std::span<const Index> drawn = sample_->next();
+      server_->select({drawn.begin(), drawn.end()});
+    }
     const std::vector<Index> selected = server_->selected();
     const std::size_t asked = selected.size();
-    if (accounts_ != nullptr) accounts_->charge(selected);
+    if (accounts_ != nullptr) {
+      if (!accounts_->has_room(selected)) {
+        std::fprintf(stderr, "Rounds that were lost are paid for: the budget has no room for round %td of %td\n", next_line(),
+                     options_.rounds);
+        return false;
+      }
+      accounts_->charge(selected);
+      ledger_file_.save(accounts_->saved().dump());  // before anybody is asked
+    }
     if (noise_) noise_->start_step(server_->round());
     detail::CountingTransport counting(transport_, shared_.session().layout, concat("round ", next_line(), "/", options_.rounds), asked);
     const federated::RoundReport report = federated::run_round(*server_, counting, message_, timeout);
@@ -259,6 +292,7 @@ class SessionRun {
     }
     result_.rounds.push_back(line);
     print(line, asked, seconds_now() - began);
+    return true;
   }
 
   std::ptrdiff_t next_line() const { return std::ssize(result_.rounds) + 1; }
@@ -296,7 +330,10 @@ class SessionRun {
   std::optional<io::Journal>& journal_;
   Accounts* accounts_;                           // of a private session
   const FederatedMixture* mixed_;                // of a session with experts
+  LedgerFile ledger_file_ = ledger_file(options_);
   std::shared_ptr<privacy::NoiseSource> noise_;  // of the server, with --unit client
+  std::unique_ptr<privacy::NoiseSource> draws_;      // of Poisson samples of clients
+  std::optional<privacy::PoissonBatches> sample_;
   Workplace workplace_;  // of the global model
   std::optional<federated::Server<float>> server_;
   std::shared_ptr<const Bytes> message_;  // that starts the next round

@@ -129,11 +129,12 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
   const std::uint64_t part = derive_seed(round, static_cast<std::uint64_t>(client));
   const std::unique_ptr<privacy::NoiseSource> draws = p.source(0, part), noise = p.source(1, part);
   privacy::PoissonBatches batches(std::ssize(share), allowed.q, *draws);
-  privacy::Ledger ledger({.population = allowed.population, .delta = p.delta});
+  privacy::Ledger ledger({.population = allowed.population, .delta = p.delta, .accountant = p.accountant()});
   if (takes_noised_bases(options)) p.charge_bases(ledger);
   ledger.reserve(batches.scheme(), batches.rate(), allowed.sigma, allowed.steps);
   train::PrivateStep<float> step(work.values.layout().size(), 1, 1,
-                                 {.clip = p.clip, .noise = allowed.sigma, .origin = p.origin(trains_fed_sb(options))}, ledger, batches,
+                                 {.clip = p.clip, .noise = allowed.sigma, .kind = p.kind, .origin = p.origin(trains_fed_sb(options))},
+                                 ledger, batches,
                                  *noise);
   const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
   const double rate = learning_rate_of(options, round);
@@ -143,9 +144,9 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
     texts.clear();
     for (const Index i : batches.next()) texts.push_back(share[static_cast<std::size_t>(i)]);
     accumulate_in_pieces(step, texts, options.batch,
-                         [&](std::span<const Index> piece, Index slot, Index, Index, std::span<float> gradient) {
-                           const train::PassResult result = work.classifier.pass_clipped(task.train, piece, slot, p.clip, gradient);
-                           mask.mask(gradient);
+                         [&](std::span<const Index> piece, Index slot, Index, Index, auto sum) {
+                           const train::PassResult result = pass_clipped(work.classifier, task.train, piece, slot, step, sum);
+                           if constexpr (std::is_same_v<decltype(sum), std::span<float>>) mask.mask(sum);
                            return result;
                          });
     const train::PrivateStepResult found = step.apply(work.values.flat(), *optimizer, rate);

@@ -68,11 +68,19 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
     m["sigma"] = p.sigma;
     m["q"] = p.q;
     m["steps"] = p.steps;
+    if (p.steps_lost > 0) m["steps_lost"] = p.steps_lost;
     m["clip"] = p.clip;
     m["accountant"] = p.accountant;
     m["unit"] = "example";
     m["relation"] = "add-remove";
     m["bases"] = p.bases;
+    m["noise_kind"] = p.grid ? "discrete" : "continuous";
+    if (p.grid) {
+      m["grid"] = p.grid->grid;
+      m["sensitivity"] = p.grid->sensitivity;
+      m["noise_deviation"] = std::sqrt(double(p.grid->variance)) * p.grid->grid;
+      m["epsilon_continuous"] = p.epsilon ? nlohmann::json(p.epsilon_continuous) : nlohmann::json();
+    }
     if (p.bases == "noised") m["bases_sigma"] = bases_noise;
     m["probe"] = {{"texts", task.validation.size()}, {"before", p.probe_before}, {"after", p.probe_after}};
   }
@@ -83,7 +91,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
   return m;
 }
 
-/// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA, which has two factors anyway. The head goes
+/// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA and FFA-LoRA, which has two factors anyway. The head goes
 /// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
 inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out) {
   const std::string base_model = task.base.name;
@@ -97,8 +105,10 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
       formats::write_native(out / "adapter", run.model.bases, values, head, base_model);
       formats::write_folded(out / "folded", run.model.bases, values, head, base_model);
       return;
-    case Method::lora: {
-      const NamedSet<LoraAdapter<float>> adapters = lora_adapters(task.base.modules, run.model.lora_scale, values);
+    case Method::lora:
+    case Method::ffa_lora: {
+      const NamedSet<LoraAdapter<float>> adapters =
+          lora_adapters(task.base.modules, run.model.lora_scale, values, run.model.frozen.get());
       formats::write_lora(out / "adapter", adapters, head, base_model);
       formats::write_lora(out / "folded", adapters, head, base_model);
       return;

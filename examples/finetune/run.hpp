@@ -34,7 +34,7 @@ class Run {
   }
 
   FinishedRun finish() {
-    const std::optional<io::Checkpoint<float>> saved = detail::RunState::load(options_);
+    const std::optional<io::Checkpoint<float>> saved = detail::load_checkpoint(options_);
     const double start = seconds_now();
     train::TunedModel<float> model = start_model(saved);
     if (!saved) result_.init_seconds = seconds_now() - start - result_.train_seconds;  // the scout's steps are steps
@@ -65,17 +65,22 @@ class Run {
     if (options_.method != Method::full && options_.method != Method::head) result_.rank = options_.rank;
     switch (options_.method) {
       case Method::lora_sb: {
-        AdapterSet<float> adapters = saved                      ? saved_adapters(*saved)
+        AdapterSet<float> adapters = saved                      ? detail::saved_adapters(*saved, modules)
                                      : scouted_ > 0             ? look_ahead_adapters(head)
                                                                 : first_step_adapters(head);
         return train::tune_cores(options_.method, base, modules, std::move(adapters), head);
       }
       case Method::lora_xs:
         return train::tune_cores(options_.method, base, modules,
-                                 saved ? saved_adapters(*saved) : xs_adapters(task_.base, options_.rank, options_.seed), head);
+                                 saved ? detail::saved_adapters(*saved, modules)
+                                       : xs_adapters(task_.base, options_.rank, options_.seed),
+                                 head);
       case Method::lora:  // alpha = rank, so s = 1 and the learning rate alone sets the pace
         return train::tune_lora(base, modules,
                                 {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
+      case Method::ffa_lora:
+        return train::tune_ffa_lora(base, modules,
+                                    {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
       case Method::full:
         return train::tune_all(base, modules, task_.base.layout, head);
       case Method::head:
@@ -176,21 +181,6 @@ class Run {
                          losses[std::size_t(part)] += classifier.measure(task_.train, texts, part).loss;
                        });
     return std::accumulate(losses.begin(), losses.end(), 0.0) / double(order.size());
-  }
-
-  /// With R = 0: the cores come with the values of the checkpoint.
-  AdapterSet<float> saved_adapters(const io::Checkpoint<float>& saved) const {
-    AdapterSet<float> adapters;
-    for (const Module<float>& m : task_.base.modules) {
-      AdapterBasis<float> basis =
-          train::restore_basis<float>(saved, m.name, m.W0.rows(), m.W0.cols());
-      const Index rank = basis.rank();
-      adapters.add(m.name, {.B = std::move(basis.B),
-                            .R = Weight<float>::Zero(rank, rank),
-                            .A = std::move(basis.A),
-                            .scale = basis.scale});
-    }
-    return adapters;
   }
 
   Index steps_per_epoch() const { return (task_.train.size() + options_.batch - 1) / options_.batch; }

@@ -34,9 +34,12 @@ struct LookAheadResult {
 struct PrivateReport {
   std::optional<double> epsilon;  // nothing when it does not hold
   double delta = 0, sigma = 0, q = 0;
-  std::uint64_t steps = 0;
+  std::uint64_t steps = 0;       // that were charged
+  std::uint64_t steps_lost = 0;  // of them: lost when a run was killed, or never taken
   double clip = 0;
   std::string accountant, bases;
+  std::optional<privacy::GridNoise> grid = {};  // of discrete noise
+  double epsilon_continuous = 0;           // of continuous noise of the same size, by the best accountant
   double probe_before = 0, probe_after = 0;  // accuracy on public texts
 };
 
@@ -62,15 +65,48 @@ struct RunResult {
 
 namespace detail {
 
+inline std::filesystem::path checkpoint_path(const FinetuneOptions& options) { return options.out / "checkpoint.safetensors"; }
+
+/// The checkpoint that --resume goes on from, if there is one. Refuses one of another configuration.
+inline std::optional<io::Checkpoint<float>> load_checkpoint(const FinetuneOptions& options) {
+  if (!options.resume) return std::nullopt;
+  const std::filesystem::path path = checkpoint_path(options);
+  if (!std::filesystem::exists(path)) {
+    if (!options.compare)
+      std::fprintf(stderr, "--resume: there is no checkpoint \"%s\"; the run starts from its beginning\n", path.c_str());
+    return std::nullopt;
+  }
+  io::Checkpoint<float> c = io::load_checkpoint<float>(path);
+  io::require_same_config(c.config, run_config(options));
+  return c;
+}
+
+/// The frozen factors of a checkpoint, with R = 0: the cores come with the values.
+inline AdapterSet<float> saved_adapters(const io::Checkpoint<float>& saved, const std::vector<Module<float>>& modules) {
+  AdapterSet<float> adapters;
+  for (const Module<float>& m : modules) {
+    AdapterBasis<float> basis = train::restore_basis<float>(saved, m.name, m.W0.rows(), m.W0.cols());
+    const Index rank = basis.rank();
+    adapters.add(m.name, {.B = std::move(basis.B),
+                          .R = Weight<float>::Zero(rank, rank),
+                          .A = std::move(basis.A),
+                          .scale = basis.scale});
+  }
+  return adapters;
+}
+
 /// Saves and restores all that the next step depends on; the base model, data and options are made again.
+template <train::Sampler Batches>
 class RunState {
  public:
   RunState(const FinetuneOptions& options, train::TunedModel<float>& model, optim::Optimizer<float>& optimizer,
-           train::ShuffledBatches& batches, RunResult& result)
+           Batches& batches, RunResult& result)
       : options_(options), model_(model), optimizer_(optimizer), batches_(batches), result_(result) {}
 
-  void save() const {
+  /// With more entries of its state.
+  void save(const std::map<std::string, std::string>& more = {}) const {
     io::Checkpoint<float> c;
+    c.state = more;
     c.config = run_config(options_);
     train::save_run<float>(c, std::as_const(*model_.values).flat(), optimizer_, batches_);
     train::save_bases(c, model_.bases);
@@ -90,22 +126,7 @@ class RunState {
     c.state["captured"] = reports.dump();
     c.state["history"] = history.dump();
     c.state["evaluations"] = evaluations.dump();
-    io::save_checkpoint(path(options_), c);
-  }
-
-  static std::filesystem::path path(const FinetuneOptions& options) { return options.out / "checkpoint.safetensors"; }
-
-  /// Refuses a checkpoint of another configuration.
-  static std::optional<io::Checkpoint<float>> load(const FinetuneOptions& options) {
-    if (!options.resume) return std::nullopt;
-    if (!std::filesystem::exists(path(options))) {
-      if (!options.compare)
-        std::fprintf(stderr, "--resume: there is no checkpoint \"%s\"; the run starts from its beginning\n", path(options).c_str());
-      return std::nullopt;
-    }
-    io::Checkpoint<float> c = io::load_checkpoint<float>(path(options));
-    io::require_same_config(c.config, run_config(options));
-    return c;
+    io::save_checkpoint(checkpoint_path(options_), c);
   }
 
   /// All but the frozen factors, which the model was made with.
@@ -127,7 +148,7 @@ class RunState {
   const FinetuneOptions& options_;
   train::TunedModel<float>& model_;
   optim::Optimizer<float>& optimizer_;
-  train::ShuffledBatches& batches_;
+  Batches& batches_;
   RunResult& result_;
 };
 

@@ -552,6 +552,16 @@ TEST_CASE("a private session says what every client has spent, and a seeded one 
   refused({"--sigma", "1", "--bases", "noised", "--unit", "client"}, "clients add the noise themselves");
   refused({"--epsilon", "0.01", "--bases", "noised"}, "budget");
   refused({"--sigma", "1", "--method", "local"}, "not for private sessions");
+  refused({"--sigma", "1", "--unit", "client", "--client-sampling", "poisson:0.5", "--min-clients", "2"}, "--min-clients");
+  refused({"--sigma", "1", "--client-sampling", "poisson:0.5", "--participation", "0.5"}, "--client-sampling");
+  refused({"--sigma", "1", "--unit", "client", "--noise-kind", "discrete"}, "--noise-kind");
+  CHECK(folder.session("discrete", arguments({"--epsilon", "8", "--noise-kind", "discrete"}))["accountant"] == "rdp-whole");
+  refused({"--sigma", "1", "--client-sampling", "poisson:0"}, "poisson:RATE");
+  const nlohmann::json drawn =
+      folder.session("drawn", arguments({"--epsilon", "8", "--unit", "client", "--client-sampling", "poisson:0.5"}));
+  CHECK(drawn["q"] == 0.5);
+  CHECK(drawn["epsilon"].get<double>() <= 8);
+  CHECK(drawn["sigma"].get<double>() < of_clients["sigma"].get<double>());
 }
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "lorasb/adapter/merge.hpp"
 #include "lorasb/formats/peft_reader.hpp"
+#include "lorasb/io/checkpoint.hpp"
 #include "models/model_files.hpp"
 #include "program.hpp"
 #include "support.hpp"
@@ -306,6 +307,16 @@ TEST_CASE("a private run says what it spent, and a seeded one that it is not pri
   CHECK(noised["bases"] == "noised");
   CHECK(noised["epsilon"].get<double>() <= 8);
   CHECK(noised["sigma"].get<double>() > m["sigma"].get<double>());  // the bases have spent some
+  REQUIRE(run(folder, arguments("discrete", {"--epsilon", "8", "--noise-kind", "discrete"})) == 0);
+  const nlohmann::json discrete = metrics(folder, "discrete");
+  CHECK(discrete["noise_kind"] == "discrete");
+  CHECK(discrete["accountant"] == "rdp-whole");
+  CHECK(discrete["epsilon"].get<double>() <= 8);
+  CHECK(discrete["epsilon"].get<double>() > 7.99);
+  CHECK(discrete["epsilon_continuous"].get<double>() < discrete["epsilon"].get<double>());
+  CHECK(discrete["sensitivity"].get<double>() > 0.5);
+  CHECK(discrete["sensitivity"].get<double>() < 0.5001);
+  CHECK(discrete["noise_deviation"].get<double>() == Approx(discrete["sigma"].get<double>() * discrete["sensitivity"].get<double>()));
   // refused before any data is touched
   CHECK(run(folder, arguments("bad", {"--epsilon", "0.01", "--bases", "noised"})) != 0);
   CHECK(run(folder, arguments("bad", {"--epsilon", "1", "--sigma", "1"})) != 0);
@@ -315,6 +326,111 @@ TEST_CASE("a private run says what it spent, and a seeded one that it is not pri
   CHECK(run(folder, arguments("bad", {"--sigma", "1", "--method", "full"})) != 0);
   CHECK(run(folder, with(folder.arguments("bad"), {"--epsilon", "1"})) != 0);
   CHECK(run(folder, with(folder.arguments("bad"), {"--private", "--epsilon", "1"})) != 0);
+}
+
+TEST_CASE("Rows 21, 26 and 29: a private run that goes on pays again for the steps that it has lost", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const auto arguments = [&](const std::string& out, std::initializer_list<std::string> more) {
+    return with(with(folder.arguments(out), {"--private", "--delta", "1e-4", "--checkpoint-every", "5"}), more);
+  };
+  const auto said = [&] { return slurp(folder.path / "log"); };
+  // a disk that is full when the first checkpoint is written: five steps are taken, and lost
+  const auto lose_five = [&](const std::string& out, std::initializer_list<std::string> more) {
+    CHECK(finish(start(LORASB_FINETUNE, arguments(out, more), folder.path / "log", 10000)) == 1);
+    CHECK_FALSE(fs::exists(folder.path / out / "checkpoint.safetensors"));
+    CHECK(fs::exists(folder.path / out / "ledger.txt"));
+  };
+  REQUIRE(run(folder, arguments("whole", {"--sigma", "1"})) == 0);
+  const nlohmann::json whole = metrics(folder, "whole");
+  const auto steps = whole["steps"].get<std::size_t>();
+  CHECK_FALSE(whole.contains("steps_lost"));
+  lose_five("lost", {"--sigma", "1"});
+  REQUIRE(run(folder, arguments("lost", {"--sigma", "1", "--resume"})) == 0);
+  CHECK(metrics(folder, "lost")["steps"] == steps + 5);
+  CHECK(metrics(folder, "lost")["steps_lost"] == 5);
+  CHECK(metrics(folder, "lost")["epsilon"] > whole["epsilon"]);
+  // Row 27: with a budget these steps are missing at the end
+  lose_five("budget", {"--epsilon", "2"});
+  REQUIRE(run(folder, arguments("budget", {"--epsilon", "2", "--resume"})) == 0);
+  CHECK(said().find("the budget has room for") != std::string::npos);
+  const nlohmann::json budget = metrics(folder, "budget");
+  CHECK(budget["steps"] == steps);
+  CHECK(budget["steps_lost"] == 5);
+  CHECK(budget["epsilon"].get<double>() <= 2);
+  CHECK(budget["epsilon"].get<double>() > 1.99);
+  // what is finished stays so: no step is taken, none is charged
+  REQUIRE(run(folder, arguments("budget", {"--epsilon", "2", "--resume"})) == 0);
+  CHECK(metrics(folder, "budget")["epsilon"] == budget["epsilon"]);
+  CHECK(metrics(folder, "budget")["probe"] == budget["probe"]);
+
+  // without what was spent there is no epsilon, and no step
+  fs::rename(folder.path / "budget" / "ledger.txt", folder.path / "kept");
+  CHECK(run(folder, arguments("budget", {"--epsilon", "2", "--resume"})) == 1);
+  CHECK(said().find("what was spent after it is unknown") != std::string::npos);
+  fs::rename(folder.path / "whole" / "ledger.txt", folder.path / "budget" / "ledger.txt");
+  CHECK(run(folder, arguments("whole", {"--epsilon", "2", "--resume"})) == 1);
+  CHECK(said().find("epsilon") != std::string::npos);  // Row 23: other settings of privacy
+  CHECK(run(folder, with(folder.arguments("whole"), {"--resume"})) == 1);
+  CHECK(said().find("delta") != std::string::npos);
+  io::Checkpoint<float> without = io::load_checkpoint<float>(folder.path / "whole" / "checkpoint.safetensors");
+  without.state.erase("ledger");
+  io::save_checkpoint(folder.path / "whole" / "checkpoint.safetensors", without);
+  CHECK(run(folder, arguments("whole", {"--sigma", "1", "--resume"})) == 1);
+  CHECK(said().find("the checkpoint has no ledger") != std::string::npos);
+}
+
+TEST_CASE("Row 24: a seeded private run that was cut goes on to the same bits, its ledger too", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const auto arguments = [&](const std::string& out, std::initializer_list<std::string> more) {
+    return with(with(folder.arguments(out), {"--private", "--delta", "1e-4", "--noise", "seeded:3", "--checkpoint-every", "1"}), more);
+  };
+  for (const std::string bases : {"w0", "noised"}) {
+    INFO(bases);
+    const auto of = [&](const std::string& out, std::initializer_list<std::string> more) {
+      return with(arguments(out + bases, {"--bases", bases.c_str(), "--epsilon", "6"}), more);
+    };
+    REQUIRE(run(folder, of("whole", {})) == 0);
+    const pid_t child = start(LORASB_FINETUNE, of("killed", {}), folder.path / "log");
+    const fs::path checkpoint = folder.path / ("killed" + bases) / "checkpoint.safetensors";
+    while (!fs::exists(checkpoint) && waitpid(child, nullptr, WNOHANG) == 0) std::this_thread::yield();
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    REQUIRE(fs::exists(checkpoint));
+    REQUIRE(run(folder, of("killed", {"--resume"})) == 0);
+    CHECK(slurp(folder.path / ("whole" + bases) / "adapter/adapter_model.safetensors") ==
+          slurp(folder.path / ("killed" + bases) / "adapter/adapter_model.safetensors"));
+    for (const char* key : {"steps", "sigma", "q", "probe", "epsilon"})
+      CHECK(metrics(folder, "whole" + bases)[key] == metrics(folder, "killed" + bases)[key]);
+    const auto ledger = [&](const std::string& out) {
+      return io::load_checkpoint<float>(folder.path / (out + bases) / "checkpoint.safetensors").state.at("ledger");
+    };
+    CHECK(ledger("whole") == ledger("killed"));
+  }
+}
+
+TEST_CASE("FFA-LoRA trains B over an A that stays as it was drawn, privately too", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const auto factor = [&](const std::string& out, bool B) {
+    const auto read = formats::read_adapter_folder<float>(folder.path / out / "adapter", {.plain_lora = true});
+    Matrix<float> found = B ? Matrix<float>(read.adapters.begin()->second.B) : Matrix<float>(read.adapters.begin()->second.A);
+    return found;
+  };
+  for (const bool is_private : {false, true}) {
+    const std::string name = is_private ? "private" : "plain";
+    const auto arguments = [&](const std::string& out, const std::string& epochs) {
+      std::vector<std::string> all = with(folder.arguments(name + out), {"--method", "ffa-lora", "--epochs", epochs.c_str()});
+      return is_private ? with(all, {"--private", "--sigma", "1", "--delta", "1e-4"}) : all;
+    };
+    REQUIRE(run(folder, arguments("1", "1")) == 0);
+    REQUIRE(run(folder, arguments("2", "2")) == 0);
+    CHECK(metrics(folder, name + "1")["trainable"] == 4 * (14848 - 10 * 256));  // B alone; A has the inputs' sizes
+    CHECK(factor(name + "1", false) == factor(name + "2", false));
+    CHECK(factor(name + "1", true) != factor(name + "2", true));
+    CHECK(factor(name + "1", true).cwiseAbs().maxCoeff() > 0);
+  }
 }
 
 TEST_CASE("a classifier that was trained labels new lines, as often and in the order as they come", "[model]") {

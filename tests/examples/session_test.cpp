@@ -1,7 +1,9 @@
 // The parts of lorasb-federate that a run of the program does not show: what a shared model takes, and what is counted as sent.
 #include "examples/federated/session.hpp"
 
+#include <fstream>
 #include <limits>
+#include <set>
 
 #include "examples/federated/compare.hpp"
 #include "models/model_files.hpp"
@@ -182,4 +184,151 @@ TEST_CASE("The bytes of a report are those that were sent, with a share of the c
           Approx(double(spy.bytes[i])));
   }
   CHECK(without_texts > 0);  // theirs count too
+}
+
+namespace {
+
+/// Passes everything on but breaks down in one round, after the clients were asked.
+struct Breaking {
+  federated::InProcessTransport& transport;
+  int breaks_in;  // counted down
+  bool silent = false;
+
+  double now() const { return transport.now(); }
+  void ask(std::span<const Index> clients, std::shared_ptr<const Bytes> message) {
+    transport.ask(silent ? std::span<const Index>() : clients, std::move(message));
+  }
+  std::optional<Delivery> next(double deadline_seconds) {
+    if (silent) return std::nullopt;
+    if (breaks_in > 0 && --breaks_in == 0) throw Error(ErrorId::value, "the light went out");
+    return transport.next(deadline_seconds);
+  }
+};
+
+/// A private session over that transport; what it threw, or its result.
+struct PrivateTrial {
+  FederateOptions options;
+  std::string failure = {};
+  SessionResult result = {};
+
+  void run(const Small& small, int breaks_in, bool silent = false) {
+    const federated::Shares shares = shares_of(*small.task, options);
+    std::optional<Accounts> accounts = open_accounts(options, shares);
+    SharedModel shared = small.start(options), at_clients = shared;
+    TrainingClients clients(*small.task, options, at_clients, shares, 1, client_accounts(options, accounts));
+    federated::InProcessTransport transport(clients.host(), 1);
+    Breaking breaking{transport, breaks_in, silent};
+    std::optional<io::Journal> journal = open_journal(options);
+    failure.clear();
+    try {
+      result = SessionRun(*small.task, options, shared, breaking, journal, {}, &*accounts).finish();
+    } catch (const Error& error) {
+      failure = error.what();
+    }
+  }
+};
+
+FederateOptions private_options(const Small& small, privacy::PrivacyUnit unit) {
+  FederateOptions options = small.options;
+  options.privacy = {.enabled = true, .sigma = 1, .delta = 0.01, .unit = unit};
+  options.look_ahead = 0;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("Row 27: a round without room in the budget is refused before anybody is asked", "[model]") {
+  if (!test::model_files_present()) return;
+  const Small small;
+  for (const privacy::PrivacyUnit unit : {privacy::PrivacyUnit::example, privacy::PrivacyUnit::client}) {
+    FederateOptions options = private_options(small, unit);
+    options.privacy.sigma = 0;
+    options.privacy.epsilon = 2;
+    Accounts accounts(options, shares_of(*small.task, options));
+    const std::vector<Index> asked{0, 2};
+    for (int round = 0; round < 3; ++round) {
+      CHECK(accounts.has_room(asked));
+      accounts.charge(asked);
+    }
+    const nlohmann::json spent = accounts.saved();
+    CHECK(accounts.epsilon_so_far() <= 2);
+    CHECK(accounts.epsilon_so_far() > 1.99);
+    CHECK_FALSE(accounts.has_room(asked));
+    CHECK_ERROR(accounts.charge(asked), ErrorId::value, "budget");
+    CHECK(accounts.saved() == spent);
+    CHECK(accounts.has_room(std::vector<Index>{1}) == (unit == privacy::PrivacyUnit::example));
+  }
+}
+
+TEST_CASE("Row 29: rounds that nobody answers are charged all the same", "[model]") {
+  if (!test::model_files_present()) return;
+  const Small small;
+  for (const privacy::PrivacyUnit unit : {privacy::PrivacyUnit::example, privacy::PrivacyUnit::client}) {
+    PrivateTrial trial{private_options(small, unit)};
+    trial.run(small, 0, true);
+    REQUIRE(trial.failure.empty());
+    CHECK(committed_rounds(trial.result.rounds) == 0);
+    CHECK(trial.result.privacy["steps"] == 3);
+    CHECK(trial.result.rounds.back()["epsilon_so_far"].get<double>() > 1);
+  }
+}
+
+TEST_CASE("Rows 21 and 26: clients that train a lost round again have spent twice, and a budget ends the session sooner", "[model]") {
+  if (!test::model_files_present()) return;
+  const Small small;
+  for (const bool budget : {false, true}) {
+    PrivateTrial trial{private_options(small, privacy::PrivacyUnit::example)};
+    trial.options.journal = small.folder.path / (budget ? "budget.journal" : "sigma.journal");
+    if (budget) {
+      trial.options.privacy.sigma = 0;
+      trial.options.privacy.epsilon = 3;
+    }
+    trial.run(small, 7 + 1 + 3);  // in the second round, when some have answered
+    CHECK(trial.failure.find("the light went out") != std::string::npos);
+    const std::string ledgers = test::slurp(trial.options.journal.string() + ".ledger");
+    trial.run(small, 0);
+    REQUIRE(trial.failure.empty());
+    CHECK(trial.result.rounds.size() == (budget ? 2 : 3));
+    CHECK(trial.result.privacy["steps"] == (budget ? 3 : 4));
+    if (budget) CHECK(trial.result.privacy["epsilon"][0].get<double>() <= 3);
+    // without what was spent nobody is asked
+    std::filesystem::remove(trial.options.journal.string() + ".ledger");
+    trial.run(small, 0);
+    CHECK(trial.failure.find("is unknown") != std::string::npos);
+    // nor with ledgers of before
+    std::ofstream(trial.options.journal.string() + ".ledger") << ledgers;
+    trial.run(small, 0);
+    CHECK(trial.failure.find("of another session") != std::string::npos);
+  }
+}
+
+TEST_CASE("Poisson samples of clients amplify, also a round of nobody, and a fixed number does not", "[model]") {
+  if (!test::model_files_present()) return;
+  const Small small;
+  PrivateTrial drawn{private_options(small, privacy::PrivacyUnit::client)}, fixed = drawn;
+  drawn.options.poisson_rate = 0.2;
+  drawn.options.rounds = fixed.options.rounds = 6;
+  drawn.options.privacy.noise_seed = fixed.options.privacy.noise_seed = 4;
+  fixed.options.participation = 0.2;
+  drawn.run(small, 0);
+  fixed.run(small, 0);
+  REQUIRE(drawn.failure.empty());
+  REQUIRE(fixed.failure.empty());
+  std::set<Index> sizes;
+  for (const nlohmann::json& round : drawn.result.rounds) {
+    CHECK(round["committed"] == true);
+    sizes.insert(round["accepted"].get<Index>());
+  }
+  CHECK(sizes.size() > 1);
+  CHECK(sizes.contains(0));  // with this seed: noise alone
+  const auto spent = [](const PrivateTrial& trial) { return trial.result.rounds.back()["epsilon_so_far"].get<double>(); };
+  const privacy::SubsampledGaussian amplified{.rate = 0.2, .noise = 1, .steps = 6}, plain{.rate = 1, .noise = 1, .steps = 6};
+  CHECK(spent(drawn) == Approx(privacy::epsilon_of({&amplified, 1}, 0.01).epsilon).epsilon(1e-9));
+  CHECK(spent(fixed) == Approx(privacy::epsilon_of({&plain, 1}, 0.01).epsilon).epsilon(1e-9));
+  CHECK(drawn.result.privacy["q"].get<double>() == Approx(0.2));
+  CHECK(drawn.result.privacy["client_sampling"] == "poisson:0.2");
+  CHECK(statement(fixed.result.privacy).find("amplifies nothing") != std::string::npos);
+  PrivateTrial again{drawn.options};
+  again.run(small, 0);
+  CHECK(again.result.digest == drawn.result.digest);
 }

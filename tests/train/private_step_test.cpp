@@ -114,6 +114,47 @@ TEST_CASE("Row 11: loss and label of an example reach nothing but the noised sum
   CHECK(one.ledger.text() == two.ledger.text());
 }
 
+TEST_CASE("Row 14: a discrete step moves on the grid alone, by the sum of the rounded gradients and noise of that size") {
+  SeededNoise draws(5, 0), source(5, 1);
+  Ledger ledger({.population = people, .delta = 1e-5, .accountant = privacy::Accountant::rdp_whole});
+  PoissonBatches batches(Index(people), 0.05, draws);
+  constexpr Index size = 20000;
+  for (const double noise : {1e-3, 2.0}) {
+    PrivateStep<double> step(size, 2, 1, {.clip = 0.5, .noise = noise, .kind = NoiseKind::discrete, .origin = Origin::no_data}, ledger,
+                             batches, source);
+    const privacy::GridNoise& on = step.on_grid();
+    CHECK(on.sensitivity >= 0.5 + 0.5 * on.grid * std::sqrt(double(size)));
+    CHECK(on.sensitivity < 0.51);
+    CHECK(std::sqrt(double(on.variance)) * on.grid >= noise * on.sensitivity);
+    CHECK(std::sqrt(double(on.variance)) * on.grid < noise * on.sensitivity * (1 + 1e-6));
+    ledger.reserve(batches.scheme(), batches.rate(), noise, 1);
+    step.charge();
+    Matrix<double> G = test::random_matrix<Matrix<double>>(size, 3, 4);
+    G(7, 2) = std::numeric_limits<double>::quiet_NaN();
+    for (const Index i : {0, 1, 2})  // in pieces, one draw of noise
+      step.accumulate_on_grid(1, [&](Index, Index, Index, std::span<std::int64_t> sum) {
+        privacy::add_clipped_columns_to_grid<double>(G.middleCols(i, 1), 0.5, on.grid, sum);
+        return PassResult{.loss = std::numeric_limits<double>::quiet_NaN(), .correct = 0};
+      });
+    Vector<double> values = Vector<double>::Zero(size);
+    optim::Sgd<double> sgd(size);
+    CHECK(step.apply(flat(values), sgd, 5).status == StepStatus::updated);  // 5 is the divisor
+    double squares = 0;
+    for (Index i = 0; i < size; ++i) {
+      const double found = -values(i), places = found / on.grid;
+      CHECK(std::abs(places - std::round(places)) < 1e-6);
+      const double sum = 0.5 * (G(i, 0) / G.col(0).norm() + G(i, 1) / G.col(1).norm());
+      squares += std::pow(found - sum, 2);
+    }
+    CHECK(std::sqrt(squares / double(size)) == Approx(noise * on.sensitivity).epsilon(0.03));
+    CHECK_ERROR(step.accumulate(1, [](Index, Index, Index, std::span<double>) { return PassResult{}; }), ErrorId::value, "charge");
+  }
+  Ledger other({.population = people, .delta = 1e-5});
+  CHECK_ERROR(PrivateStep<double>(1, 1, 1, {.clip = 1, .noise = 1, .kind = NoiseKind::discrete, .origin = Origin::no_data}, other, batches,
+                                  source),
+              ErrorId::value, "rdp_whole");
+}
+
 TEST_CASE("a step that was not charged touches no data, and one too many is refused before it does") {
   SystemNoise system;
   PoissonBatches batches(Index(people), 0.05, system);

@@ -58,7 +58,15 @@ TEST_CASE("each method trains its own values and the head, and starts at the bas
   const TunedModel<float> lora = tune_lora(base.model, base.modules, {.rank = 2}, base.head);
   const TunedModel<float> full = tune_all(base.model, base.modules, base.layout, base.head);
   const TunedModel<float> head = tune_head(base.model, base.modules, base.head);
+  const TunedModel<float> ffa = tune_ffa_lora(base.model, base.modules, {.rank = 2}, base.head);
   const Index of_head = base.head.layout().size();
+  CHECK(ffa.values->layout().size() == 2 * 6 + 2 * 4 + of_head);
+  CHECK(ffa.frozen->at("q", Role::factor_A) == lora.values->at("q", Role::factor_A));
+  CHECK(base.run(ffa) == base.run(lora));
+  ffa.frozen->at("q", Role::factor_A).setZero();
+  ffa.values->at("q", Role::factor_B).setOnes();
+  CHECK(relative_error(base.run(ffa), base.run(lora)) < Tolerance<float>::sum);
+  CHECK(lora_adapters(base.modules, ffa.lora_scale, *ffa.values, ffa.frozen.get()).at("k").A == ffa.frozen->at("k", Role::factor_A));
   CHECK(cores.values->layout().size() == 2 * 4 + of_head);
   CHECK(lora.values->layout().size() == 2 * (6 + 5) + 2 * (4 + 6) + of_head);
   CHECK(full.values->layout().size() == base.layout.size() + of_head);

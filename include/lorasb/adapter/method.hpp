@@ -12,10 +12,11 @@ enum class Method {
   lora_xs,  // cores over bases from the weights
   full,     // every tensor of the model
   head,     // nothing but the head
+  ffa_lora, // B alone, A stays as it was drawn (FFA-LoRA)
 };
 
 /// Entry i is the name of the method with the value i, on command lines and in reports.
-inline constexpr std::array<std::string_view, 5> method_names{"lora-sb", "lora", "lora-xs", "full", "head"};
+inline constexpr std::array<std::string_view, 6> method_names{"lora-sb", "lora", "lora-xs", "full", "head", "ffa-lora"};
 constexpr std::string_view name_of(Method method) { return method_names[static_cast<std::size_t>(method)]; }
 
 }  // namespace lorasb

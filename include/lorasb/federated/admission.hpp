@@ -46,7 +46,7 @@ class Admission {
   bool is_open() const { return open_.has_value(); }
   /// The clients that the round is for, by index.
   std::vector<Index> selected() const {
-    return select_clients(std::ssize(clients_), options_.participation, options_.seed, round_, attempt_);
+    return chosen_ ? *chosen_ : select_clients(std::ssize(clients_), options_.participation, options_.seed, round_, attempt_);
   }
   /// Updates that count so far, and their clients, ascending.
   Index accepted() const { return open_ ? std::ssize(open_->accepted) : 0; }
@@ -57,6 +57,18 @@ class Admission {
     return clients;
   }
 
+  /// Names the clients of the next round, in rising order, as Poisson samples are: nobody is a sample, too. Throws
+  /// ErrorId::value when a round is open, and for a client that is not there or there twice.
+  void select(std::vector<Index> clients) {
+    require(!open_, ErrorId::value, "federated::Server::select: round ", round_, " is open already");
+    Index next = 0;
+    for (const Index client : clients) {
+      require(client >= next && client < std::ssize(clients_), ErrorId::value, "federated::Server::select: client ", client,
+              ", expected ", next, " to ", clients_.size() - 1, ", in rising order");
+      next = client + 1;
+    }
+    chosen_ = std::move(clients);
+  }
   /// Throws ErrorId::value when a round is open already, and for a deadline that is not after `now`.
   void open(double now_seconds, double deadline_seconds) {
     require(!open_, ErrorId::value, "federated::Server::open: round ", round_, " is open already");
@@ -75,6 +87,7 @@ class Admission {
     } else {
       ++attempt_;
     }
+    chosen_.reset();
     open_.reset();
   }
 
@@ -190,6 +203,7 @@ class Admission {
   std::uint64_t round_ = 1;
   std::uint64_t attempt_ = 0;                // of this round; how often it was abandoned
   std::vector<std::uint64_t> last_counted_;  // by client: the last round that counted an update of it; 0: none
+  std::optional<std::vector<Index>> chosen_;  // for the next round, by select()
   std::optional<Open> open_;
 };
 

@@ -14,12 +14,15 @@ struct NoisedAggregatorOptions {
   double clip = 1;    // C: an update moves the numbers by at most this, Euclidean over all of them
   double noise = 0;   // σ: standard deviation of the noise on the sum over C, as a ledger has it
   Index clients = 0;  // n: the divisor, whoever answers
+  double rate = 1;    // q: below 1, each of the n clients takes part by a draw of its own, and the divisor is q n
 
   /// Throws ErrorId::value.
   void validate() const {
     require(is_finite(clip) && clip > 0, ErrorId::value, "NoisedAggregatorOptions: clip is ", clip, ", expected above 0");
     require(is_finite(noise) && noise > 0, ErrorId::value, "NoisedAggregatorOptions: noise is ", noise, ", expected above 0");
     require(clients >= 1, ErrorId::value, "NoisedAggregatorOptions: clients is ", clients, ", expected at least 1");
+    require(is_finite(rate) && rate > 0 && rate <= 1, ErrorId::value, "NoisedAggregatorOptions: rate is ", rate,
+            ", expected above 0, at most 1");
   }
 };
 
@@ -29,7 +32,8 @@ struct NoisedAggregatorOptions {
 ///
 /// Every update weighs 1, and a client that does not answer counts as one that moved nothing: fewer answers do not lower the noise.
 /// A client changes the sum by at most C: the Gaussian mechanism with q = 1. That a round asks a fixed number of drawn clients
-/// amplifies nothing here; only Poisson samples would.
+/// amplifies nothing here. With rate q < 1 the clients of a round must be a Poisson sample (privacy/poisson_batches.hpp,
+/// Server::select), whose draws nobody else knows; the divisor is then q n, and a round of nobody is noise alone.
 ///
 /// The sum over the clients is the exact mean, rounded once before the noise is added in double.
 template <Real S>
@@ -48,11 +52,12 @@ class NoisedAggregator final : public Aggregator<S> {
     options.max_norm = noised.clip;
     options.norm_rule = NormRule::clip;
     options.planned_clients = noised.clients;
+    if (noised.rate < 1) options.min_clients = 0;  // whether a round counts must not depend on who was drawn
     return options;
   }
   void require_server(const ServerOptions& options) const override {
     require(options.weighting == Weighting::equal && options.max_norm == options_.clip && options.norm_rule == NormRule::clip &&
-                options.planned_clients == options_.clients,
+                options.planned_clients == options_.clients && (options_.rate == 1 || options.min_clients == 0),
             ErrorId::value, "NoisedAggregator: the server does not clip to ", options_.clip, ", weigh all alike and divide by ",
             options_.clients, "; use NoisedAggregator::server_options");
   }
@@ -70,10 +75,19 @@ class NoisedAggregator final : public Aggregator<S> {
     const auto n = static_cast<std::uint64_t>(options_.clients);
     require(sum_.total_weight() + global_weight == n, ErrorId::value, "NoisedAggregator: ", sum_.total_weight(),
             " updates came, but the divisor is ", n);
-    ExactMean<S> with_global = sum_;
-    if (global_weight > 0) with_global.add(global, global_weight);
-    with_global.mean(next);
-    privacy::add_gaussian_noise<S>(next, options_.noise * options_.clip / double(n), *source_);
+    const double divisor = options_.rate * double(n);
+    if (options_.rate < 1) {  // global + (m / q n) (mean of the m that came - global)
+      std::ranges::copy(global, next.begin());
+      if (sum_.total_weight() > 0) sum_.mean(next);
+      const double share = double(sum_.total_weight()) / divisor;
+      for (std::size_t i = 0; i < next.size(); ++i)
+        next[i] = static_cast<S>(double(global[i]) + share * (double(next[i]) - double(global[i])));
+    } else {
+      ExactMean<S> with_global = sum_;
+      if (global_weight > 0) with_global.add(global, global_weight);
+      with_global.mean(next);
+    }
+    privacy::add_gaussian_noise<S>(next, options_.noise * options_.clip / divisor, *source_);
   }
 
  private:

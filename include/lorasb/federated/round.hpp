@@ -26,7 +26,7 @@ enum class NormRule {
 };
 
 struct ServerOptions {
-  Index min_clients = 1;     // fewer updates than this, and a round changes nothing
+  Index min_clients = 1;     // fewer updates than this, and a round changes nothing; 0: it always does (noise alone, of nobody)
   Index cap = 0;             // most updates that count, by seeded priority of their clients; 0: all
   double participation = 1;  // share of the clients that a round is for
   Weighting weighting = Weighting::examples;
@@ -39,7 +39,8 @@ struct ServerOptions {
 
   /// Throws ErrorId::value.
   void validate() const {
-    require(min_clients >= 1, ErrorId::value, "ServerOptions: min_clients is ", min_clients, ", expected at least 1");
+    require(min_clients >= (planned_clients > 0 ? 0 : 1), ErrorId::value, "ServerOptions: min_clients is ", min_clients,
+            ", expected at least 1, or 0 with planned_clients");
     require(cap == 0 || cap >= min_clients, ErrorId::value, "ServerOptions: cap is ", cap,
             ", expected 0 or at least min_clients, ", min_clients);
     require(participation > 0 && participation <= 1, ErrorId::value, "ServerOptions: participation is ", participation,

@@ -55,6 +55,11 @@ class Server {
   std::uint64_t round() const { return admission_.round(); }
   bool is_open() const { return admission_.is_open(); }
   std::vector<Index> selected() const { return admission_.selected(); }
+  /// Names the clients of the next round instead of options.participation. Throws what Admission::select does.
+  void select(std::vector<Index> clients) {
+    const std::lock_guard lock(mutex_);
+    admission_.select(std::move(clients));
+  }
   /// Updates that count so far.
   Index accepted() const {
     const std::lock_guard lock(mutex_);

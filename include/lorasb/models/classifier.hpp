@@ -16,6 +16,7 @@
 #include "lorasb/nn/packed_batch.hpp"
 #include "lorasb/nn/pass_result.hpp"
 #include "lorasb/privacy/clip.hpp"
+#include "lorasb/privacy/discrete_gaussian.hpp"
 
 namespace lorasb::models {
 
@@ -96,6 +97,23 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// ErrorId::value when something is trained that has no gradient per example.
   nn::PassResult pass_clipped(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
                                  std::span<S> gradient) {
+    const nn::PassResult result = differentiate_each(texts, order, part);
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    s.norms.resize(order.size());
+    privacy::add_clipped_columns<S>(s.each.view(), max_norm, gradient, s.norms);
+    return result;
+  }
+  /// The same with each clipped gradient rounded to multiples of `grid`, and their integers added to `sum`.
+  nn::PassResult pass_clipped_to_grid(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
+                                      double grid, std::span<std::int64_t> sum) {
+    const nn::PassResult result = differentiate_each(texts, order, part);
+    privacy::add_clipped_columns_to_grid<S>(scratch_[static_cast<std::size_t>(part)].each.view(), max_norm, grid, sum);
+    return result;
+  }
+
+ private:
+  /// The gradient of each text in the part's scratch, size x texts.
+  nn::PassResult differentiate_each(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const nn::PassResult result = differentiate(texts, order, part);
     const ConstMatrixView<S> E = s.embeddings.view();
@@ -104,12 +122,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
     each.setZero();
     head_.backward_per_example(E, s.logits.view(), each, dE);
     encoder_->backward_per_example(s.batch, dE, *s.cache, each);
-    s.norms.resize(static_cast<std::size_t>(E.cols()));
-    privacy::add_clipped_columns<S>(each, max_norm, gradient, s.norms);
     return result;
   }
-
- private:
   /// Logits in the part's scratch.
   MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     const ConstMatrixView<S> E = encode(texts, order, part);

@@ -21,9 +21,10 @@ enum class Accountant {
   pld,   // privacy loss distributions
   rdp,   // Rényi, over all orders; add/remove alone
   exact,  // the true ε, by a contour integral; no bound: rounding may put it a little below
+  rdp_whole,  // Rényi, over whole orders; add/remove alone: holds for discrete Gaussian noise, too
 };
 /// Entry i is the name of the value i.
-inline constexpr std::array<std::string_view, 4> accountant_names{"best", "pld", "rdp", "exact"};
+inline constexpr std::array<std::string_view, 5> accountant_names{"best", "pld", "rdp", "exact", "rdp-whole"};
 inline constexpr std::array<std::string_view, 2> relation_names{"add-remove", "replace-one"};
 
 struct Epsilon {
@@ -39,13 +40,21 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
   require(is_finite(delta) && delta > 0 && delta < 1, ErrorId::value, "epsilon_of: delta is ", delta, ", expected above 0, below 1");
   require(!mechanisms.empty(), ErrorId::value, "epsilon_of: there is no mechanism");
   for (const SubsampledGaussian& m : mechanisms) m.validate();
-  require(accountant != Accountant::rdp || relation == Relation::add_remove, ErrorId::value,
+  const bool by_rdp = accountant == Accountant::rdp || accountant == Accountant::rdp_whole;
+  require(!by_rdp || relation == Relation::add_remove, ErrorId::value,
           "epsilon_of: rdp accounts for add-remove alone; use pld for replace-one");
-  if (accountant == Accountant::exact)  // the loss distribution, where the integral does not converge
-    if (const std::optional<double> exact = exact_epsilon(mechanisms, delta, relation)) return {.epsilon = *exact, .method = Accountant::exact};
+  if (accountant == Accountant::exact) {
+    const double bound = pld_epsilon(mechanisms, delta, relation);
+    const std::optional<double> exact = exact_epsilon(mechanisms, delta, relation);
+    const double slack = 1e-3 * bound + 1e-8;  // further from the bound than this the integral was lost in rounding
+    if (exact && *exact <= bound * (1 + 1e-9) + 1e-15 && *exact >= bound - slack)
+      return {.epsilon = *exact, .method = Accountant::exact};
+    return {.epsilon = pld_epsilon(mechanisms, delta, relation, {.accuracy = 3e-7}), .method = Accountant::pld};
+  }
   Epsilon found{.epsilon = std::numeric_limits<double>::infinity(), .method = Accountant::rdp};
   if ((accountant == Accountant::best || accountant == Accountant::rdp) && relation == Relation::add_remove) found.epsilon = rdp_epsilon(mechanisms, delta);
-  if (accountant != Accountant::rdp) {
+  if (accountant == Accountant::rdp_whole) found = {.epsilon = whole_rdp_epsilon(mechanisms, delta), .method = accountant};
+  if (!by_rdp) {
     const double pld = pld_epsilon(mechanisms, delta, relation);
     if (pld <= found.epsilon) found = {.epsilon = pld, .method = Accountant::pld};
   }
@@ -56,37 +65,42 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
 
 namespace detail {
 
-/// log σ at which the true ε is `epsilon`; nothing where exact_epsilon() has no answer.
-inline std::optional<double> exact_noise(double epsilon, double delta, double rate, std::uint64_t steps, Relation relation) {
-  const auto excess = [&](double log_noise) -> std::optional<double> {
-    const SubsampledGaussian m{.rate = rate, .noise = std::exp(log_noise), .steps = steps};
-    const std::optional<double> found = exact_epsilon({&m, 1}, delta, relation);
-    return found ? std::optional(std::log(std::max(*found, 1e-9 * epsilon) / epsilon)) : std::nullopt;
-  };
-  double low = std::log(0.3), high = low;
-  std::optional<double> at_low = excess(low), at_high = at_low;
-  while (at_high && *at_high > 0 && high < std::log(1e6)) {
-    low = high;
-    at_low = at_high;
-    at_high = excess(high += 0.5);
+/// A bracket of the root of a function of log σ that falls: above 0 at `low`, at most 0 at `high`.
+struct Falling {
+  double low, high, at_low, at_high;
+
+  /// Looks for the ends from `start` on, in steps that double from `reach` on. Throws ErrorId::value.
+  template <class F>
+  Falling(const F& f, double start, double reach) : low(start), high(start), at_low(f(start)), at_high(at_low) {
+    for (; at_high > 0; at_high = f(high)) {
+      low = high;
+      at_low = at_high;
+      high += reach;
+      reach = std::min(2 * reach, std::numbers::ln2);
+      require(high < std::log(1e9), ErrorId::value, "noise_for: no noise below 1e9 gives the epsilon that is wanted");
+    }
+    while (at_low <= 0 && low > std::log(1e-3)) {
+      high = low;
+      at_high = at_low;
+      low -= reach;
+      reach = std::min(2 * reach, std::numbers::ln2);
+      at_low = f(low);
+    }
   }
-  while (at_low && *at_low <= 0 && low > std::log(1e-2)) {
-    high = low;
-    at_high = at_low;
-    at_low = excess(low -= 0.5);
+  /// The secant, and then a little to the side where the root is still open, so that the bracket closes from both ends.
+  template <class F>
+  void close(const F& f, double width) {
+    for (int i = 0; high - low > width && i < 60; ++i) {
+      const double now = high - low;
+      double next = low + now * std::clamp(at_low / (at_low - at_high), 0.02, 0.98);
+      if (i % 3 == 2) next = 0.5 * (low + high);
+      else next += (next - low < high - next ? 0.3 : -0.3) * std::min(now, width);
+      const double found = f(next);
+      (found > 0 ? low : high) = next;
+      (found > 0 ? at_low : at_high) = found;
+    }
   }
-  if (!at_low || !at_high || !(*at_low > 0) || *at_high > 0) return std::nullopt;
-  for (int i = 0; i < 40 && high - low > 1e-7; ++i) {
-    const double secant = low + (high - low) * std::clamp(*at_low / (*at_low - *at_high), 0.01, 0.99);
-    const double next = i % 3 == 2 ? 0.5 * (low + high) : secant;
-    const std::optional<double> found = excess(next);
-    if (!found) return std::nullopt;
-    (*found > 0 ? low : high) = next;
-    (*found > 0 ? at_low : at_high) = found;
-    if (std::abs(*found) < 1e-8) return next;
-  }
-  return high;
-}
+};
 
 }  // namespace detail
 
@@ -103,39 +117,25 @@ inline double noise_for(double epsilon, double delta, double rate, std::uint64_t
     require(before < epsilon, ErrorId::value, "noise_for: ", before, " of epsilon ", epsilon, " is spent already");
   }
   all.push_back({.rate = rate, .noise = 1, .steps = steps});
-  const auto excess = [&](double log_noise) {
+  const auto excess_of = [&](double log_noise, const auto& account) {
     all.back().noise = std::exp(log_noise);
-    return std::log(std::max(epsilon_of(all, delta, accountant, relation).epsilon, 1e-9 * epsilon) / epsilon);
+    return std::log(std::max(account(), 1e-9 * epsilon) / epsilon);
   };
-  double high = 0;
-  if (spent.empty() && accountant != Accountant::exact && accountant != Accountant::rdp && rate > 0 && rate <= 1)  // near what is true
-    if (const std::optional<double> start = detail::exact_noise(epsilon, delta, rate, steps, relation)) high = *start + 3e-4;
-  double reach = high == 0 ? std::numbers::ln2 : 4e-4, at_high = excess(high), low, at_low;
-  for (low = high, at_low = at_high; at_high > 0; at_high = excess(high)) {
-    low = high;
-    at_low = at_high;
-    high += reach;
-    reach = std::min(2 * reach, std::numbers::ln2);
-    require(high < std::log(1e9), ErrorId::value, "noise_for: no noise below 1e9 gives epsilon ", epsilon, " at delta ", delta);
-  }
-  while (at_low <= 0 && low > std::log(1e-3)) {
-    high = low;
-    at_high = at_low;
-    low -= reach;
-    reach = std::min(2 * reach, std::numbers::ln2);
-    at_low = excess(low);
-  }
-  // The secant, and then a little to the side where the root is still open, so that the bracket closes from both ends.
-  for (int i = 0; high - low > 1e-5 && i < 60; ++i) {
-    const double width = high - low;
-    double next = low + width * std::clamp(at_low / (at_low - at_high), 0.02, 0.98);
-    if (i % 3 == 2) next = 0.5 * (low + high);
-    else next += (next - low < high - next ? 0.3 : -0.3) * std::min(width, 1e-5);
-    const double found = excess(next);
-    (found > 0 ? low : high) = next;
-    (found > 0 ? at_low : at_high) = found;
-  }
-  return std::exp(high);
+  const auto dear = [&](double log_noise) {
+    return excess_of(log_noise, [&] { return epsilon_of(all, delta, accountant, relation).epsilon; });
+  };
+  const auto cheap = [&](double log_noise) {  // to 1e-4 alone, where the least bound is the loss distribution's
+    if (accountant == Accountant::rdp || accountant == Accountant::rdp_whole) return dear(log_noise);
+    return excess_of(log_noise, [&] { return pld_epsilon(all, delta, relation, {.accuracy = 1e-4}); });
+  };
+  detail::Falling bracket(cheap, 0, std::numbers::ln2);
+  bracket.close(cheap, 1e-6);
+  // The dear one falls as steeply; the root of its tangent is nearly there, and both ends of a bracket beside it.
+  const double start = bracket.high;
+  const double slope = std::min((cheap(start + 1e-3) - cheap(start - 1e-3)) / 2e-3, -1e-3);
+  bracket = detail::Falling(dear, start - dear(start) / slope + 2e-6, 4e-6);
+  bracket.close(dear, 1e-5);
+  return std::exp(bracket.high);
 }
 
 }  // namespace lorasb::privacy

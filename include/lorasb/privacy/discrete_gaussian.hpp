@@ -112,6 +112,27 @@ void add_clipped_columns_to_grid(ConstMatrixView<S> G, double max_norm, double g
 /// most half of the grid γ.
 inline double grid_sensitivity(double max_norm, double grid, Index d) { return max_norm + 0.5 * grid * std::sqrt(double(d)); }
 
+/// A grid, and the variance of the noise on its integers, with which noise of `noise` (σ) over the sensitivity hides an example
+/// of d numbers: γ is the power of two next to σ C 2^-18, so that the rounding adds little to the sensitivity, and products with
+/// it are exact.
+struct GridNoise {
+  double grid = 0;             // γ
+  double sensitivity = 0;      // C + γ √d / 2
+  std::uint64_t variance = 0;  // at least (σ sensitivity / γ)², a whole number
+
+  /// Throws ErrorId::value where the noise is too large or too small for it.
+  static GridNoise of(double noise, double max_norm, Index d) {
+    GridNoise found{.grid = std::exp2(std::round(std::log2(noise * max_norm)) - 18), .sensitivity = 0, .variance = 0};
+    require(found.grid > 0x1p-1000 && found.grid < 0x1p1000 && max_norm / found.grid < 0x1p40, ErrorId::value,
+            "GridNoise: noise is ", noise, " and max_norm is ", max_norm, ": no grid serves both");
+    found.sensitivity = grid_sensitivity(max_norm, found.grid, d) * (1 + 1e-12);
+    const double deviation = noise * found.sensitivity / found.grid;
+    require(deviation < 0x1p20, ErrorId::value, "GridNoise: ", d, " numbers are too many for a grid");
+    found.variance = static_cast<std::uint64_t>(std::ceil(deviation * deviation));
+    return found;
+  }
+};
+
 /// sum += discrete Gaussian noise in every number. Draws of all numbers are independent.
 inline void add_discrete_gaussian_noise(std::span<std::int64_t> sum, std::uint64_t numerator, std::uint64_t denominator,
                                         NoiseSource& source) {

@@ -12,7 +12,7 @@
 #include <span>
 #include <vector>
 
-#include "lorasb/privacy/subsampled_gaussian.hpp"
+#include "lorasb/privacy/single_step.hpp"
 
 namespace lorasb::privacy {
 namespace detail {
@@ -137,27 +137,6 @@ struct GaussRule {
   std::array<double, 8> w{0.1894506104550685, 0.1826034150449236, 0.1691565193950025, 0.1495959888165767,
                           0.1246289712555339, 0.0951585116824928, 0.0622535239386479, 0.0271524594117541};
 };
-
-/// ε of one step without composition: δ(ε) = P(L > ε) - e^ε Q(L > ε), which falls.
-inline double one_step_epsilon(const SubsampledGaussian& mechanism, double delta, Relation relation, bool reversed) {
-  const LossPair pair(mechanism, relation);
-  const auto excess = [&](double e) {
-    if (reversed) {
-      const double x = pair.place(-e);
-      return is_finite(x) ? pair.head_Q(x) - std::exp(e) * pair.head_P(x) - delta : -delta;
-    }
-    const double x = pair.place(e);
-    return pair.tail_P(x) - std::exp(std::min(e, 700.0)) * pair.tail_Q(x) - delta;
-  };
-  if (excess(0) <= 0) return 0;
-  double low = 0, high = 1;
-  while (excess(high) > 0) high *= 2;
-  for (int i = 0; i < 200 && high - low > 1e-15 * high; ++i) {
-    const double middle = 0.5 * (low + high);
-    (excess(middle) > 0 ? low : high) = middle;
-  }
-  return high;
-}
 
 /// The integrand along Re z = θ, on panels of Gauss and Legendre that follow its phase.
 class Contour {
@@ -337,8 +316,14 @@ inline std::optional<double> contour_epsilon(std::span<const SubsampledGaussian>
 /// out of range.
 inline std::optional<double> exact_epsilon(std::span<const SubsampledGaussian> mechanisms, double delta,
                                            Relation relation = Relation::add_remove) {
-  double worst = 0;
-  for (const SubsampledGaussian& m : mechanisms) m.validate();
+  double worst = 0, variance = 0;
+  bool all = true;  // every step takes every example: together a Gaussian mechanism
+  for (const SubsampledGaussian& m : mechanisms) {
+    m.validate();
+    all = all && m.rate == 1;
+    variance += double(m.steps) * (relation == Relation::replace_one ? 4 : 1) / (m.noise * m.noise);
+  }
+  if (all && !mechanisms.empty()) return gaussian_epsilon(std::sqrt(variance), delta);
   for (const bool reversed : {false, true}) {
     if (reversed && relation == Relation::replace_one) break;  // both orders are the same
     const std::optional<double> found = detail::contour_epsilon(mechanisms, delta, relation, reversed);

@@ -53,6 +53,8 @@ class Ledger {
   const LedgerOptions& options() const { return options_; }
   /// Everything charged so far, neighbours of equal rate and noise joined.
   const std::vector<SubsampledGaussian>& spent() const { return spent_; }
+  /// What may still be charged.
+  const std::vector<SubsampledGaussian>& reserved() const { return reserved_; }
   std::uint64_t steps() const { return steps_of(spent_); }
   bool is_private() const { return is_private_; }
 

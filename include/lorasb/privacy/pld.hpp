@@ -1,267 +1,217 @@
-// Privacy loss distributions: ε from the distribution of the loss itself, on a grid that is fitted to the answer.
+// Privacy loss distributions: ε from the distribution of the loss of all steps, by its characteristic function.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <complex>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 #include <span>
-#include <unsupported/Eigen/FFT>
-#include <utility>
 #include <vector>
 
+#include "lorasb/privacy/loss_grid.hpp"
 #include "lorasb/privacy/rdp.hpp"
+#include "lorasb/privacy/single_step.hpp"
 
 namespace lorasb::privacy {
-namespace detail {
-
-/// The loss of one step on points k h of a grid: of the data with the example against the data without it (`reversed` false), or
-/// the other way round. What lies between two points is shared between them so that its mass under both distributions stays what
-/// it is (connect the dots, Doroshenko et al., arXiv 2207.04380): the discrete loss dominates the true one, whatever the points.
-/// Losses below the first point are moved up to it, those above the last to infinity.
-struct LossGrid {
-  double width = 0;                 // h
-  std::vector<std::int64_t> place;  // k of each point, rising
-  std::vector<double> mass;
-  double infinite = 0;  // mass of an infinite loss
-  std::uint64_t steps = 1;
-
-  double at(std::size_t i) const { return double(place[i]) * width; }
-  /// log Σ p e^{θ l}, about its largest term.
-  double log_moment(double theta) const {
-    double largest = -std::numeric_limits<double>::infinity(), sum = 0;
-    for (std::size_t i = 0; i < mass.size(); ++i) {
-      if (!(mass[i] > 0)) continue;
-      const double term = std::log(mass[i]) + theta * at(i);
-      if (term > largest) {
-        sum = sum * std::exp(largest - term) + 1;
-        largest = term;
-      } else {
-        sum += std::exp(term - largest);
-      }
-    }
-    return largest + std::log(sum);
-  }
-};
-
-/// ∫ f over [a, b] of a smooth f, by eight points of Gauss and Legendre.
-template <class F>
-double gauss8(double a, double b, const F& f) {
-  constexpr std::array<double, 4> x{0.1834346424956498, 0.5255324099163290, 0.7966664774136267, 0.9602898564975363};
-  constexpr std::array<double, 4> w{0.3626837833783620, 0.3137066458778873, 0.2223810344533745, 0.1012285362903763};
-  const double middle = 0.5 * (a + b), half = 0.5 * (b - a);
-  double sum = 0;
-  for (std::size_t i = 0; i < 4; ++i) sum += w[i] * (f(middle - half * x[i]) + f(middle + half * x[i]));
-  return sum * half;
-}
-
-/// Points of the grid from below `lowest` to above `highest`. With q < 1 the loss of most outcomes is close to its infimum
-/// ± log(1 - q), and that of the others spans many powers of ten: points are as far apart as a small share of the distance to it.
-inline std::vector<std::int64_t> grid_points(double lowest, double highest, double h, double infimum, double noise) {
-  const auto last = static_cast<std::int64_t>(std::ceil(highest / h));
-  const double share = is_finite(infimum) ? 1 / (64 * std::clamp(noise, 8.0, 1000.0)) : 0;
-  std::vector<std::int64_t> points{static_cast<std::int64_t>(std::floor(lowest / h))};
-  while (points.back() < last) {
-    const double at = double(points.back()), from = is_finite(infimum) ? infimum / h : 0;
-    // away from the infimum a step is a share of the distance; towards it, one that does not jump over it
-    const double step = at >= from ? (at - from) * share : std::min((from - at) * share / (1 + share), from - at);
-    points.push_back(std::min(last, points.back() + std::max<std::int64_t>(1, static_cast<std::int64_t>(step))));
-  }
-  return points;
-}
-
-inline LossGrid loss_grid(const SubsampledGaussian& mechanism, Relation relation, bool reversed, double h, double tail) {
-  const LossPair pair(mechanism, relation);
-  const double s = pair.noise();
-  // Beyond x_low and x_high there is less than `tail` of the distribution that the loss is drawn from.
-  const double reach = s * (std::sqrt(2 * std::log(1 / tail)) + 1);
-  const double x_low = -(pair.two_sided() ? 1 : 0) - reach;
-  double x_high = 1 + reach, inside = 0;
-  for (int i = 0; i < 60; ++i) {  // with a small q much nearer than the bound
-    const double middle = 0.5 * (inside + x_high);
-    ((reversed ? pair.tail_Q(middle) : pair.tail_P(middle)) < tail ? x_high : inside) = middle;
-  }
-  const double sign = reversed ? -1 : 1;
-  double lowest = pair.loss(x_low), highest = pair.loss(x_high);
-  if (reversed) {
-    std::swap(lowest, highest);
-    lowest = -lowest;
-    highest = -highest;
-  }
-  LossGrid grid{.width = h,
-                .place = grid_points(lowest, highest, h, sign * pair.lowest_loss(), s),
-                .mass = {},
-                .infinite = 0,
-                .steps = mechanism.steps};
-  grid.mass.assign(grid.place.size(), 0.0);
-  const double unit = 1 / (s * std::sqrt(2 * std::numbers::pi));
-  // x at a grid point, within the reach; beyond it the loss is at the grid's ends
-  const auto place = [&](std::size_t i) { return std::clamp(pair.place(sign * grid.at(i)), x_low, x_high); };
-  double before = place(0);
-  for (std::size_t i = 0; i + 1 < grid.place.size(); ++i) {
-    const double after = place(i + 1), a = std::min(before, after), b = std::max(before, after);
-    const double low = grid.at(i), width = grid.at(i + 1) - low;
-    before = after;
-    if (!(b > a)) continue;
-    double mass = 0, above = 0;  // of the cell, and what of it goes to its upper end
-    const auto numerator = [&](double x) { return reversed ? pair.density_Q(x) : pair.density_P(x); };
-    const int pieces = std::max(1, static_cast<int>(std::ceil((b - a) / (0.5 * std::min(s, 1.0)))));
-    for (int piece = 0; piece < pieces; ++piece) {
-      const double from = a + (b - a) * piece / pieces, to = a + (b - a) * (piece + 1) / pieces;
-      mass += gauss8(from, to, numerator);
-      above += gauss8(from, to, [&](double x) {
-        return numerator(x) * -std::expm1(-std::clamp(sign * pair.loss(x) - low, 0.0, width));
-      });
-    }
-    mass *= unit;
-    above = std::clamp(above * unit / -std::expm1(-width), 0.0, mass);
-    grid.mass[i] += mass - above;
-    grid.mass[i + 1] += above;
-  }
-  // the tails: losses below the grid move up to it, losses above it are infinite
-  const double left = reversed ? pair.head_Q(x_low) : pair.head_P(x_low);
-  const double right = reversed ? pair.tail_Q(x_high) : pair.tail_P(x_high);
-  grid.mass.front() += reversed ? right : left;
-  if (reversed && is_finite(pair.lowest_loss()))
-    grid.mass.back() += left;  // the loss is at most -log(1 - q); the last point is not below the loss at x_low
-  else
-    grid.infinite = reversed ? left : right;
-  return grid;
-}
-
-/// The least ε >= 0 with δ(ε) <= delta of grids of one width composed. Infinity when the grid cannot tell.
-inline double composed_epsilon(const std::vector<LossGrid>& grids, double delta, std::size_t max_bins) {
-  const double h = grids[0].width;
-  double log_finite = 0;
-  for (const LossGrid& g : grids) log_finite += double(g.steps) * std::log1p(-g.infinite);
-  const double infinite = -std::expm1(log_finite), wanted = delta - infinite;
-  if (!(wanted > 0)) return std::numeric_limits<double>::infinity();
-  const auto K = [&](double theta) {
-    double sum = 0;
-    for (const LossGrid& g : grids) sum += double(g.steps) * g.log_moment(theta);
-    return sum;
-  };
-  // The tilt: the θ at which the saddle point's estimate of δ(K'(θ)) is delta.
-  struct Saddle {
-    double theta, mean, deviation, log_moment, log_delta;
-  };
-  const auto saddle = [&](double theta) {
-    const double d = 1e-3 * theta, low = K(theta - d), middle = K(theta), high = K(theta + d);
-    const double mean = (high - low) / (2 * d), variance = std::max((high - 2 * middle + low) / (d * d), 1e-300);
-    const double spread = std::sqrt(variance);
-    const double log_delta = middle - theta * mean - std::log(theta * (theta + 1)) -
-                             0.5 * std::log(2 * std::numbers::pi * (variance + 1 / ((theta + 1) * (theta + 1))));
-    return Saddle{theta, mean, spread, middle, log_delta};
-  };
-  double low = std::log(1e-4), high = std::log(1e6);
-  for (int i = 0; i < 40; ++i) {
-    const double t = 0.5 * (low + high);
-    (saddle(std::exp(t)).log_delta > std::log(wanted) ? low : high) = t;
-  }
-  const Saddle at = saddle(std::exp(0.5 * (low + high)));
-  // The window: all but 1e-14 of the tilted sum, by Chernoff.
-  const auto reach = [&](double direction) {
-    double best = 40 * at.deviation;
-    for (double lambda = 0.05 / at.deviation; lambda < 60 / at.deviation; lambda *= 1.5) {
-      const double shifted = at.theta + direction * lambda;
-      const double bound = (33 + K(shifted) - at.log_moment - direction * lambda * at.mean) / lambda;
-      if (is_finite(bound)) best = lambda == 0.05 / at.deviation ? bound : std::min(best, bound);
-    }
-    return std::max(best, 4 * h);
-  };
-  const double below = reach(-1), beyond = reach(1);
-  const auto bins_needed = (below + beyond) / h + 8;
-  if (!(bins_needed < double(max_bins))) return std::numeric_limits<double>::infinity();
-  std::size_t n = 16;
-  while (double(n) < bins_needed) n *= 2;
-  const auto window = static_cast<std::int64_t>(std::floor((at.mean - below) / h));
-  // Each tilted step on a ring of n points, composed in the frequency domain.
-  Eigen::FFT<double> fft;
-  std::vector<std::complex<double>> product(n, 1), spectrum;
-  std::vector<double> ring(n);
-  for (const LossGrid& g : grids) {
-    std::ranges::fill(ring, 0.0);
-    const double norm = g.log_moment(at.theta);
-    const auto size = static_cast<std::int64_t>(n);
-    for (std::size_t i = 0; i < g.mass.size(); ++i)
-      if (g.mass[i] > 0) {
-        const std::int64_t place = (g.place[i] % size + size) % size;
-        ring[static_cast<std::size_t>(place)] += std::exp(std::log(g.mass[i]) + at.theta * g.at(i) - norm);
-      }
-    std::vector<std::complex<double>> input(ring.begin(), ring.end());
-    fft.fwd(spectrum, input);
-    for (std::size_t i = 0; i < n; ++i)
-      product[i] *= spectrum[i] == 0.0 ? 0.0 : std::exp(double(g.steps) * std::log(spectrum[i]));
-  }
-  fft.inv(spectrum, product);
-  // δ(ε) = infinite + e^{K - θ c} Σ_{l > ε} p(l) e^{-θ (l - c)} (1 - e^{ε - l}), about the middle c of the window
-  const double c = at.mean, log_scale = at.log_moment - at.theta * c;
-  double S0 = 0, S1 = 0;  // of the points above: Σ p e^{-θ (l - c)}, and with e^{-(l - c)} as well
-  double log_wanted = std::log(wanted) - log_scale;
-  for (std::size_t j = n; j-- > 0;) {
-    const std::int64_t k = window + static_cast<std::int64_t>(j);
-    const auto size = static_cast<std::int64_t>(n);
-    const double l = double(k) * h;
-    const double p = std::max(spectrum[static_cast<std::size_t>((k % size + size) % size)].real(), 0.0);
-    // between this point and the one above δ falls from S0 - e^{l - c} S1: is it above what is wanted here?
-    const double here = S0 - std::exp(l - c) * S1;
-    if (here > 0 && std::log(here) >= log_wanted) {  // the root lies between l and l + h: S0 - e^{ε - c} S1 = wanted
-      const double e = (S0 - std::exp(log_wanted)) / S1;
-      return std::max(0.0, e > 0 ? c + std::log(e) : l);
-    }
-    if (l <= 0) return 0;
-    const double tilt = std::exp(-at.theta * (l - c));
-    S0 += p * tilt;
-    S1 += p * tilt * std::exp(-(l - c));
-  }
-  return std::max(0.0, double(window) * h);
-}
-
-}  // namespace detail
 
 struct PldOptions {
-  std::size_t max_bins = std::size_t{1} << 22;  // of a grid
-  double accuracy = 5e-5;                       // grids are refined until ε changes by less than this share
+  double accuracy = 3e-6;              // share of ε by which the bound may lie above the true one, about
+  std::int64_t max_frequencies = 1 << 17;  // with fewer the bound is looser, not wrong
 };
+
+namespace detail {
+
+/// The loss of all steps together, S = Σ_j T_j losses of the grid j + a Gaussian mechanism of `variance` μ²: of unsampled
+/// steps, and a little more that makes the integral below end. Another mechanism beside the others only raises δ.
+///
+///     δ(ε) = δ_∞ + 1 / (2 π i) ∫ e^{K(z) - z ε} / (z (z + 1)) dz along Re z = θ > 0,
+///     K(z) = Σ_j T_j log Σ p e^{z l} + μ² z (z + 1) / 2
+///
+/// The trapezoid rule with the step 2 π / W gives Σ_m e^{θ m W} δ(ε + m W), all terms of which are positive: never less than
+/// δ(ε). What is left out beyond the last frequency is below ∫ e^{K(θ) - θ ε - μ² t² / 2} / t² dt / π, and is added. So the sum
+/// is an upper bound whatever W, θ and the number of frequencies; these decide how close it is.
+class ComposedLoss {
+ public:
+  ComposedLoss(const std::vector<LossGrid>& grids, double variance) : grids_(&grids), variance_(variance) {
+    double log_finite = 0;
+    for (const LossGrid& g : grids) {
+      log_finite += g.steps() * std::log1p(-g.infinite());
+      steps_ += g.steps();
+    }
+    infinite_ = -std::expm1(log_finite);
+    untilted_ = 1 / std::sqrt(moments(0).variance);
+  }
+
+  /// The least ε >= 0 with δ(ε) <= delta. Infinity when the grids cannot tell.
+  double epsilon(double delta, const PldOptions& options) {
+    const double wanted = delta - infinite_;
+    if (!(wanted > 0)) return std::numeric_limits<double>::infinity();
+    double guess = chernoff(wanted), best = guess;
+    for (int attempt = 0; attempt < 12; ++attempt) {
+      theta_ = saddle(guess);
+      at_ = moments(theta_);
+      added_ = 2 * std::max(0.3 * options.accuracy * guess, 1e-9) / (theta_ + 1);
+      choose_window(wanted, guess);
+      transform(wanted, guess, options.max_frequencies);
+      const double found = falling_root([&](double e) { return log_delta(e) - std::log(wanted); });
+      best = std::min(best, found);
+      if (found == 0 || found > 0.9 * guess) break;
+      guess = found;  // nearer: less noise, and a better θ
+    }
+    return best;
+  }
+
+ private:
+  LossGrid::Moments moments(double theta) const {
+    LossGrid::Moments sum{.log_sum = 0.5 * variance_ * theta * (theta + 1),
+                          .mean = variance_ * (theta + 0.5),
+                          .variance = variance_};
+    for (const LossGrid& g : *grids_) {
+      const LossGrid::Moments m = g.moments(theta);
+      sum.log_sum += g.steps() * m.log_sum;
+      sum.mean += g.steps() * m.mean;
+      sum.variance += g.steps() * m.variance;
+    }
+    return sum;
+  }
+  /// The least ε of e^{K(θ) - θ ε} θ^θ / (θ + 1)^{θ + 1} = δ over θ: a bound, if a loose one.
+  double chernoff(double wanted) {
+    double least = std::numeric_limits<double>::infinity();
+    for (double t = 0.01 * untilted_; t < 1e6 * untilted_; t *= 1.3)
+      least = std::min(least, (moments(t).log_sum - std::log(wanted) - t * std::log1p(1 / t) - std::log1p(t)) / t);
+    return std::max(least, 0.0);
+  }
+  /// Where the integrand at `epsilon` is least: K'(θ) = ε + 1 / θ + 1 / (θ + 1).
+  double saddle(double epsilon) const {
+    double low = std::log(0.01 * untilted_), high = std::log(1e6 * untilted_);
+    for (int i = 0; i < 40; ++i) {
+      const double t = 0.5 * (low + high), theta = std::exp(t);
+      (moments(theta).mean < epsilon + 1 / theta + 1 / (theta + 1) ? low : high) = t;
+    }
+    return std::exp(high);
+  }
+  /// W such that e^{±θ W} δ(ε ± W) is a share of 1e-7 of δ(ε), by Chernoff.
+  void choose_window(double wanted, double guess) {
+    const double needed = 16 - std::log(wanted) - theta_ * guess;
+    const double deviation = std::sqrt(at_.variance);
+    double above = std::numeric_limits<double>::infinity(), below = above;
+    for (double shift = 0.05 / deviation; shift < 100 / deviation; shift *= 1.5) {
+      above = std::min(above, (moments(theta_ + shift).log_sum - shift * guess + needed) / shift);
+      if (shift < theta_) below = std::min(below, (moments(theta_ - shift).log_sum + shift * guess + needed) / shift);
+    }
+    below = std::min(below, (theta_ * guess + needed) / theta_);  // δ <= 1
+    window_ = std::max({above, below, guess});
+  }
+  /// e^{K(z) - K(θ)} / (z (z + 1)) at the frequencies, and a bound of what lies beyond them.
+  void transform(double wanted, double guess, std::int64_t most) {
+    const double step = 2 * std::numbers::pi / window_;
+    const auto beyond = [&](double t) {
+      const double fall = (variance_ + added_) * t * t;
+      return std::exp(-0.5 * fall) / (std::numbers::pi * t) * std::min(1.0, 1 / fall);
+    };
+    double end = 0;
+    for (;; added_ *= 2) {  // more noise, and fewer frequencies
+      log_scale_ = at_.log_sum + 0.5 * added_ * theta_ * (theta_ + 1);
+      const double allowed = std::log(wanted) - log_scale_ + theta_ * guess - 16;
+      double low = -100, high = 1;
+      while (!(std::log(beyond(std::exp(high))) < allowed)) high += 1;
+      for (int i = 0; i < 40; ++i) {
+        const double t = 0.5 * (low + high);
+        (std::log(beyond(std::exp(t))) < allowed ? high : low) = t;
+      }
+      end = std::exp(high);
+      if (end / step < double(most)) break;
+    }
+    const auto count = static_cast<Eigen::Index>(std::ceil(end / step)) + 1;
+    Eigen::ArrayXcd log_value = Eigen::ArrayXcd::Zero(count);
+    for (const LossGrid& g : *grids_) log_value += g.steps() * characteristic(g.tilted(theta_), step, count).log();
+    frequency_.clear();
+    value_.clear();
+    double size = 0, dropped = 0;
+    for (Eigen::Index j = 0; j < count; ++j) {
+      const double t = double(j) * step, mu2 = variance_ + added_;
+      const std::complex<double> z(theta_, t), gauss(-0.5 * mu2 * t * t, mu2 * t * (theta_ + 0.5));
+      const double weight = (j == 0 ? 0.5 : 1) * step / std::numbers::pi;
+      const std::complex<double> value = weight * std::exp(log_value[j] + gauss) / (z * (z + 1.0));
+      if (j > 0 && !(std::abs(value) > 1e-18 * std::abs(value_[0]))) {
+        dropped += 1e-18 * std::abs(value_[0]);
+        continue;
+      }
+      size += std::abs(value);
+      frequency_.push_back(t);
+      value_.push_back(value);
+    }
+    // a factor of the product is right to 16 roundings
+    remainder_ = beyond(double(count - 1) * step) + dropped + 16 * std::numeric_limits<double>::epsilon() * (steps_ + 8) * size;
+  }
+  /// Σ p e^{i t l} at t = 0, step, 2 step, ..: rotations, from new sines at every 64th frequency.
+  static Eigen::ArrayXcd characteristic(const LossGrid::Tilted& points, double step, Eigen::Index count) {
+    constexpr Eigen::Index tile = 256, run = 64;
+    Eigen::ArrayXcd sums = Eigen::ArrayXcd::Zero(count);
+    for (Eigen::Index first = 0; first < points.loss.size(); first += tile) {
+      const Eigen::Index size = std::min(tile, points.loss.size() - first);
+      const Eigen::ArrayXd loss = points.loss.segment(first, size), mass = points.mass.segment(first, size);
+      const Eigen::ArrayXd turn_c = (step * loss).cos(), turn_s = (step * loss).sin();
+      Eigen::ArrayXd c, s, next(size);
+      for (Eigen::Index j = 0; j < count; ++j) {
+        if (j % run == 0) {
+          c = mass * (double(j) * step * loss).cos();
+          s = mass * (double(j) * step * loss).sin();
+        }
+        sums[j] += std::complex<double>(c.sum(), s.sum());
+        next = c * turn_c - s * turn_s;
+        s = s * turn_c + c * turn_s;
+        c.swap(next);
+      }
+    }
+    return sums;
+  }
+  /// log of the bound of δ(ε) - δ_∞
+  double log_delta(double epsilon) const {
+    double sum = 0;
+    for (std::size_t j = 0; j < value_.size(); ++j) sum += (value_[j] * std::polar(1.0, -frequency_[j] * epsilon)).real();
+    return log_scale_ - theta_ * epsilon + std::log(std::max(sum + remainder_, 1e-300));
+  }
+
+  const std::vector<LossGrid>* grids_;
+  double variance_, added_ = 0;  // of the unsampled steps, and what is added
+  double steps_ = 0, infinite_ = 0, theta_ = 0, window_ = 0, untilted_ = 0, log_scale_ = 0, remainder_ = 0;
+  LossGrid::Moments at_;  // at θ
+  std::vector<double> frequency_;
+  std::vector<std::complex<double>> value_;
+};
+
+}  // namespace detail
 
 /// An upper bound of ε by construction, close to the true one. Throws ErrorId::value.
 inline double pld_epsilon(std::span<const SubsampledGaussian> mechanisms, double delta, Relation relation = Relation::add_remove,
                           const PldOptions& options = {}) {
-  double steps = 0;
+  double steps = 0, variance = 0;  // variance: Σ μ² of the steps that take every example, a Gaussian mechanism together
+  std::vector<SubsampledGaussian> sampled;
   for (const SubsampledGaussian& m : mechanisms) {
     m.validate();
     steps += double(m.steps);
+    if (m.rate < 1)
+      sampled.push_back(m);
+    else
+      variance += double(m.steps) * (relation == Relation::replace_one ? 4 : 1) / (m.noise * m.noise);
   }
+  if (sampled.empty()) return gaussian_epsilon(std::sqrt(variance), delta);
   if (relation == Relation::add_remove && rdp_epsilon(mechanisms, delta) == 0) return 0;
-  const double tail = 2e-5 * delta / steps;
+  const double tail = 2e-5 * delta / steps, points = 0.4 / std::sqrt(options.accuracy);
   double worst = 0;
   for (const bool reversed : {false, true}) {
     if (reversed && relation == Relation::replace_one) break;  // both orders are the same
-    double best = std::numeric_limits<double>::infinity(), last = best;
-    double spread = 0;  // of all losses together
-    for (const SubsampledGaussian& m : mechanisms) {
-      const double q = m.rate, by_noise = std::min(std::expm1(std::min(1 / (m.noise * m.noise), 600.0)), 1e12);
-      spread += double(m.steps) * std::min(q * q * by_noise, 1 / (m.noise * m.noise) + 1);
+    if (steps == 1) {
+      worst = std::max(worst, detail::one_step_epsilon(sampled[0], delta, relation, reversed) * (1 + 1e-12));
+      continue;
     }
-    double h = std::sqrt(spread) / 50;
-    for (int refined = 0; refined < 24; ++refined, h /= 2) {
-      std::vector<detail::LossGrid> grids;
-      for (const SubsampledGaussian& m : mechanisms) {
-        const LossPair pair(m, relation);
-        const double reach = m.noise * (std::sqrt(2 * std::log(1 / tail)) + 1);
-        if (!is_finite(pair.lowest_loss()) && (pair.loss(1 + reach) - pair.loss(-1 - reach)) / h > double(options.max_bins)) break;
-        grids.push_back(detail::loss_grid(m, relation, reversed, h, tail));
-      }
-      if (grids.size() < mechanisms.size()) break;
-      const double found = detail::composed_epsilon(grids, delta, options.max_bins);
-      best = std::min(best, found);
-      if (best <= worst) break;  // a bound below what the other order has: this one decides nothing
-      if (is_finite(found) && is_finite(last) && std::abs(found - last) <= options.accuracy * found + 1e-9) break;
-      last = found;
-    }
-    worst = std::max(worst, best);
+    std::vector<detail::LossGrid> grids;
+    for (const SubsampledGaussian& m : sampled) grids.emplace_back(m, relation, reversed, points, tail);
+    worst = std::max(worst, detail::ComposedLoss(grids, variance).epsilon(delta, options));
   }
   return worst;
 }

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
+#include "lorasb/privacy/discrete_gaussian.hpp"
 #include "lorasb/privacy/ledger.hpp"
 #include "lorasb/privacy/poisson_batches.hpp"
 #include "lorasb/train/step.hpp"
@@ -18,9 +20,15 @@ enum class Origin {
   private_data,  // refused: raw private examples
 };
 
+enum class NoiseKind {
+  continuous,  // doubles, rounded to S: which numbers can be reached may tell more than ε does
+  discrete,    // integers on a grid, by integer arithmetic alone
+};
+
 struct PrivateStepOptions {
   double clip = 1;   // C: the norm that the gradient of an example is clipped to, over all trained numbers together
   double noise = 0;  // σ: standard deviation of the noise over C, as it is reserved in the ledger
+  NoiseKind kind = NoiseKind::continuous;
   Origin origin = Origin::unknown;  // of everything that is not trained by this step
 
   /// Throws ErrorId::value.
@@ -47,6 +55,10 @@ struct PrivateStepResult {
 ///
 /// A batch is drawn by PoissonBatches, and may be empty: then it is noise alone. Passes must add *clipped* gradients, as
 /// TextClassifier::pass_clipped does with options().clip; a batch may be accumulated in several pieces, the noise is drawn once.
+/// With NoiseKind::discrete each clipped gradient is rounded to a grid γ, passes add integers (accumulate_on_grid,
+/// TextClassifier::pass_clipped_to_grid), and σ is the deviation of the noise over C + γ √d / 2, what an example can move d
+/// numbers. The ledger must count by Accountant::rdp_whole, which holds for both kinds.
+///
 /// Loss and correct answers of a batch are not published: they are not noised.
 ///
 ///     PrivateStep<float> step(values.layout().size(), parts, threads,
@@ -66,7 +78,15 @@ class PrivateStep {
     options_.validate();
     require(options_.origin != Origin::noised || ledger.steps() > 0, ErrorId::value,
             "PrivateStep: origin is noised, but the ledger has no cost of it");
+    if (options_.kind == NoiseKind::continuous) return;
+    require(ledger.options().accountant == privacy::Accountant::rdp_whole, ErrorId::value,
+            "PrivateStep: discrete noise is accounted by Accountant::rdp_whole alone; the ledger has another accountant");
+    on_grid_ = privacy::GridNoise::of(options_.noise, options_.clip, size);
+    sums_.assign(static_cast<std::size_t>(parts), std::vector<std::int64_t>(static_cast<std::size_t>(size)));
   }
+
+  /// The grid of discrete noise.
+  const privacy::GridNoise& on_grid() const { return on_grid_; }
 
   const PrivateStepOptions& options() const { return options_; }
 
@@ -79,14 +99,25 @@ class PrivateStep {
   /// Adds examples to the sum; as often as the caller likes, for a batch that does not fit in memory. Throws ErrorId::value before
   /// charge().
   void accumulate(Index examples, const typename Step<S>::Pass& pass) {
-    require(charged_, ErrorId::value, "PrivateStep::accumulate: charge() comes first, before data is touched");
+    require_open(NoiseKind::continuous);
     step_.accumulate(examples, pass);
+  }
+  /// The same for discrete noise: pass(part, first, count, sum) adds integers.
+  template <class GridPass>
+  void accumulate_on_grid(Index examples, const GridPass& pass) {
+    require_open(NoiseKind::discrete);
+    step_.accumulate(examples, [&](Index part, Index first, Index count, std::span<S>) {
+      return pass(part, first, count, std::span(sums_[static_cast<std::size_t>(part)]));
+    });
   }
   /// Adds the noise, divides by the expected size of a batch, and moves `values`.
   PrivateStepResult apply(std::span<S> values, optim::Optimizer<S>& optimizer, double learning_rate) {
     require(charged_, ErrorId::value, "PrivateStep::apply: charge() comes first");
     source_->start_step(ledger_->steps());
-    privacy::add_gaussian_noise<S>(step_.gradient_sum(), options_.noise * options_.clip, *source_);
+    if (options_.kind == NoiseKind::discrete)
+      take_grid_sum();
+    else
+      privacy::add_gaussian_noise<S>(step_.gradient_sum(), options_.noise * options_.clip, *source_);
     const StepResult found =
         step_.apply(values, optimizer, learning_rate, {.divisor = batches_->expected_batch_size(), .ignore_loss = true});
     charged_ = false;
@@ -94,11 +125,29 @@ class PrivateStep {
   }
 
  private:
+  void require_open(NoiseKind kind) const {
+    require(charged_, ErrorId::value, "PrivateStep::accumulate: charge() comes first, before data is touched");
+    require(options_.kind == kind, ErrorId::value,
+            "PrivateStep: accumulate() is for continuous noise, accumulate_on_grid() for discrete");
+  }
+  /// The integers of all parts with their noise, times the grid: S rounds what is noised already.
+  void take_grid_sum() {
+    std::vector<std::int64_t>& sum = sums_.front();
+    for (std::size_t part = 1; part < sums_.size(); ++part)
+      for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += sums_[part][i];
+    privacy::add_discrete_gaussian_noise(sum, on_grid_.variance, 1, *source_);
+    const std::span<S> to = step_.gradient_sum();
+    for (std::size_t i = 0; i < sum.size(); ++i) to[i] = static_cast<S>(double(sum[i]) * on_grid_.grid);
+    for (std::vector<std::int64_t>& part : sums_) std::ranges::fill(part, 0);
+  }
+
   Step<S> step_;
   PrivateStepOptions options_;
   privacy::Ledger* ledger_;
   const privacy::PoissonBatches* batches_;
   privacy::NoiseSource* source_;
+  privacy::GridNoise on_grid_;                    // of discrete noise
+  std::vector<std::vector<std::int64_t>> sums_;  // by part, on the grid
   bool charged_ = false;
 };
 

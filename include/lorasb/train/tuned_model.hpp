@@ -20,9 +20,10 @@ template <Real S>
 struct TunedModel {
   Method method = Method::head;
   AdapterBases<S> bases;   // of lora-sb and lora-xs
-  S lora_scale = 1;        // s of lora
+  S lora_scale = 1;        // s of lora and ffa-lora
   FrozenModel<S> weights;  // of everything that is no linear layer: the base model's, or the trained copy
   std::unique_ptr<Parameters<S>> values;
+  std::unique_ptr<Parameters<S>> frozen = nullptr;  // A of ffa-lora
   Layers<S> layers;
 };
 
@@ -63,6 +64,22 @@ TunedModel<S> tune_lora(const FrozenModel<S>& base, const std::vector<Module<S>>
   detail::start_values(model, head, std::move(layout));
   start_lora(modules, options, *model.values);
   model.layers = bind_lora<S>(modules, model.lora_scale, *model.values);
+  return model;
+}
+
+/// ffa-lora: B is trained; A stays as options.seed draws it (Sun et al., arXiv 2403.12313).
+template <Real S>
+TunedModel<S> tune_ffa_lora(const FrozenModel<S>& base, const std::vector<Module<S>>& modules, const LoraOptions& options,
+                            const Parameters<S>& head) {
+  TunedModel<S> model{.method = Method::ffa_lora, .bases = {}, .lora_scale = S(options.alpha / double(options.rank)),
+                      .weights = base, .values = {}, .layers = {}};
+  ParameterLayout layout, frozen;
+  for (const Module<S>& m : modules) append_lora(m.name, m.W0.rows(), m.W0.cols(), options.rank, layout, frozen);
+  detail::start_values(model, head, std::move(layout));
+  model.frozen = std::make_unique<Parameters<S>>(std::move(frozen));
+  start_lora(modules, options, *model.values);
+  start_lora(modules, options, *model.frozen);
+  model.layers = bind_lora<S>(modules, model.lora_scale, *model.values, *model.frozen);
   return model;
 }
 

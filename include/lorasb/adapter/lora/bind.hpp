@@ -62,13 +62,16 @@ void start_lora(const std::vector<Module<S>>& modules, LoraOptions options, Para
   }
 }
 
-/// The adapters as they are now, copied: to be written.
+/// The adapters as they are now, copied: to be written. `frozen`: where A is when `values` does not have it.
 template <Real S>
 NamedSet<LoraAdapter<S>> lora_adapters(const std::vector<Module<S>>& modules, std::type_identity_t<S> scale,
-                                       const Parameters<S>& values) {
+                                       const Parameters<S>& values,
+                                       const std::type_identity_t<Parameters<S>>* frozen = nullptr) {
   NamedSet<LoraAdapter<S>> adapters;
   for (const Module<S>& m : modules)
-    adapters.add(m.name, {.B = values.at(m.name, Role::factor_B), .A = values.at(m.name, Role::factor_A), .scale = scale});
+    adapters.add(m.name, {.B = values.at(m.name, Role::factor_B),
+                          .A = (frozen == nullptr ? values : *frozen).at(m.name, Role::factor_A),
+                          .scale = scale});
   return adapters;
 }
 
