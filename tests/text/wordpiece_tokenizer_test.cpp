@@ -118,3 +118,21 @@ TEST_CASE("A folder's tokenizer is found by its files") {
   folder.write("tokenizer.json", R"({"model": {"type": "Unigram"}})");
   CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::vocabulary, "\"model\" is \"Unigram\"");
 }
+
+TEST_CASE("categories of code points are those of tokenizers 0.23, for every one of them") {
+  struct Set {
+    bool (*has)(std::int32_t);
+    std::int64_t count, sum;  // of the code points, as BertNormalizer and BertPreTokenizer of tokenizers treat them
+  };
+  for (const auto& [has, count, sum] : {Set{bert_unicode::is_control, 137682, 137913019292}, Set{bert_unicode::is_nonspacing_mark, 1567, 262554314},
+                                        Set{bert_unicode::is_punctuation, 717, 20675279}}) {
+    std::int64_t found = 0, total = 0;
+    for (std::int32_t c = 1; c < 0x110000; ++c) {
+      if ((c >= 0xD800 && c < 0xE000) || !has(c)) continue;
+      ++found;
+      total += c;
+    }
+    CHECK(found == count);
+    CHECK(total == sum);
+  }
+}
