@@ -45,10 +45,16 @@ std::vector<Input> encoder_seeds() {
   return seeds;
 }
 
+bool encoder_past_first_check(const Input& input) {
+  const auto good = [&](std::size_t i, bool (*is)(std::string_view)) { return !input.files[i].there || is(input[i]); };
+  return input.files[0].there && is_json(input[0]) && good(1, is_safetensors) && (input.files[1].there || (good(2, is_json) && good(3, is_safetensors) && good(6, is_safetensors)));
+}
+
 void mutate_encoder(Input& input, Mutator& m) {
   static const std::vector<Input> seeds = encoder_seeds();
   static const std::vector<std::string> words{"[CLS]", "[SEP]", "##a", "hello", "more\nwords\n"};
   const Input& whole = m.one_of(seeds);
+  if (!encoder_past_first_check(input) && !m.one_in(4)) input = whole;
   if (m.one_in(60)) input.files[m.below(7)].there ^= true;
   switch (m.below(6)) {
     case 0:
@@ -60,11 +66,6 @@ void mutate_encoder(Input& input, Mutator& m) {
       m.safetensors(input[file], file == 1 ? whole.files[1].there ? whole[1] : seeds[0][1] : seeds[3][file]);
     }
   }
-}
-
-bool encoder_past_first_check(const Input& input) {
-  const auto good = [&](std::size_t i, bool (*is)(std::string_view)) { return !input.files[i].there || is(input[i]); };
-  return input.files[0].there && is_json(input[0]) && good(1, is_safetensors) && (input.files[1].there || (good(2, is_json) && good(3, is_safetensors) && good(6, is_safetensors)));
 }
 
 /// The whole way of a program: the encoder, its tokenizer, and the vector of a text.

@@ -187,8 +187,8 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
   Mutator mutator(seed);
   const Input before = decode({reinterpret_cast<const char*>(data), size}, s.reader->files.size());
   for (int attempt = 0; attempt < 4; ++attempt) {
-    Input input = mutator.one_in(50) ? mutator.one_of(s.seeds) : before;
-    for (std::uint64_t changes = 1 + mutator.below(3); changes > 0; --changes) s.reader->mutate(input, mutator);
+    Input input = mutator.one_in(5) ? mutator.one_of(s.seeds) : before;
+    for (std::uint64_t changes = mutator.one_in(2) ? 1 : 1 + mutator.below(3); changes > 0; --changes) s.reader->mutate(input, mutator);
     const std::string bytes = encode(input);
     if (bytes.size() > max_size) continue;
     std::memcpy(data, bytes.data(), bytes.size());

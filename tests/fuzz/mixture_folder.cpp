@@ -61,9 +61,16 @@ std::vector<Input> mixture_seeds() {
   return seeds;
 }
 
+bool mixture_past_first_check(const Input& input) {
+  for (std::size_t i = 0; i < input.files.size(); ++i)
+    if (!input.files[i].there || !(i % 2 == 0 ? is_json(input[i]) : is_safetensors(input[i]))) return false;
+  return true;
+}
+
 void mutate_mixture(Input& input, Mutator& m) {
   static const std::vector<Input> seeds = mixture_seeds();
   const Input& whole = m.one_of(seeds);
+  if (!mixture_past_first_check(input) && !m.one_in(4)) input = whole;  // six files: one that is broken hides all others
   if (m.one_in(60)) input.files[m.below(6)].there ^= true;
   const std::size_t file = m.one_in(2) ? 0 : m.below(6);
   file % 2 == 0 ? m.json(input[file], whole[file]) : m.safetensors(input[file], whole[file]);
@@ -87,12 +94,7 @@ const Registered mixture_reader({.name = "mixture_folder",
                                  .files = mixture_files,
                                  .seeds = mixture_seeds,
                                  .mutate = mutate_mixture,
-                                 .past_first_check =
-                                     [](const Input& input) {
-                                       for (std::size_t i = 0; i < input.files.size(); ++i)
-                                         if (!input.files[i].there || !(i % 2 == 0 ? is_json(input[i]) : is_safetensors(input[i]))) return false;
-                                       return true;
-                                     },
+                                 .past_first_check = mixture_past_first_check,
                                  .read = read_mixture});
 
 }  // namespace

@@ -44,9 +44,12 @@ std::vector<Input> peft_seeds() {
   return seeds;
 }
 
+bool peft_past_first_check(const Input& input) { return is_json(input[0]) && is_safetensors(input[1]); }
+
 void mutate_peft(Input& input, Mutator& m) {
   static const std::vector<Input> seeds = peft_seeds();
   const Input& whole = m.one_of(seeds);
+  if (!peft_past_first_check(input) && !m.one_in(4)) input = whole;
   if (m.one_in(60)) {
     input.files[m.below(2)].there ^= true;
   } else if (m.one_in(2)) {
@@ -81,7 +84,7 @@ const Registered peft_reader({.name = "peft_folder",
                               .files = {"adapter_config.json", "adapter_model.safetensors"},
                               .seeds = peft_seeds,
                               .mutate = mutate_peft,
-                              .past_first_check = [](const Input& input) { return is_json(input[0]) && is_safetensors(input[1]); },
+                              .past_first_check = peft_past_first_check,
                               .read = read_peft});
 
 }  // namespace

@@ -14,10 +14,10 @@ shift
 if [ $# -eq 0 ]; then
   set -- safetensors peft_folder journal update checkpoint tsv tokenizer_json vocabulary use_vocabulary encoder_folder tfjs mixture_folder clinc150 spam
 fi
-sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" level=-O1 build=build/fuzz/sanitized
-if [ "${FAST:-0}" = 1 ]; then sanitizers="" level=-O2 build=build/fuzz/fast; fi
+sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" build=build/fuzz/sanitized
+if [ "${FAST:-0}" = 1 ]; then sanitizers="" build=build/fuzz/fast; fi
 cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_CXX_FLAGS="-march=native $sanitizers" \
-  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="$level -g1" -DLORASB_TEST_BUILDS=OFF -DLORASB_BUILD_TESTS=ON -DLORASB_BUILD_EXAMPLES=OFF -DLORASB_FUZZ=ON \
+  -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" -DLORASB_TEST_BUILDS=OFF -DLORASB_BUILD_TESTS=ON -DLORASB_BUILD_EXAMPLES=OFF -DLORASB_FUZZ=ON \
   -DLORASB_TEST_FOLDERS=core > /dev/null
 cmake --build $build -j "${JOBS:-1}" --target fuzz_readers
 mkdir -p build/fuzz/inputs build/fuzz/failures build/fuzz/logs

@@ -93,6 +93,11 @@ TEST_CASE("A tokenizer.json that asks for something else is refused by key and v
   check("/added_tokens/0/id", "x", "the id of \"[PAD]\"");
   check("/added_tokens", 3, "not an array");
   CHECK_ERROR(WordPieceTokenizer::from_json(nlohmann::json::array(), "file"), ErrorId::vocabulary, "\"model\" is null");
+  nlohmann::json high = json;  // a special token that only the template has, above every id of the vocabulary: found by the fuzzer
+  high["post_processor"]["special_tokens"]["[CLS]"]["ids"] = {5000};
+  const WordPieceTokenizer with_high = WordPieceTokenizer::from_json(high, "file");
+  CHECK(with_high.encode("a").ids.front() == 5000);
+  CHECK(with_high.size() == 5001);
   CHECK_ERROR(WordPieceTokenizer({{"a", 0}}, {}, {}, bert), ErrorId::vocabulary, "no \"[UNK]\"");
   CHECK_ERROR(WordPieceTokenizer({{"[UNK]", 0}, {"\xFF", 1}}, {}, {}, bert), ErrorId::vocabulary, "not UTF-8");
 }
