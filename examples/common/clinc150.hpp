@@ -22,13 +22,18 @@ inline Corpus read_clinc150(const std::filesystem::path& file, std::string_view 
   const std::filesystem::path domains_file = file.parent_path() / "domains.json";
   if (!domain.empty() || std::filesystem::exists(domains_file)) {
     const nlohmann::json domains = io::read_json(domains_file);
+    require(domains.is_object(), ErrorId::data, "read_clinc150: \"", domains_file.string(), "\" is no object of domains");
     std::string known;
     bool found = domain.empty();
     for (const auto& [name, intents] : domains.items()) {
       known += (known.empty() ? "" : ", ") + name;
       if (!domain.empty() && name != domain) continue;
       found = true;
-      for (const nlohmann::json& intent : intents) domain_of[intent.get<std::string>()] = name;
+      for (const nlohmann::json& intent : intents) {
+        require(intents.is_array() && intent.is_string(), ErrorId::data, "read_clinc150: \"", domains_file.string(), "\": domain \"", name,
+                "\" is no list of intents");
+        domain_of[intent.get<std::string>()] = name;
+      }
     }
     require(found, ErrorId::data, "read_clinc150: no domain \"", domain, "\" in \"", domains_file.string(), "\", only ", known);
   }

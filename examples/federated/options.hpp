@@ -3,6 +3,7 @@
 
 #include "examples/common/common_options.hpp"
 #include "examples/common/private_options.hpp"
+#include "examples/federated/server_step_options.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/federated/partition.hpp"
 #include "lorasb/federated/robust_aggregator.hpp"
@@ -53,6 +54,8 @@ struct FederateOptions : CommonOptions {
   Aggregate aggregate = Aggregate::mean;
   double trimmed_share = 0.2;
   Index liars = 1;
+  ServerStepOptions server;
+  double proximal = 0;  // mu of FedProx
   std::size_t train_size = 5000;
   std::size_t test_size = 2000;
   PrivateOptions privacy;
@@ -176,6 +179,10 @@ inline void describe(FederateOptions& o, OptionTable& t) {
   t.add("--liars", o.liars, "Of --aggregate krum: clients that may lie, f; a round needs 2 f + 3 updates", {.check = from_zero});
   if (o.aggregate != Aggregate::mean)  // no words that older sessions have not
     t.set("aggregate", concat(aggregate_names[std::size_t(o.aggregate)], " ", o.trimmed_share, " ", o.liars));
+  describe_server_step(o.server, t);
+  t.add("--proximal", o.proximal, "Clients stay near the model that a round starts with: weight mu of mu/2 ||w - w0||^2 in their loss (FedProx); 0: do not",
+        {.check = natural});
+  if (o.proximal > 0) t.set("proximal", o.proximal);
   t.add("--cap", o.cap, "Most updates that count in a round; 0: all", {.key = "cap", .check = from_zero});
   t.add("--round-seconds", o.round_seconds, "Deadline of a round; 0: none. Late clients make results depend on time",
         {.key = "round_seconds", .check = natural});
@@ -250,6 +257,18 @@ inline void check(FederateOptions& o) {
   }
   if (o.poisson_rate > 0 && (o.participation < 1 || o.setting != Setting::federated || o.compare))
     throw CLI::ValidationError("--client-sampling", "poisson is for one federated session, without --participation");
+  using federated::FederatedMethod;
+  if (o.server.enabled()) {
+    if (o.compare || o.setting != Setting::federated) throw CLI::ValidationError("--server-optimizer", "is for one federated session");
+    if (o.method == FederatedMethod::fedex_lora || o.method == FederatedMethod::flora)
+      throw CLI::ValidationError("--server-optimizer", concat(federated::name_of(o.method), " adds what every client has trained to the weights"));
+    if (o.experts > 0) throw CLI::ValidationError("--server-optimizer", "is not for --experts, which have a mean for each by its tokens");
+  }
+  if (o.proximal > 0) {
+    if (o.compare || o.setting != Setting::federated) throw CLI::ValidationError("--proximal", "is for one federated session");
+    if (o.method == FederatedMethod::flora) throw CLI::ValidationError("--proximal", "flora starts every round with new factors: there are none to stay near");
+    if (o.privacy.enabled) throw CLI::ValidationError("--proximal", "is not there for DP-SGD: clip and noise are of the texts' gradients alone");
+  }
   if (!o.ranks.empty() && !fed_sb) throw CLI::ValidationError("--ranks", "only the cores of fed-sb have leading blocks");
   if (!o.ranks.empty() && o.rank > 0) throw CLI::ValidationError("--ranks", "says all that --rank could");
   if ((o.estimate == Estimate::clients || o.look_ahead > 0) && !fed_sb && !o.compare)

@@ -164,6 +164,12 @@ class SessionRun {
           federated::RobustOptions{.rule = robust_rule(options.aggregate),
                                    .trimmed_share = options.trimmed_share,
                                    .liars = options.liars});
+    if (options.server.enabled()) {
+      const Index size = shared.session().layout.size();
+      optimizer_ = std::make_shared<federated::ServerOptimizer<float>>(size, options.server.optimizer());
+      if (aggregator == nullptr) aggregator = std::make_unique<federated::ExactAggregator<float>>(size);
+      aggregator = std::make_unique<federated::OptimizedAggregator<float>>(std::move(aggregator), optimizer_);
+    }
     server_.emplace(shared.session(), std::as_const(shared).values().flat(), client_names(options.clients), serving,
                     std::move(aggregator));
     result_.start = started;
@@ -197,6 +203,7 @@ class SessionRun {
       total_ = {.all = line.at("bytes_total"), .adapter = line.at("adapter_bytes_total")};
       result_.accuracy = line.at("accuracy");
       if (record.message.empty()) return std::span<const float>();
+      if (optimizer_) optimizer_->restore(record.state);
       if (shared_.adds_to_weights()) transport_.ask({}, message_);  // otherwise the last message says it all
       message_ = std::make_shared<const Bytes>(record.message);
       shared_.take(*message_);
@@ -252,7 +259,7 @@ class SessionRun {
       if (mixed_ != nullptr)
         exactness = federated::expert_exactness_error<float>(mixed_->mixture.bank.bases(), mixed_->cores, server_->admitted(),
                                                              std::as_const(shared_).values().flat());
-      else if (!noise_ && options_.aggregate == Aggregate::mean)
+      else if (!noise_ && !optimizer_ && options_.aggregate == Aggregate::mean)
         exactness = shared_.exactness_error(added_before, server_->admitted());
       result_.accuracy = measure();
       message_ = std::make_shared<const Bytes>(next);
@@ -288,7 +295,9 @@ class SessionRun {
     if (journal_) {
       nlohmann::json kept = line;
       if (accounts_ != nullptr) kept["ledgers"] = accounts_->saved();
-      journal_->append(federated::encode_record({.line = kept.dump(), .clients = report.clients, .message = next}));
+      federated::RoundRecord record{.line = kept.dump(), .clients = report.clients, .message = next};
+      if (optimizer_ && report.committed) record.state = optimizer_->state();
+      journal_->append(federated::encode_record(record));
     }
     result_.rounds.push_back(line);
     print(line, asked, seconds_now() - began);
@@ -334,6 +343,7 @@ class SessionRun {
   std::shared_ptr<privacy::NoiseSource> noise_;  // of the server, with --unit client
   std::unique_ptr<privacy::NoiseSource> draws_;      // of Poisson samples of clients
   std::optional<privacy::PoissonBatches> sample_;
+  std::shared_ptr<federated::ServerOptimizer<float>> optimizer_;  // null without --server-optimizer
   Workplace workplace_;  // of the global model
   std::optional<federated::Server<float>> server_;
   std::shared_ptr<const Bytes> message_;  // that starts the next round

@@ -12,6 +12,7 @@
 #include "lorasb/federated/baselines/shared_model.hpp"
 #include "lorasb/federated/client.hpp"
 #include "lorasb/federated/expert_aggregator.hpp"
+#include "lorasb/federated/proximal.hpp"
 #include "lorasb/mixer/mixture.hpp"
 #include "lorasb/train/private_step.hpp"
 #include "lorasb/train/sampler.hpp"
@@ -96,6 +97,8 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
   train::ShuffledBatches batches(std::ssize(share), options.batch,
                                  derive_seed(derive_seed(options.seed, round), static_cast<std::uint64_t>(client)));
   const Index steps = options.local_steps > 0 ? options.local_steps : options.local_epochs * batches.batches_per_epoch();
+  std::vector<float> start;  // what --proximal keeps the values near
+  if (options.proximal > 0) start.assign(std::as_const(work.values).flat().begin(), std::as_const(work.values).flat().end());
   std::vector<Index> texts;
   const train::Step<float>::TwoPhasePass pass_of_experts =
       mixed ? mixed_pass(work, task, texts) : train::Step<float>::TwoPhasePass();
@@ -113,6 +116,9 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
     } else {
       work.step.accumulate(std::ssize(texts), pass);
     }
+    if (options.proximal > 0)
+      federated::add_proximal_gradient<float>(options.proximal, work.step.examples(), std::as_const(work.values).flat(), start,
+                                              work.step.gradient_sum());
     const train::StepResult found = work.step.apply(work.values.flat(), *optimizer, rate, {.max_norm = options.max_norm});
     mask.restore(work.values.flat());
     require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1, ": the loss is ",

@@ -210,6 +210,11 @@ TEST_CASE("CLINC150: its own splits, without what is out of scope, whole or one 
   const auto refused = [&](const char* text, const char* words) {
     CHECK_ERROR(read_dataset("clinc150:" + folder.write("other.json", text).string(), {}), ErrorId::data, words);
   };
+  for (const char* domains : {"[1]", "3", R"({"banking": [1]})", R"({"banking": "balance"})", R"({"banking": {"a": "balance"}})"}) {  // found by the fuzzer
+    folder.write("domains.json", domains);
+    CHECK_ERROR(read_dataset("clinc150:" + file, {}), ErrorId::data, "domains.json");
+  }
+  folder.write("domains.json", "{}");
   refused(R"({"train": [["a", "x"], ["b", "y"]], "val": []})", "no list \"test\"");
   refused(R"({"train": [["a", "x"], ["b"]], "val": [], "test": []})", "entry 2 of \"train\"");
   refused(R"({"train": [["a", "x"], ["b", 3]], "val": [], "test": []})", "entry 2 of \"train\"");

@@ -387,6 +387,32 @@ TEST_CASE("Rows 18 and 20: robust means are options of a session, and refused wh
   refused({"--seed", "-1"}, "at least 0, not -1");
 }
 
+TEST_CASE("the server's optimizer and the clients' proximal term are options of a session, whose journal keeps the optimizer", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  const fs::path kept = folder.path / "kept";
+  const Words adam{"--server-optimizer", "adam", "--journal", kept.string()};
+  const nlohmann::json mean = folder.session("mean"), whole = folder.session("whole", adam);
+  CHECK(whole["rounds"][1]["exactness_error"].is_null());
+  CHECK(whole["global_sha256"] != mean["global_sha256"]);
+  CHECK(folder.session("near", {"--proximal", "10"})["global_sha256"] != mean["global_sha256"]);
+  fs::resize_file(kept, record_ends(slurp(kept))[1]);  // the second round is done again, from the optimizer's state after the first
+  CHECK(folder.session("resumed", adam)["global_sha256"] == whole["global_sha256"]);
+
+  const auto refused = [&](const Words& words, const std::string& why) {
+    CHECK(folder.run(folder.arguments("refused", words)) != 0);
+    INFO(folder.said());
+    CHECK(folder.said().find(why) != std::string::npos);
+  };
+  refused({"--server-optimizer", "momentum", "--method", "fedex-lora"}, "fedex-lora adds");
+  refused({"--server-optimizer", "momentum", "--method", "local"}, "one federated session");
+  refused({"--server-optimizer", "adam", "--experts", "2"}, "not for --experts");
+  refused({"--server-momentum", "1"}, "--server-momentum");
+  refused({"--proximal", "-1"}, "--proximal");
+  refused({"--proximal", "1", "--method", "flora"}, "flora starts every round");
+  refused({"--proximal", "1", "--private", "--unit", "client", "--epsilon", "8", "--delta", "1e-5", "--bases", "random"}, "--proximal");
+}
+
 TEST_CASE("several processes of an MPI job without --engine mpi are refused", "[model]") {
   const Folder folder;
   setenv("OMPI_COMM_WORLD_SIZE", "3", 1);

@@ -148,6 +148,10 @@ TEST_CASE("keys that select modules are obeyed") {
   f.config["layers_to_transform"] = 1;
   CHECK(modules() == std::vector<std::string>{"bert.layer.1.query", "bert.layer.1.value"});
   CHECK(f.read().report.left_out.size() == 4);
+  for (const nlohmann::json& no_integer : {nlohmann::json(1e300), nlohmann::json(0.5), nlohmann::json{0, 1e300}, nlohmann::json{{"a", 1}}}) {
+    f.config["layers_to_transform"] = no_integer;  // undefined behaviour before the fuzzer found its like
+    CHECK_ERROR(f.read(), ErrorId::json, "\"layers_to_transform\" is no integer");
+  }
   f.config["layers_to_transform"] = {0, 2};
   CHECK(modules().size() == 4);
   f.config["layers_pattern"] = "layer";

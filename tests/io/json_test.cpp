@@ -31,3 +31,12 @@ TEST_CASE("text that is not JSON is refused, and so is bottomless nesting") {
   CHECK_ERROR(parse_json(std::string(1'000'000, '['), "text"), ErrorId::json, "more than 100 levels");
   CHECK_ERROR(parse_json("{\"" + std::string(100'000, 'k') + "\": x}", "text"), ErrorId::json, "text: ");
 }
+
+TEST_CASE("a JSON number that is no integer of 64 bits is none, and is not cast to one") {
+  using lorasb::io::json_integer;
+  CHECK(json_integer(nlohmann::json::parse("-9223372036854775808")) == std::numeric_limits<lorasb::Index>::min());
+  CHECK(json_integer(nlohmann::json::parse("9223372036854775807")) == std::numeric_limits<lorasb::Index>::max());
+  CHECK(json_integer(lorasb::io::OrderedJson::parse("0")) == 0);
+  for (const char* other : {"9223372036854775808", "18446744073709551615", "18446744073709551616", "1e300", "1.0", "1.5", "true", "null", "\"1\"", "[1]"})
+    CHECK_FALSE(json_integer(nlohmann::json::parse(other)).has_value());
+}

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <string>
 #include <vector>
@@ -158,4 +159,25 @@ TEMPLATE_TEST_CASE("a frozen weight stays in the file, wide or narrow", "", floa
   CHECK_ERROR(file.view_frozen<S>("flat"), ErrorId::tensor_mismatch, "expected 2 dimensions");
   CHECK(file.view_frozen<S>("half").dtype() == Dtype::f16);
   CHECK_ERROR(file.view_frozen<S>("whole"), ErrorId::tensor_mismatch, "is I32");
+}
+
+TEST_CASE("tensors of narrow types keep their bytes, and their numbers are refused by the type's name") {
+  const lorasb::test::TemporaryFolder folder;
+  for (const char* type : {"F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F4", "F6_E2M3", "F6_E3M2"}) {
+    INFO(type);
+    const Dtype dtype = *lorasb::dtype_named(type);
+    const std::string data("\x01\x80\xff\x7f\x00\x10\x20\x30\x40", lorasb::bytes_of(dtype, 4));
+    const std::string header = lorasb::concat(R"({"w":{"dtype":")", type, R"(","shape":[2,2],"data_offsets":[0,)", data.size(),
+                                              R"(]},"f":{"dtype":"F32","shape":[1],"data_offsets":[)", data.size(), ",", data.size() + 4, "]}}");
+    const SafetensorsFile file(folder.write("file", lorasb::test::safetensors_text(header, data + std::string("\0\0\x80\x3f", 4))));
+    CHECK(file.at("w").elements() == 4);
+    CHECK(std::ranges::equal(file.bytes("w"), lorasb::test::bytes_of(data)));
+    CHECK(file.read_vector<double>("f")(0) == 1);  // a neighbour is read
+    for (const auto& read : {std::function<void()>([&] { (void)file.read_weight<float>("w"); }), std::function<void()>([&] { (void)file.read_weight<double>("w"); }),
+                             std::function<void()>([&] { (void)file.view<float>("w"); }), std::function<void()>([&] { (void)file.view_frozen<float>("w"); })})
+      CHECK_ERROR((read(), 0), ErrorId::tensor_mismatch, lorasb::concat("tensor \"w\" is ", type, ", expected"));
+    const std::string again = (folder / "again").string();  // and written again they are the same file
+    lorasb::io::write_safetensors(again, std::vector<lorasb::io::TensorBytes>{{"w", dtype, {2, 2}, file.bytes("w")}});
+    CHECK(std::ranges::equal(SafetensorsFile(again).bytes("w"), lorasb::test::bytes_of(data)));
+  }
 }

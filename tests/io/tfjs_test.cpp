@@ -49,7 +49,9 @@ TEST_CASE("Model files that are not what they should be are refused by name") {
   check("{}", "weightsManifest");
   check(R"({"weightsManifest": []})", "model.json");
   check(manifest(R"({"name": "a", "dtype": "float32"})"), "shape");
-  check(manifest(R"({"name": "a", "shape": "x", "dtype": "float32"})"), "model.json");
+  check(manifest(R"({"name": "a", "shape": "x", "dtype": "float32"})"), "\"a\" has the shape \"x\"");
+  check(manifest(R"({"name": "a", "shape": [1e300], "dtype": "float32"})"), "\"a\" has the shape [1e+300]");  // found by the fuzzer
+  check(manifest(R"({"name": "a", "shape": [1.5], "dtype": "float32"})"), "\"a\" has the shape [1.5]");
   check(manifest(R"({"name": "a", "shape": [-1], "dtype": "float32"})"), "\"a\" has the shape [-1]");
   check(manifest(R"({"name": "a", "shape": [4294967296, 4294967296], "dtype": "float32"})"), "\"a\" has the shape");
   check(manifest(R"({"name": "a", "shape": [0, 1073741824, 1073741824], "dtype": "float32"})"), "hold 28 bytes");

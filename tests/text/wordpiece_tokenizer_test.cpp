@@ -93,6 +93,11 @@ TEST_CASE("A tokenizer.json that asks for something else is refused by key and v
   check("/added_tokens/0/id", "x", "the id of \"[PAD]\"");
   check("/added_tokens", 3, "not an array");
   CHECK_ERROR(WordPieceTokenizer::from_json(nlohmann::json::array(), "file"), ErrorId::vocabulary, "\"model\" is null");
+  nlohmann::json high = json;  // a special token that only the template has, above every id of the vocabulary: found by the fuzzer
+  high["post_processor"]["special_tokens"]["[CLS]"]["ids"] = {5000};
+  const WordPieceTokenizer with_high = WordPieceTokenizer::from_json(high, "file");
+  CHECK(with_high.encode("a").ids.front() == 5000);
+  CHECK(with_high.size() == 5001);
   CHECK_ERROR(WordPieceTokenizer({{"a", 0}}, {}, {}, bert), ErrorId::vocabulary, "no \"[UNK]\"");
   CHECK_ERROR(WordPieceTokenizer({{"[UNK]", 0}, {"\xFF", 1}}, {}, {}, bert), ErrorId::vocabulary, "not UTF-8");
 }
@@ -117,4 +122,22 @@ TEST_CASE("A folder's tokenizer is found by its files") {
   CHECK(open_tokenizer(folder.path()).max_tokens == 7);
   folder.write("tokenizer.json", R"({"model": {"type": "Unigram"}})");
   CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::vocabulary, "\"model\" is \"Unigram\"");
+}
+
+TEST_CASE("categories of code points are those of tokenizers 0.23, for every one of them") {
+  struct Set {
+    bool (*has)(std::int32_t);
+    std::int64_t count, sum;  // of the code points, as BertNormalizer and BertPreTokenizer of tokenizers treat them
+  };
+  for (const auto& [has, count, sum] : {Set{bert_unicode::is_control, 137682, 137913019292}, Set{bert_unicode::is_nonspacing_mark, 1567, 262554314},
+                                        Set{bert_unicode::is_punctuation, 717, 20675279}}) {
+    std::int64_t found = 0, total = 0;
+    for (std::int32_t c = 1; c < 0x110000; ++c) {
+      if ((c >= 0xD800 && c < 0xE000) || !has(c)) continue;
+      ++found;
+      total += c;
+    }
+    CHECK(found == count);
+    CHECK(total == sum);
+  }
 }

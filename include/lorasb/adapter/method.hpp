@@ -1,6 +1,8 @@
 // The ways to fine-tune that are compared with each other.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <array>
 #include <string_view>
 

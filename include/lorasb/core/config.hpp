@@ -1,6 +1,8 @@
 // The macros of the library: what a compiler is told about lifetimes and about the layout of memory.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <Eigen/Core>
 
 /// On a parameter of a constructor: the object that is made must not outlive the argument. clang warns where it does.

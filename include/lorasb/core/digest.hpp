@@ -1,6 +1,8 @@
 // SHA-256: a name for bytes that nobody can give to other bytes.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <algorithm>
 #include <array>
 #include <bit>

@@ -1,6 +1,8 @@
 // A table with a row for each value of an enumeration, in the order of the values.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <cstddef>
 
 namespace lorasb::detail {

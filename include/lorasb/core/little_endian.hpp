@@ -1,6 +1,8 @@
 // Whole numbers as bytes in files and digests: eight of them, the lowest first, whatever the machine does.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <array>
 #include <cstddef>
 #include <cstdint>

@@ -1,6 +1,8 @@
 // Joins text and numbers into a message. The parts are type-erased, so that a call compiles quickly.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <charconv>
 #include <concepts>
 #include <cstdint>

@@ -1,6 +1,8 @@
 // The scalar, index and storage types that every other header speaks in.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <Eigen/Core>
 #include <concepts>
 

@@ -1,6 +1,8 @@
 // Many wide integers side by side, each as long as the block of them needs.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <algorithm>
 #include <array>
 #include <cstddef>

@@ -27,6 +27,8 @@ class Aggregator {
   /// Overwrites `next` with the values after the round. `global` are those before it; they count as one more update with the
   /// weight `global_weight` (of clients that were planned and did not answer). Changes nothing else.
   virtual void commit(std::span<const S> global, std::uint32_t global_weight, std::span<S> next) const = 0;
+  /// The values of the last commit() are the global ones now: what an aggregator keeps from round to round moves on here.
+  virtual void committed() const noexcept {}
   /// Throws ErrorId::value for a server whose options break what the aggregator promises.
   virtual void require_server(const ServerOptions& /*options*/) const {}
   /// Whether the result is the weighted mean of the accepted updates, rounded once, in any order of arrival.

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -22,17 +23,21 @@ struct RoundRecord {
   std::string line = {};            // JSON of the program's own: what it reports of the round
   std::vector<Index> clients = {};  // that counted
   Bytes message = {};               // that starts the next round; empty: the round was abandoned
+  Bytes state = {};                 // of the server's optimizer after the round; mostly empty
 };
 
-/// Eight bytes of length (the lowest first), {"clients": [...], "line": ...} as JSON of that length, the message. Throws
-/// ErrorId::json for a line that is no JSON.
+/// Eight bytes of length (the lowest first), {"clients": [...], "line": ...} as JSON of that length, the message. A state stands behind
+/// the message, and its bytes in the JSON as "state". Throws ErrorId::json for a line that is no JSON.
 inline Bytes encode_record(const RoundRecord& record) {
   const nlohmann::json line = io::parse_json(record.line, "the line of a round");
-  const std::string text = nlohmann::json{{"line", line}, {"clients", record.clients}}.dump();
-  Bytes bytes(8 + text.size() + record.message.size());
+  nlohmann::json json{{"line", line}, {"clients", record.clients}};
+  if (!record.state.empty()) json["state"] = record.state.size();
+  const std::string text = json.dump();
+  Bytes bytes(8 + text.size() + record.message.size() + record.state.size());
   auto place = std::ranges::copy(little_endian(text.size()), bytes.begin()).out;
   place = std::ranges::copy(std::as_bytes(std::span(text)), place).out;
-  std::ranges::copy(record.message, place);
+  place = std::ranges::copy(record.message, place).out;
+  std::ranges::copy(record.state, place);
   return bytes;
 }
 
@@ -42,14 +47,18 @@ inline RoundRecord decode_record(std::span<const std::byte> bytes) {
   check(bytes.size() >= 8);
   const std::uint64_t size = from_little_endian(bytes.first<8>());
   check(size <= bytes.size() - 8);
-  const std::span<const std::byte> text = bytes.subspan(8, size), message = bytes.subspan(8 + size);
+  const std::span<const std::byte> text = bytes.subspan(8, size), rest = bytes.subspan(8 + size);
   const auto* const begin = reinterpret_cast<const char*>(text.data());
   const nlohmann::json json = nlohmann::json::parse(begin, begin + text.size(), nullptr, false);
   check(json.is_object() && json.contains("line") && json.contains("clients") && json["clients"].is_array());
-  RoundRecord record{.line = json["line"].dump(), .clients = {}, .message = {message.begin(), message.end()}};
+  const std::optional<Index> state = json.contains("state") ? io::json_integer(json["state"]) : 0;
+  check(state && *state >= 0 && *state <= std::ssize(rest));
+  const auto message_end = rest.end() - *state;
+  RoundRecord record{.line = json["line"].dump(), .clients = {}, .message = {rest.begin(), message_end}, .state = {message_end, rest.end()}};
   for (const nlohmann::json& client : json["clients"]) {
-    check(client.is_number_integer());
-    record.clients.push_back(client.get<Index>());
+    const std::optional<Index> number = io::json_integer(client);
+    check(number.has_value());
+    record.clients.push_back(*number);
   }
   return record;
 }

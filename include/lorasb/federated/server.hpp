@@ -132,7 +132,10 @@ class Server {
     // then what cannot
     if (options_.keep_updates)
       for (auto& [client, update] : held_) kept.push_back(std::move(update));
-    if (report.committed) global_.swap(next);
+    if (report.committed) {
+      global_.swap(next);
+      sum->committed();
+    }
     admission_.close(report.committed);
     admitted_.swap(kept);
     forget_round();

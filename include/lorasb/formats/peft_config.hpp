@@ -52,7 +52,11 @@ T field(const OrderedJson& json, const std::string& key, std::string_view where,
   const auto it = json.find(key);
   const bool missing = it == json.end() || it->is_null();
   require(!missing || otherwise.has_value(), ErrorId::json, where, ": \"", key, "\" is missing");
-  try {
+  if constexpr (std::same_as<T, Index>) {
+    const std::optional<Index> integer = missing ? otherwise : io::json_integer(*it);
+    require(integer.has_value(), ErrorId::json, where, ": \"", key, "\" is no integer below 2^63");
+    return *integer;
+  } else try {
     return missing ? *otherwise : it->template get<T>();
   } catch (const nlohmann::json::exception& error) {
     throw Error(ErrorId::json, concat(where, ": \"", key, "\": ", error.what()));
@@ -110,10 +114,14 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
     config.target_modules = std::move(targets);
   }
   config.exclude_modules = names_or_text("exclude_modules", config.exclude_expression);
-  if (const auto it = json.find("layers_to_transform"); it != json.end() && it->is_number())
-    config.layers.emplace({detail::field<Index>(json, "layers_to_transform", where)});
-  else if (std::vector<Index> layers = detail::field(json, "layers_to_transform", where, std::optional(std::vector<Index>{})); !layers.empty())
-    config.layers = std::move(layers);
+  if (const auto it = json.find("layers_to_transform"); it != json.end() && !it->is_null() && !(it->is_array() && it->empty())) {
+    config.layers.emplace();
+    for (const detail::OrderedJson& layer : *it) {  // a number is an array of one
+      const std::optional<Index> number = io::json_integer(layer);
+      require(number.has_value() && !it->is_object(), ErrorId::json, where, ": \"layers_to_transform\" is no integer or list of integers");
+      config.layers->push_back(*number);
+    }
+  }
   std::string one_pattern;
   config.layers_pattern = names_or_text("layers_pattern", one_pattern);
   if (!one_pattern.empty()) config.layers_pattern = {one_pattern};

@@ -1,6 +1,8 @@
 // How PEFT finds the modules that a name or an expression in its configuration means.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <regex.h>
 
 #include <algorithm>

@@ -1,6 +1,8 @@
 // A checksum against damage, not against intent.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <cstddef>
 #include <cstdint>
 #include <span>

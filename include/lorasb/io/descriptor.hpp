@@ -1,6 +1,8 @@
 // A file descriptor that is closed exactly once.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <unistd.h>
 
 #include <string>

@@ -1,8 +1,11 @@
 // JSON text that is taken at its word: no key twice, no bottomless nesting.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -12,6 +15,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/text.hpp"
+#include "lorasb/core/types.hpp"
 #include "lorasb/io/mapped_file.hpp"
 
 namespace lorasb::io {
@@ -76,6 +80,15 @@ Json parse_json(std::string_view text, std::string_view where) {
   } catch (const nlohmann::json::exception& error) {
     throw Error(ErrorId::json, concat(where, ": ", std::string_view(error.what()).substr(0, 300)));
   }
+}
+
+/// The integer that a value is, from -2^63 to 2^63 - 1; nothing for every other value, 1.5 and 1e300 among them. The JSON reader's own
+/// get() casts any number to an integer, which is undefined where it does not fit.
+template <class Json>
+std::optional<Index> json_integer(const Json& value) {
+  if (!value.is_number_integer()) return std::nullopt;
+  if (value.is_number_unsigned() && value.template get<std::uint64_t>() > std::uint64_t(std::numeric_limits<Index>::max())) return std::nullopt;
+  return value.template get<Index>();
 }
 
 /// Throws ErrorId::file_open as well.

@@ -15,6 +15,7 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/types.hpp"
+#include "lorasb/io/json.hpp"
 
 namespace lorasb::io {
 
@@ -68,7 +69,7 @@ inline std::vector<TfjsTensor> manifest_tensors(const nlohmann::json& weights) {
             t.name, "\" is ", t.type, entry.contains("quantization") ? ", quantised" : "", ", expected float32 or int32");
     for (const nlohmann::json& size : entry.at("shape")) {
       t.rows *= t.cols;
-      t.cols = size.get<Index>();
+      t.cols = json_integer(size).value_or(-1);
       require(t.cols >= 0 && t.cols <= most && t.rows <= most / std::max<Index>(t.cols, 1), ErrorId::model, "read_tfjs: \"",
               t.name, "\" has the shape ", entry.at("shape").dump());
     }

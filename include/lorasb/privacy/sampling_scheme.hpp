@@ -1,6 +1,8 @@
 // How a sampler draws its batches, as an accountant has to know.
 #pragma once
 
+#include "lorasb/core/requirements.hpp"  // first
+
 #include <array>
 #include <string_view>
 

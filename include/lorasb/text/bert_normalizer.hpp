@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <span>
 
-#include "lorasb/text/unicode.hpp"
+#include "lorasb/text/bert_unicode.hpp"
 
 namespace lorasb::text {
 
@@ -31,16 +31,14 @@ struct BertNormalizer {
     }
     if (strip_accents) {
       out = nfd(out);
-      std::erase_if(out, is_nonspacing_mark);
+      std::erase_if(out, bert_unicode::is_nonspacing_mark);
     }
     return lower_case ? lowered(out) : out;
   }
 
  private:
   /// Categories Cc, Cf, Cs and Co, but for tab, line feed and carriage return.
-  static bool is_control(std::int32_t c) {
-    return c != '\t' && c != '\n' && c != '\r' && detail::category_is(c, UTF8PROC_CATEGORY_CC, UTF8PROC_CATEGORY_CO);
-  }
+  static bool is_control(std::int32_t c) { return c != '\t' && c != '\n' && c != '\r' && bert_unicode::is_control(c); }
   /// CJK Unified Ideographs and their extensions A to E, compatibility ideographs; 2B920 is theirs, the block begins at 2B820.
   static constexpr bool is_chinese(std::int32_t c) {
     return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "lorasb/text/byte_bpe_tokenizer.hpp"
 #include "lorasb/text/wordpiece_tokenizer.hpp"
@@ -22,8 +23,8 @@ inline OpenedTokenizer open_tokenizer(const std::filesystem::path& folder) {
   OpenedTokenizer opened;
   nlohmann::json config;
   if (is_there("tokenizer_config.json")) config = io::read_json(folder / "tokenizer_config.json");
-  const nlohmann::json longest = detail::JsonSource::get(config, "model_max_length");  // 1e30 where there is no limit
-  if (longest.is_number_integer() && longest.get<std::int64_t>() > 0) opened.max_tokens = longest.get<std::size_t>();
+  const std::optional<Index> longest = io::json_integer(detail::JsonSource::get(config, "model_max_length"));  // 1e30: no limit
+  if (longest && *longest > 0) opened.max_tokens = static_cast<std::size_t>(*longest);
   if (is_there("tokenizer.json")) {
     const std::filesystem::path path = folder / "tokenizer.json";
     const nlohmann::json json = io::read_json(path);

@@ -1,6 +1,7 @@
 // A tokenizer as Hugging Face's tokenizers are built: added tokens, normaliser, model, template of special tokens.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <span>
@@ -60,6 +61,8 @@ class Tokenizer {
       (token.normalized ? normalized : raw).push_back(token);
       size = std::max(size, static_cast<std::size_t>(token.id) + 1);
     }
+    for (const std::vector<SequenceTemplate::Item>* items : {&around.single, &around.pair})
+      for (const SequenceTemplate::Item& item : *items) size = std::max(size, static_cast<std::size_t>(item.id) + 1);
     for (AddedToken& token : normalized) {
       const CodePoints content = normalize(decode_utf8(token.content));
       token.content.clear();

@@ -47,9 +47,9 @@ struct JsonSource {
     return value.get<std::string>();
   }
   std::int32_t id(const nlohmann::json& value, std::string_view of) const {
-    check(value.is_number_integer() && value.get<std::int64_t>() >= 0 && value.get<std::int64_t>() < max_vocabulary, "the id of ", of,
-          " is not a number from 0 to ", max_vocabulary - 1);
-    return value.get<std::int32_t>();
+    const std::optional<Index> number = io::json_integer(value);
+    check(number && *number >= 0 && *number < max_vocabulary, "the id of ", of, " is not a number from 0 to ", max_vocabulary - 1);
+    return static_cast<std::int32_t>(*number);
   }
   /// Refuses what a part of the tokenizer asks for and this library does not do.
   [[noreturn]] void unsupported(std::string_view key, const nlohmann::json& value) const {

@@ -118,7 +118,7 @@ class WordPieceTokenizer final : public Tokenizer {
   }
   /// Punctuation, and all of ASCII's marks ("$", "+", "^").
   static bool is_mark_apart(std::int32_t c) {
-    return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126) || is_punctuation(c);
+    return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126) || bert_unicode::is_punctuation(c);
   }
 
   void append_word(std::span<const std::int32_t> word, std::vector<std::int32_t>& ids) const {

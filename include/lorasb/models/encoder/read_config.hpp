@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,10 +26,9 @@ class ConfigJson {
   bool has(const char* key) const { return json_.contains(key) && !json_.at(key).is_null(); }
   Index integer(const char* key, Index otherwise) const {
     if (!has(key)) return otherwise;
-    const nlohmann::json& value = json_.at(key);
-    if (!value.is_number_integer() || (value.is_number_unsigned() && value.get<std::uint64_t>() > std::uint64_t(INT64_MAX)))
-      refuse(key, "an integer");
-    return value.get<Index>();
+    const std::optional<Index> value = io::json_integer(json_.at(key));
+    if (!value) refuse(key, "an integer");
+    return *value;
   }
   double number(const char* key, double otherwise) const {
     if (has(key) && !json_.at(key).is_number()) refuse(key, "a number");
