@@ -55,6 +55,8 @@ class Server {
   std::uint64_t round() const { return admission_.round(); }
   bool is_open() const { return admission_.is_open(); }
   std::vector<Index> selected() const { return admission_.selected(); }
+  /// The bytes of the largest update that can be admitted: what a transport need not take in beyond that.
+  std::size_t largest_message() const { return federated::largest_message<S>(session_.layout, session_.experts); }
   /// Updates that count so far.
   Index accepted() const {
     const std::lock_guard lock(mutex_);
