@@ -288,6 +288,8 @@ TEST_CASE("Rows 1 and 24: a session goes on over abandoned rounds of its journal
       return folder.session(name, words);
     };
     const nlohmann::json whole = with_journal(method);
+    const auto abandoned = std::ranges::count_if(whole["rounds"], [](const nlohmann::json& round) { return round["committed"] == false; });
+    CHECK(folder.said().find(concat(abandoned, " of 7 rounds were abandoned and changed nothing")) != std::string::npos);
     const std::string journal = slurp(folder.path / (method + ".journal"));
     const std::vector<std::size_t> ends = record_ends(journal);
     REQUIRE(ends.size() == 8);

@@ -299,6 +299,38 @@ TEST_CASE("texts in which the vocabulary finds nothing are counted, and refused 
   folder.refused(folder.words("no", {"--model", model}), "their language or script needs another model (--model)");
 }
 
+TEST_CASE("own files are read whole unless a limit is given, and --resume without a checkpoint says so (pycaret 202)") {
+  const TinyFolder folder;
+  folder.write("train.tsv", {"good", "bad"}, 5200);  // more than the 10,000 that other sets are cut to
+  const std::string model = folder.model.string();
+  const nlohmann::json all = folder.metrics_of("all", {"--model", model, "--method", "head", "--head-epochs", "1", "--validation-size", "7", "--resume"});
+  CHECK(all["train_examples"] == 10400 - 7);
+  CHECK_THAT(folder.said(), Catch::Contains("--resume: there is no checkpoint") && !Catch::Contains("left out, the limit is"));
+  const nlohmann::json few = folder.metrics_of("few", {"--model", model, "--method", "head", "--head-epochs", "1", "--train-size", "100"});
+  CHECK(few["train_examples"] == 100);
+  CHECK_THAT(folder.said(), Catch::Contains("texts left out, the limit is 100"));
+  CHECK_FALSE(Catch::Contains("there is no checkpoint").match(folder.said()));
+  folder.refused(folder.words("no", {"--model", model, "--seed", "-1"}), "at least 0, not -1");
+  folder.refused(folder.words("no", {"--model", model, "--train-size", "-1"}), "-1");
+}
+
+TEST_CASE("--help shows the words of every choice, in all programs") {
+  const TinyFolder folder;
+  const auto help = [&](const std::string& program) {
+    REQUIRE(finish(start(program, {"--help"}, folder.path / "log")) == 0);
+    const std::string said = folder.said();
+    INFO(said);
+    CHECK(said.find("->") == std::string::npos);  // as {full->3,...}
+    CHECK(said.find('{') == std::string::npos);
+    return said;
+  };
+  CHECK_THAT(help(LORASB_FINETUNE), Catch::Contains("--method lora-sb|lora|lora-xs|full|head [lora-sb]") && Catch::Contains("--keep last|best [last]") &&
+                                        Catch::Contains("--optimizer adamw|sgd [adamw]"));
+  CHECK_THAT(help(LORASB_FEDERATE), Catch::Contains("--aggregate mean|median|trimmed|krum [mean]"));
+  CHECK_THAT(help(LORASB_MIX), Catch::Contains("--over-layers sum|mean [mean]"));
+  CHECK_THAT(help(LORASB_EPSILON), Catch::Contains("--relation add-remove|replace-one"));
+}
+
 TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
