@@ -12,8 +12,8 @@
 
 namespace lorasb::examples {
 
-/// w_c = n / (k n_c) for n texts in k classes that occur, n_c of them in class c, as scikit-learn's "balanced" has it: the mean weight of
-/// a text is 1. A class without texts has the weight 1.
+/// w_c = n / (k n_c) for n texts in k classes that occur, n_c of them in class c, as scikit-learn's "balanced" has it: the mean
+/// weight of a text is 1. A class without texts has the weight 1.
 inline std::vector<double> balanced_weights(Index classes, std::span<const std::int32_t> labels) {
   std::vector<double> counts(static_cast<std::size_t>(classes));
   for (const std::int32_t label : labels) ++counts.at(static_cast<std::size_t>(label));
@@ -23,8 +23,8 @@ inline std::vector<double> balanced_weights(Index classes, std::span<const std::
   return weights;
 }
 
-/// Those of a file with a line label<TAB>weight for every class. Throws what read_tsv_file() throws, and ErrorId::data for a weight that
-/// is no number above 0, and for a class that is not known, comes twice or is missing.
+/// Those of a file with a line label<TAB>weight for every class. Throws what read_tsv_file() throws, and ErrorId::data for a
+/// weight that is no number above 0, and for a class that is not known, comes twice or is missing.
 inline std::vector<double> read_class_weights(const std::filesystem::path& path, const std::vector<std::string>& names) {
   std::vector<double> weights(names.size());
   for (const Row& row : read_tsv_file(path)) {
@@ -37,10 +37,12 @@ inline std::vector<double> read_class_weights(const std::filesystem::path& path,
     check(weight == 0, "comes twice");
     const char* const end = row.text.data() + row.text.size();
     const auto [read, error] = std::from_chars(row.text.data(), end, weight);
-    check(error == std::errc() && read == end && is_finite(weight) && weight > 0, "has the weight \"", row.text, "\", expected a number above 0");
+    check(error == std::errc() && read == end && is_finite(weight) && weight > 0, "has the weight \"", row.text,
+          "\", expected a number above 0");
   }
   for (std::size_t c = 0; c < names.size(); ++c)
-    require(weights[c] > 0, ErrorId::data, "--class-weights: \"", path.string(), "\" has no weight for the class \"", names[c], "\"");
+    require(weights[c] > 0, ErrorId::data, "--class-weights: \"", path.string(), "\" has no weight for the class \"", names[c],
+            "\"");
   return weights;
 }
 

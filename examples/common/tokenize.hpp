@@ -27,8 +27,8 @@ struct TextCounts {
   }
 };
 
-/// Token ids of all examples, cut to what the encoder reads; a text without any is read as one token, 0. Throws ErrorId::data when the
-/// vocabulary finds nothing in more than nine tenths of them.
+/// Token ids of all examples, cut to what the encoder reads; a text without any is read as one token, 0. Throws ErrorId::data
+/// when the vocabulary finds nothing in more than nine tenths of them.
 inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseModel& base, int threads, TextCounts& counts) {
   TokenizedTexts texts;
   texts.ids.resize(examples.size());
@@ -50,8 +50,8 @@ inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseM
     counts.cut += count.cut;
     unknown += count.unknown;
   }
-  require(10 * unknown <= 9 * texts.size(), ErrorId::data, "in ", unknown, " of ", texts.size(), " texts the vocabulary of ", base.name,
-          " finds nothing: their language or script needs another model (--model)");
+  require(10 * unknown <= 9 * texts.size(), ErrorId::data, "in ", unknown, " of ", texts.size(), " texts the vocabulary of ",
+          base.name, " finds nothing: their language or script needs another model (--model)");
   counts.unknown += unknown;
   return texts;
 }

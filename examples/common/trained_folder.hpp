@@ -23,20 +23,21 @@
 namespace lorasb::examples {
 
 /// What a written folder says of itself beside its tensors, in classifier.json.
-inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method, const std::vector<std::string>& labels,
-                                  const CommonOptions& options) {
+inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method,
+                                  const std::vector<std::string>& labels, const CommonOptions& options) {
   const bool has_name = options.model == "use-lite" || options.model == "minilm";
-  write_json(folder / "classifier.json", {{"labels", labels},
-                                          {"method", method},
-                                          {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
-                                          {"pool", pool_names[static_cast<std::size_t>(options.pool)]}});
+  write_json(folder / "classifier.json",
+             {{"labels", labels},
+              {"method", method},
+              {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
+              {"pool", pool_names[static_cast<std::size_t>(options.pool)]}});
 }
 
 /// `adapters` is empty where the method is full or head.
 struct TrainedFolder {
   std::filesystem::path path = {};
-  Method method = Method::head;  // that goes on from it
-  AdapterSet<float> adapters = {};  // plain LoRA with R = I; under the folder's names
+  Method method = Method::head;                           // that goes on from it
+  AdapterSet<float> adapters = {};                        // plain LoRA with R = I; under the folder's names
   std::vector<formats::NamedTensor<float>> tensors = {};  // the head, and of `full` the weights
   std::vector<std::string> labels = {};
   std::string checksum = {};  // of the tensor file
@@ -72,7 +73,8 @@ inline std::vector<formats::NamedTensor<float>> read_tensors(const std::filesyst
 }
 
 /// Those of the folder, else those of the model's config.json, else LABEL_0, LABEL_1, ... as transformers names them.
-inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlohmann::json& ours, const CommonOptions& options) {
+inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlohmann::json& ours,
+                                          const CommonOptions& options) {
   std::vector<std::string> labels;
   const Index classes = folder.classes();
   if (ours.is_object()) {
@@ -95,8 +97,8 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlo
 }  // namespace detail
 
 /// Reads what --load names: a folder that the programs wrote (--out, or adapter/ or folded/ in it), or a folder of PEFT for the
-/// classification of sequences. Sets model and pool of `options` as the folder has them, but for a --model that was given. Throws what
-/// readers throw, and ErrorId::adapter_folder for a folder that is no classifier.
+/// classification of sequences. Sets model and pool of `options` as the folder has them, but for a --model that was given.
+/// Throws what readers throw, and ErrorId::adapter_folder for a folder that is no classifier.
 inline TrainedFolder read_trained_folder(CommonOptions& options) {
   TrainedFolder folder{.path = options.load};
   if (std::filesystem::exists(folder.path / "adapter" / "adapter_config.json")) folder.path /= "adapter";
@@ -109,9 +111,12 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   if (has_adapter) {
     adapter = formats::read_adapter_folder<float>(folder.path, {.plain_lora = true});
     folder.tensors = std::move(adapter.full_tensors);
-    folder.method = adapter.plain_lora ? Method::lora : is_ours && ours.at("method") == "lora-xs" ? Method::lora_xs : Method::lora_sb;
+    folder.method = adapter.plain_lora                          ? Method::lora
+                    : is_ours && ours.at("method") == "lora-xs" ? Method::lora_xs
+                                                                : Method::lora_sb;
     folder.adapters = std::move(adapter.adapters);
-    folder.check(!adapter.fan_in_fan_out, "has fan_in_fan_out: it is of a model whose weights are stored transposed, which no encoder here is");
+    folder.check(!adapter.fan_in_fan_out,
+                 "has fan_in_fan_out: it is of a model whose weights are stored transposed, which no encoder here is");
   } else {
     folder.tensors = detail::read_tensors(folder.path / "model.safetensors");
   }
@@ -123,10 +128,12 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   const formats::NamedTensor<float>* const weight = folder.tensor("classifier.weight");
   const formats::NamedTensor<float>* const bias = folder.tensor("classifier.bias");
   folder.check(weight != nullptr && weight->shape.size() == 2, "has no classifier.weight: it is no classifier");
-  folder.check(bias == nullptr || std::ssize(bias->values) == folder.classes(), "has a classifier.bias of another size than its weight");
+  folder.check(bias == nullptr || std::ssize(bias->values) == folder.classes(),
+               "has a classifier.bias of another size than its weight");
   for (const formats::NamedTensor<float>& t : folder.tensors) {
     if (&t == weight || &t == bias) continue;
-    folder.check(!has_adapter, "holds ", in_quotes(t.name), ", which was trained in full beside the adapters: this program reads a head alone");
+    folder.check(!has_adapter, "holds ", in_quotes(t.name),
+                 ", which was trained in full beside the adapters: this program reads a head alone");
     folder.method = Method::full;
   }
 
@@ -151,16 +158,17 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   return folder;
 }
 
-/// The folder's adapters under the names of the model's modules, which are all that `base` keeps; the others stay frozen. Throws
-/// ErrorId::adapter_folder for a module that is not there or has another shape.
+/// The folder's adapters under the names of the model's modules, which are all that `base` keeps; the others stay frozen.
+/// Throws ErrorId::adapter_folder for a module that is not there or has another shape.
 inline AdapterSet<float> fit_adapters(const TrainedFolder& folder, BaseModel& base) {
   AdapterSet<float> fitted;
   for (const auto& [name, adapter] : folder.adapters) {
-    const auto at = std::ranges::find_if(base.modules, [&](const Module<float>& m) { return formats::names_module(name, m.name); });
+    const auto at =
+        std::ranges::find_if(base.modules, [&](const Module<float>& m) { return formats::names_module(name, m.name); });
     folder.check(at != base.modules.end(), "adapts ", in_quotes(name), ", which ", base.name, " does not have");
-    folder.check(adapter.out_features() == at->W0.rows() && adapter.in_features() == at->W0.cols(), "adapts ", in_quotes(name), " as ",
-                 adapter.out_features(), " x ", adapter.in_features(), ", but in ", base.name, " it is ", at->W0.rows(), " x ",
-                 at->W0.cols());
+    folder.check(adapter.out_features() == at->W0.rows() && adapter.in_features() == at->W0.cols(), "adapts ", in_quotes(name),
+                 " as ", adapter.out_features(), " x ", adapter.in_features(), ", but in ", base.name, " it is ", at->W0.rows(),
+                 " x ", at->W0.cols());
     fitted.add(at->name, adapter);
   }
   if (fitted.empty()) return fitted;
@@ -170,11 +178,12 @@ inline AdapterSet<float> fit_adapters(const TrainedFolder& folder, BaseModel& ba
   return fitted;
 }
 
-/// Its head, with rows of zeros for the labels that `classes` has beyond it. Throws ErrorId::adapter_folder for a head over other features.
+/// Its head, with rows of zeros for the labels that `classes` has beyond it. Throws ErrorId::adapter_folder for a head over
+/// other features.
 inline Parameters<float> loaded_head(const TrainedFolder& folder, const BaseModel& base, Index classes) {
   const formats::NamedTensor<float>& weight = *folder.tensor("classifier.weight");
-  folder.check(weight.shape[1] == base.features, "has a classifier of ", weight.shape[1], " features, but the vectors of ", base.name,
-               " have ", base.features);
+  folder.check(weight.shape[1] == base.features, "has a classifier of ", weight.shape[1], " features, but the vectors of ",
+               base.name, " have ", base.features);
   ParameterLayout layout;
   models::append_head(classes, base.features, layout);
   Parameters<float> head(layout);
@@ -191,8 +200,8 @@ inline NamedSet<LoraAdapter<float>> lora_factors(const AdapterSet<float>& adapte
   return factors;
 }
 
-/// The model as the folder's training left it, to go on from; `adapters` are what fit_adapters() made. Everything that it views must
-/// outlive it. Throws ErrorId::adapter_folder for a tensor of another size than the model's.
+/// The model as the folder's training left it, to go on from; `adapters` are what fit_adapters() made. Everything that it views
+/// must outlive it. Throws ErrorId::adapter_folder for a tensor of another size than the model's.
 inline train::TunedModel<float> tune_loaded(const TrainedFolder& folder, const BaseModel& base, AdapterSet<float> adapters,
                                             const Parameters<float>& head) {
   switch (folder.method) {
@@ -210,7 +219,8 @@ inline train::TunedModel<float> tune_loaded(const TrainedFolder& folder, const B
   for (const formats::NamedTensor<float>& t : folder.tensors) {
     if (t.name.starts_with("classifier.")) continue;
     folder.check(base.layout.find(t.name) != nullptr, "holds ", in_quotes(t.name), ", which ", base.name, " does not have");
-    folder.check(t.values.size() == model.values->flat(t.name).size(), "has ", in_quotes(t.name), " in another size than ", base.name);
+    folder.check(t.values.size() == model.values->flat(t.name).size(), "has ", in_quotes(t.name), " in another size than ",
+                 base.name);
     std::ranges::copy(t.values, model.values->flat(t.name).begin());
   }
   return model;

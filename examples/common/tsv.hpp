@@ -102,10 +102,10 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
   return rows;
 }
 
-/// Nothing is left out of the user's texts. Notes tell for each file how many lines it has and what was passed over, the classes with
-/// their counts, and how many of the test set stand in the training file too. With `header` the first line of both is passed over.
-/// Throws what read_tsv_file does, and ErrorId::data, with file and line, for a label of the test file that training never
-/// shows and that is not `known`.
+/// Nothing is left out of the user's texts. Notes tell for each file how many lines it has and what was passed over, the
+/// classes with their counts, and how many of the test set stand in the training file too. With `header` the first line of both
+/// is passed over. Throws what read_tsv_file does, and ErrorId::data, with file and line, for a label of the test file that
+/// training never shows and that is not `known`.
 inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem::path& test, bool header = false,
                        const std::vector<std::string>& known = {}) {
   Corpus corpus;

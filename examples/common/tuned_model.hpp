@@ -55,9 +55,9 @@ inline constexpr Index estimation_batch = 32;
 
 /// A pass over the texts named in `order`, in batches, with the head that training starts with. Part p takes every batch whose
 /// number is p modulo the parts.
-inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Parameters<float>& head, const TokenizedTexts& texts,
-                                                std::span<const Index> order, Index parts, int threads,
-                                                std::size_t batch_size = estimation_batch,
+inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Parameters<float>& head,
+                                                const TokenizedTexts& texts, std::span<const Index> order, Index parts,
+                                                int threads, std::size_t batch_size = estimation_batch,
                                                 const std::vector<double>& class_weights = {}) {
   const auto run = [&base, &head, &texts, order, parts, batch_size, class_weights](const Layers<float>& layers, Index part) {
     Classifier classifier = make_classifier(base, base.weights, layers, head, 1);

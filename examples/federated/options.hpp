@@ -3,7 +3,6 @@
 
 #include "examples/common/common_options.hpp"
 #include "examples/common/private_options.hpp"
-#include "examples/common/trained_folder.hpp"
 #include "lorasb/federated/baselines/communication.hpp"
 #include "lorasb/federated/partition.hpp"
 #include "lorasb/federated/robust_aggregator.hpp"
@@ -182,7 +181,8 @@ inline void describe(FederateOptions& o, OptionTable& t) {
            "estimate");
   t.add("--start-head-epochs", o.start_head_epochs, "Epochs of the head on them", {.key = "start_head_epochs", .check = counted});
   describe_private(o.privacy, t);
-  t.add("--load", o.load, "A classifier that is there, a folder that the programs or PEFT wrote: its head and adapters start the session");
+  t.add("--load", o.load,
+        "A classifier that is there, a folder that the programs or PEFT wrote: its head and adapters start the session");
   t.add("--out", o.out, "Folder for metrics, plot and adapters");
   t.add("--journal", o.journal, "File of committed rounds, to go on from when it is there already");
   t.flag("--compare", o.compare, "All methods with several seeds, and a picture of accuracy against bytes");
@@ -240,7 +240,9 @@ inline void check(FederateOptions& o) {
     throw CLI::ValidationError("--journal", "local and central have no rounds to go on from");
   if (!o.load.empty()) {
     if (o.compare || o.privacy.enabled || o.experts > 0)
-      throw CLI::ValidationError("--load", "is for one session over adapters: no --compare, --experts, or --private (what it has learnt from is in no account)");
+      throw CLI::ValidationError(
+          "--load",
+          "is for one session over adapters: no --compare, --experts, or --private (what it has learnt from is in no account)");
     if (o.look_ahead > 0 || o.estimate == Estimate::clients)
       throw CLI::ValidationError(o.look_ahead > 0 ? "--look-ahead" : "--estimate", "gives bases, which --load has");
     o.look_ahead = 0;
@@ -284,27 +286,6 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
     return app.exit(error);
   }
   return -1;
-}
-
-/// Takes over what a loaded classifier decides: the rank, and fedit for plain LoRA when no method was given. Throws ErrorId::value for
-/// a folder that the method cannot start from.
-inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
-  const auto check = [&](bool good, const auto&... parts) {
-    require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
-  };
-  check(!folder.adapters.empty(), "holds no adapters: a session goes on from those of lora-sb, lora-xs or lora");
-  const bool plain = folder.method == Method::lora;
-  if (plain && !o.method_given) o.method = federated::FederatedMethod::fedit;
-  using federated::FederatedMethod;
-  check(o.method != FederatedMethod::flora && o.method != FederatedMethod::fedex_lora, "cannot start --method ", name_of(o),
-        ": it adds to the weights themselves, which no adapter holds");
-  check(plain == (o.method != FederatedMethod::fed_sb), plain ? "holds plain LoRA: --method fedit or ffa-lora goes on from it"
-                                                               : "holds cores: --method fed-sb goes on from them");
-  for (const auto& [name, adapter] : folder.adapters)
-    check(adapter.rank() == folder.rank(), "has adapters of several ranks, ", adapter.rank(), " and ", folder.rank(), ": a session has one");
-  check(!o.rank_given || adapter_rank(o) == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", adapter_rank(o));
-  if (o.ranks.empty()) o.rank = folder.rank();
-  o.load_checksum = folder.checksum;
 }
 
 }  // namespace lorasb::examples

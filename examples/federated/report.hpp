@@ -93,7 +93,8 @@ inline void write_model(const SharedModel& shared, const FederateOptions& option
 inline void write_labels(const SharedModel& shared, const FederateOptions& options, const std::vector<std::string>& labels) {
   if (options.setting != Setting::federated) return;
   if (shared.adds_to_weights()) return write_classifier_file(options.out, name_of(options), labels, options);
-  for (const char* folder : {"adapter", "folded"}) write_classifier_file(options.out / folder, name_of(options), labels, options);
+  for (const char* folder : {"adapter", "folded"})
+    write_classifier_file(options.out / folder, name_of(options), labels, options);
 }
 
 /// A method and its lines of metrics.json.

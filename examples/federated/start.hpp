@@ -17,7 +17,7 @@ namespace lorasb::examples {
 struct SessionStart {
   Parameters<float> head;
   AdapterSet<float> adapters = {};  // of fed-sb
-  NamedSet<LoraAdapter<float>> factors = {};  // of the LoRA methods, when they go on from a folder
+  NamedSet<LoraAdapter<float>> factors = {};                       // of the LoRA methods, when they go on from a folder
   std::size_t bytes_up_per_client = 0, bytes_down_per_client = 0;  // of the round before the first; the bases are sent down
   std::size_t bytes_total = 0;
   double seconds = 0;

@@ -12,6 +12,7 @@
 #include "examples/common/datasets.hpp"
 #include "examples/common/tuned_model.hpp"
 #include "examples/common/tokenize.hpp"
+#include "examples/federated/go_on.hpp"
 #include "examples/federated/options.hpp"
 
 namespace lorasb::examples {
@@ -39,8 +40,8 @@ inline std::vector<Example> take_start(const std::string& init_data, Dataset& da
   std::size_t count = 0;
   const auto [end, error] = std::from_chars(init_data.data(), init_data.data() + init_data.size(), count);
   if (error == std::errc() && end == init_data.data() + init_data.size()) {
-    require((count >= 1 || is_loaded) && count < data.train.size(), ErrorId::data, "--init-data: ", count, " of ", data.train.size(),
-            " training texts, expected at least ", is_loaded ? 0 : 1, ", and some left for the clients");
+    require((count >= 1 || is_loaded) && count < data.train.size(), ErrorId::data, "--init-data: ", count, " of ",
+            data.train.size(), " training texts, expected at least ", is_loaded ? 0 : 1, ", and some left for the clients");
     const auto first = std::make_move_iterator(data.train.begin());
     std::vector<Example> start(first, first + static_cast<std::ptrdiff_t>(count));
     data.train.erase(data.train.begin(), data.train.begin() + static_cast<std::ptrdiff_t>(count));
@@ -65,8 +66,9 @@ inline FederatedTask read_task(FederateOptions& options) {
     loaded = read_trained_folder(options);
     go_on_from(*loaded, options);
   }
-  Dataset data = split(read_dataset(options.data, options.spam_package, options.header, loaded ? loaded->labels : std::vector<std::string>()),
-                       {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
+  Dataset data = split(
+      read_dataset(options.data, options.spam_package, options.header, loaded ? loaded->labels : std::vector<std::string>()),
+      {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
   const std::vector<Example> start = detail::take_start(options.init_data, data, loaded.has_value());
   FederatedTask task{.base = read_base_model(options),
                      .label_names = std::move(data.label_names),

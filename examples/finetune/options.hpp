@@ -109,7 +109,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.choice("--keep", o.keep, keep_names,
            "What adapters and test accuracy are of: last, the last step, or best, the epoch with the best validation accuracy");
   t.add("--class-weights", o.class_weights,
-        "Weights of the classes in the loss: none, balanced (texts over classes times the class's texts), or a file with lines label<TAB>weight");
+        "Weights of the classes in the loss: none, balanced (texts over classes times the class's texts), or a file with lines "
+        "label<TAB>weight");
   if (o.keep != Keep::last) t.set("keep", keep_names[std::size_t(o.keep)]);  // no words that older runs have not
   if (o.class_weights != "none") t.set("class_weights", o.class_weights);
   t.choice("--weights", o.weights, weight_names, "The frozen weights of the encoder in memory: f32 or bf16", "weights");
@@ -120,7 +121,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.flag("--resume", o.resume, "Go on from the checkpoint in the folder; with --compare, keep the runs that are done");
   describe_private(o.privacy, t);
   t.add("--load", o.load,
-        "A classifier that is there, a folder that the programs or PEFT wrote: for --predict and --test, or to go on training from with --data");
+        "A classifier that is there, a folder that the programs or PEFT wrote: for --predict and --test, or to go on training "
+        "from with --data");
   t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each");
   t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints the accuracy");
   t.flag("--json", o.json, "Print --predict and --test as JSON lines");
@@ -174,16 +176,19 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     if (!o.load.empty() && o.predict.empty() && o.test.empty() && app.count("--data") == 0)
       throw CLI::ValidationError("--load", "needs --predict or --test, or --data to go on training with");
     if (!o.load.empty() && (o.compare || o.privacy.enabled))
-      throw CLI::ValidationError("--load", "is for one run: no --compare; and no --private: what the folder has learnt from is in no account");
+      throw CLI::ValidationError(
+          "--load", "is for one run: no --compare; and no --private: what the folder has learnt from is in no account");
     if (!o.modules.empty() && (o.compare || o.method == Method::full || o.method == Method::head))
-      throw CLI::ValidationError("--modules", "is for the adapters of one run: not for --compare, and --method full and head have none");
+      throw CLI::ValidationError("--modules",
+                                 "is for the adapters of one run: not for --compare, and --method full and head have none");
     if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");
     if (o.weights == WeightType::bf16 && (o.method == Method::full || o.compare))
       throw CLI::ValidationError("--weights", "full fine-tuning, which --compare runs too, trains the weights: they stay f32");
     if (o.keep == Keep::best && (o.validation_size == 0 || o.method == Method::head || o.privacy.enabled))
-      throw CLI::ValidationError("--keep", "best needs epochs with validation texts: no --validation-size 0, --method head or --private");
+      throw CLI::ValidationError("--keep",
+                                 "best needs epochs with validation texts: no --validation-size 0, --method head or --private");
     if (o.class_weights != "none" && o.privacy.enabled)
       throw CLI::ValidationError("--class-weights", "are not for --private: counts of classes are of private texts");
     if (o.init_sketch && o.rank_allocation == RankAllocation::energy)
@@ -198,15 +203,16 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   return -1;
 }
 
-/// Takes over what a loaded classifier decides: its method, but that of a head alone, from which every method can start, and its
-/// ranks. Throws ErrorId::value for options that contradict it.
+/// Takes over what a loaded classifier decides: its method, but that of a head alone, from which every method can start, and
+/// its ranks. Throws ErrorId::value for options that contradict it.
 inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
   const auto check = [&](bool good, const auto&... parts) {
     require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
   };
   o.load_checksum = folder.checksum;
   if (folder.method == Method::head && o.method_given) return;
-  check(!o.method_given || o.method == folder.method, "goes on by --method ", name_of(folder.method), ", not ", name_of(o.method));
+  check(!o.method_given || o.method == folder.method, "goes on by --method ", name_of(folder.method), ", not ",
+        name_of(o.method));
   o.method = folder.method;
   check(o.modules.empty() || folder.adapters.empty(), "has adapters on modules of its own: no --modules");
   check(o.modules.empty() || o.method != Method::full, "was trained in full: no --modules");

@@ -20,9 +20,10 @@ namespace lorasb::examples {
 /// A trained classifier that nothing more is trained of.
 class LoadedClassifier {
  public:
-  /// `folder` is what read_trained_folder(options) found. Throws what the readers of models throw, and ErrorId::adapter_folder for a folder
-  /// that is of another model.
-  LoadedClassifier(const TrainedFolder& folder, const FinetuneOptions& options) : base_(read_base_model(options)), labels_(folder.labels) {
+  /// `folder` is what read_trained_folder(options) found. Throws what the readers of models throw, and ErrorId::adapter_folder
+  /// for a folder that is of another model.
+  LoadedClassifier(const TrainedFolder& folder, const FinetuneOptions& options)
+      : base_(read_base_model(options)), labels_(folder.labels) {
     AdapterSet<float> adapters = fit_adapters(folder, base_);
     model_ = tune_loaded(folder, base_, std::move(adapters), loaded_head(folder, base_, folder.classes()));
   }
@@ -128,7 +129,10 @@ inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   nn::best_classes<float>(P, best);
   const ConfusionMatrix found(std::ssize(classifier.labels()), texts.labels, best);
   if (options.json)
-    std::printf("%s\n", nlohmann::json{{"test_accuracy", accuracy(found)}, {"macro_f1", macro_f1(found)}, {"test_examples", P.cols()}}.dump().c_str());
+    std::printf("%s\n",
+                nlohmann::json{{"test_accuracy", accuracy(found)}, {"macro_f1", macro_f1(found)}, {"test_examples", P.cols()}}
+                    .dump()
+                    .c_str());
   else
     std::printf("accuracy %.2f %% of %td texts, macro F1 %.4f\n", 100 * accuracy(found), P.cols(), macro_f1(found));
 }

@@ -163,12 +163,13 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
 }
 
 inline void print_table_head() {
-  std::printf("\n%-8s %5s %12s %8s %10s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.", "macro F1", "train s",
-              "init s", "peak MiB");
+  std::printf("\n%-8s %5s %12s %8s %10s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.", "macro F1",
+              "train s", "init s", "peak MiB");
 }
 inline void print_table_row(const RunResult& r) {
-  std::printf("%-8s %5td %12td %8td %9.2f%% %10.4f %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank, r.trainable,
-              r.trainable_head, 100 * r.test_accuracy, r.macro_f1, r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
+  std::printf("%-8s %5td %12td %8td %9.2f%% %10.4f %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank,
+              r.trainable, r.trainable_head, 100 * r.test_accuracy, r.macro_f1, r.train_seconds, r.init_seconds,
+              r.peak_rss_bytes / (1 << 20));
 }
 
 }  // namespace lorasb::examples

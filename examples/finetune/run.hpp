@@ -57,13 +57,14 @@ class Run {
     if (start && options_.method != Method::head) return std::move(*start);
     if (task_.train_features.cols() == 0)
       task_.train_features = frozen_features(task_.base, task_.train, options_.parts, options_.threads);
-    return train::train_head<float>(task_.train_features, task_.train.labels, task_.classes(),
-                      {.epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs,
-                       .learning_rate = options_.head_learning_rate,
-                       .weight_decay = options_.head_decay,
-                       .seed = options_.seed,
-                       .class_weights = task_.class_weights},
-                      start ? &*start : nullptr);
+    return train::train_head<float>(
+        task_.train_features, task_.train.labels, task_.classes(),
+        {.epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs,
+         .learning_rate = options_.head_learning_rate,
+         .weight_decay = options_.head_decay,
+         .seed = options_.seed,
+         .class_weights = task_.class_weights},
+        start ? &*start : nullptr);
   }
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
@@ -220,8 +221,8 @@ class Run {
     };
     result_.trainable_head = head.layout().size();
     if (task_.validation.size() > 0)
-      result_.validation_accuracy =
-          accuracy(ConfusionMatrix(task_.classes(), task_.validation.labels, predict(task_.validation_features, task_.validation)));
+      result_.validation_accuracy = accuracy(
+          ConfusionMatrix(task_.classes(), task_.validation.labels, predict(task_.validation_features, task_.validation)));
     result_.take_test(task_.classes(), task_.test.labels, predict(task_.test_features, task_.test));
   }
 
@@ -239,15 +240,16 @@ class Run {
 
     const optim::Schedule rates = schedule();
     take_steps(
-        std::string(name_of(options_.method)), "--learning-rate", scouted_ + Index(optimizer->steps()) + 1, all_steps_, classifier, *model.values,
-        *optimizer, [&](Index t) { return rates.rate(t - scouted_); }, [] {},
+        std::string(name_of(options_.method)), "--learning-rate", scouted_ + Index(optimizer->steps()) + 1, all_steps_,
+        classifier, *model.values, *optimizer, [&](Index t) { return rates.rate(t - scouted_); }, [] {},
         [&](Index t) {
           if (!result_.evaluations.empty() && result_.evaluations.back().step == t) state.keep_best();
           if (options_.checkpoint_every > 0 && (t % options_.checkpoint_every == 0 || t == all_steps_)) state.save();
         });
     if (!result_.evaluations.empty()) result_.validation_accuracy = result_.evaluations.back().validation_accuracy;
     if (options_.keep == Keep::best) {
-      require(!state.best.empty(), ErrorId::data, "--keep best: there are no validation texts: a tenth of the training texts is none");
+      require(!state.best.empty(), ErrorId::data,
+              "--keep best: there are no validation texts: a tenth of the training texts is none");
       std::ranges::copy(state.best, model.values->flat().begin());
       for (const Evaluation& e : result_.evaluations)
         if (e.step == result_.kept_step) result_.validation_accuracy = e.validation_accuracy;

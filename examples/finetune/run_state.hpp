@@ -50,9 +50,9 @@ struct RunResult {
   std::uint64_t seed = 0;
   double validation_accuracy = 0;
   double test_accuracy = 0;
-  double macro_f1 = 0;                   // of the test texts
+  double macro_f1 = 0;                       // of the test texts
   std::optional<ConfusionMatrix> confusion;  // of the test texts
-  Index kept_step = 0;                   // whose numbers are kept; 0: the last
+  Index kept_step = 0;                       // whose numbers are kept; 0: the last
   double init_seconds = 0;   // head and adapters, up to the first step
   double train_seconds = 0;  // steps, without evaluations
   double peak_rss_bytes = 0;

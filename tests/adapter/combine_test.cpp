@@ -14,7 +14,8 @@ namespace {
 template <Real S>
 bool same_bits(const LowRankAdapter<S>& a, const LowRankAdapter<S>& b) {
   const auto same = [](const Weight<S>& x, const Weight<S>& y) {
-    return x.rows() == y.rows() && x.cols() == y.cols() && std::memcmp(x.data(), y.data(), std::size_t(x.size()) * sizeof(S)) == 0;
+    return x.rows() == y.rows() && x.cols() == y.cols() &&
+           std::memcmp(x.data(), y.data(), std::size_t(x.size()) * sizeof(S)) == 0;
   };
   return same(a.B, b.B) && same(a.R, b.R) && same(a.A, b.A) && a.scale == b.scale;
 }
@@ -25,7 +26,8 @@ LowRankAdapter<S> combined(const std::vector<LowRankAdapter<S>>& adapters, const
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("one adapter with the weight 1 is that adapter, bit for bit, and weights 1 and -1 of equals give 0", "", float, double) {
+TEMPLATE_TEST_CASE("one adapter with the weight 1 is that adapter, bit for bit, and weights 1 and -1 of equals give 0", "",
+                   float, double) {
   using S = TestType;
   for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     LowRankAdapter<S> a = random_adapter<S>(7, 5, 3, seed, 0.3, seed % 2 == 0);

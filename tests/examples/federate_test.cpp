@@ -288,7 +288,8 @@ TEST_CASE("Rows 1 and 24: a session goes on over abandoned rounds of its journal
       return folder.session(name, words);
     };
     const nlohmann::json whole = with_journal(method);
-    const auto abandoned = std::ranges::count_if(whole["rounds"], [](const nlohmann::json& round) { return round["committed"] == false; });
+    const auto abandoned =
+        std::ranges::count_if(whole["rounds"], [](const nlohmann::json& round) { return round["committed"] == false; });
     CHECK(folder.said().find(concat(abandoned, " of 7 rounds were abandoned and changed nothing")) != std::string::npos);
     const std::string journal = slurp(folder.path / (method + ".journal"));
     const std::vector<std::size_t> ends = record_ends(journal);
@@ -404,8 +405,11 @@ TEST_CASE("Row 33: a session goes on for more rounds from a finished adapter, fi
   fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / "tiny_bert", model);
   std::ofstream(model / "vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\nof\nsea\n.\nis\n";
   const auto words = [&](const std::string& out, const Words& more) {
-    Words all{"--data", folder.data(), "--out", (folder.path / out).string(), "--clients", "3", "--rounds", "1", "--batch", "4",
-              "--local-steps", "2", "--init-data", "16", "--test-size", "40", "--threads", "1", "--seed", "5"};
+    Words all{"--data",      folder.data(), "--out",         (folder.path / out).string(),
+              "--clients",   "3",           "--rounds",      "1",
+              "--batch",     "4",           "--local-steps", "2",
+              "--init-data", "16",          "--test-size",   "40",
+              "--threads",   "1",           "--seed",        "5"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   };
@@ -415,7 +419,9 @@ TEST_CASE("Row 33: a session goes on for more rounds from a finished adapter, fi
     REQUIRE(status == 0);
     return folder.metrics(out);
   };
-  const auto tensors = [&](const std::string& out) { return slurp(folder.path / out / "adapter" / "adapter_model.safetensors"); };
+  const auto tensors = [&](const std::string& out) {
+    return slurp(folder.path / out / "adapter" / "adapter_model.safetensors");
+  };
   const auto refused = [&](const Words& more, const std::string& why) {
     const int status = folder.run(words("no", more));
     INFO(folder.said());
@@ -425,7 +431,8 @@ TEST_CASE("Row 33: a session goes on for more rounds from a finished adapter, fi
   for (const std::string method : {"fed-sb", "fedit", "ffa-lora"}) {
     INFO(method);
     const std::string load = (folder.path / method).string();
-    const nlohmann::json first = session(method, {"--model", model.string(), "--method", method, "--rank", "3", "--modules", "query,value"});
+    const nlohmann::json first =
+        session(method, {"--model", model.string(), "--method", method, "--rank", "3", "--modules", "query,value"});
     CHECK(first["modules"].size() == 4);
     const Words to_go_on{"--load", load, "--init-data", "0"};
     Words still = to_go_on, more = to_go_on;
@@ -448,7 +455,8 @@ TEST_CASE("Row 33: a session goes on for more rounds from a finished adapter, fi
       const auto after = formats::read_adapter_folder<float>(folder.path / "more" / "adapter", {.plain_lora = true});
       for (const auto& [name, adapter] : before.adapters) CHECK(after.adapters.at(name).A == adapter.A);
     }
-    session("twice", {"--load", (folder.path / "more").string(), "--method", method, "--journal", (folder.path / (method + ".journal")).string()});
+    session("twice", {"--load", (folder.path / "more").string(), "--method", method, "--journal",
+                      (folder.path / (method + ".journal")).string()});
   }
   // label names travel in the folder, so that lorasb-finetune reads it
   const nlohmann::json classifier = nlohmann::json::parse(slurp(folder.path / "fed-sb" / "adapter" / "classifier.json"));

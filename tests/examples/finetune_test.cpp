@@ -95,10 +95,13 @@ struct TinyFolder : TextFolder {
     const std::vector<std::string> ends{"a", "b", "the b", "is a b", "ab ba .", "the"};
     std::ofstream out(path / name);
     for (int i = 0; i < count; ++i)
-      for (const std::string& label : labels) out << label << "\t" << label << " " << ends[std::size_t(i) % ends.size()] << "\n";
+      for (const std::string& label : labels)
+        out << label << "\t" << label << " " << ends[std::size_t(i) % ends.size()] << "\n";
   }
   std::vector<std::string> words(const std::string& out, std::initializer_list<std::string> more = {}) const {
-    return with({"--data", data(), "--out", (path / out).string(), "--batch", "8", "--epochs", "1", "--threads", "1", "--seed", "5"}, more);
+    return with(
+        {"--data", data(), "--out", (path / out).string(), "--batch", "8", "--epochs", "1", "--threads", "1", "--seed", "5"},
+        more);
   }
   int run(const std::vector<std::string>& words) const { return finish(start(LORASB_FINETUNE, words, path / "log")); }
   /// A run that must end well.
@@ -127,8 +130,10 @@ TEST_CASE("Row 33: training goes on from a folder by every method, first of all 
     folder.metrics_of(method, {"--model", folder.model.string(), "--method", method, "--rank", "3", "--modules",
                                method == "full" || method == "head" ? "" : "query,value"});
     // at a rate of nothing what is written is what was read; model, method, rank and modules are the folder's
-    const std::string tensors = method == "full" || method == "head" ? "model.safetensors" : "adapter/adapter_model.safetensors";
-    const nlohmann::json still = folder.metrics_of("still", {"--load", first, "--learning-rate", "1e-30", "--head-learning-rate", "1e-30"});
+    const std::string tensors =
+        method == "full" || method == "head" ? "model.safetensors" : "adapter/adapter_model.safetensors";
+    const nlohmann::json still =
+        folder.metrics_of("still", {"--load", first, "--learning-rate", "1e-30", "--head-learning-rate", "1e-30"});
     CHECK(still["loaded_from"] == first);
     CHECK(still["method"] == method);
     CHECK(slurp(folder.path / "still" / tensors) == slurp(folder.path / method / tensors));
@@ -153,7 +158,8 @@ TEST_CASE("Row 33: training goes on from a folder by every method, first of all 
   }
   // a folded folder goes on as plain LoRA, and from a head every method starts
   CHECK(folder.metrics_of("folded", {"--load", (folder.path / "lora-sb" / "folded").string()})["method"] == "lora");
-  CHECK(folder.metrics_of("from-head", {"--load", (folder.path / "head").string(), "--method", "lora-sb", "--rank", "2"})["trainable"] == 12 * 4);
+  CHECK(folder.metrics_of("from-head", {"--load", (folder.path / "head").string(), "--method", "lora-sb", "--rank",
+                                        "2"})["trainable"] == 12 * 4);
   folder.refused({"--load", (folder.path / "lora-sb").string()}, "or --data to go on training with");
   folder.refused(folder.words("no", {"--load", (folder.path / "lora-sb").string(), "--compare"}), "no --compare");
   folder.refused(folder.words("no", {"--load", folder.path.string()}), "holds neither");
@@ -164,18 +170,22 @@ TEST_CASE("labels of new data are those that the classifier knows, in its order,
   folder.metrics_of("first", {"--model", folder.model.string(), "--method", "lora", "--rank", "2"});
   folder.write("train.tsv", {"good", "a"}, 20);  // "bad" stands in the test file alone, and "a" sorts first
   const std::string load = (folder.path / "first").string();
-  const nlohmann::json m = folder.metrics_of("second", {"--load", load, "--learning-rate", "1e-30", "--head-learning-rate", "1e-30"});
+  const nlohmann::json m =
+      folder.metrics_of("second", {"--load", load, "--learning-rate", "1e-30", "--head-learning-rate", "1e-30"});
   CHECK(m["labels"] == nlohmann::json{"bad", "good", "a"});
-  CHECK_THAT(folder.said(), Catch::Contains("1 labels that the classifier does not know yet; their rows of the head start at 0: a"));
+  CHECK_THAT(folder.said(),
+             Catch::Contains("1 labels that the classifier does not know yet; their rows of the head start at 0: a"));
   const auto head = [&](const std::string& out) {
-    const formats::AdapterFolder<float> read = formats::read_adapter_folder<float>(folder.path / out / "adapter", {.plain_lora = true});
+    const formats::AdapterFolder<float> read =
+        formats::read_adapter_folder<float>(folder.path / out / "adapter", {.plain_lora = true});
     return std::ranges::find_if(read.full_tensors, [](const auto& t) { return t.name == "classifier.weight"; })->values;
   };
   std::vector<float> expected = head("first");
   expected.resize(expected.size() * 3 / 2);
   const std::vector<float> found = head("second");
   REQUIRE(found.size() == expected.size());
-  for (std::size_t i = 0; i < found.size(); ++i) CHECK(std::abs(found[i] - expected[i]) < 1e-25);  // the row of zeros has moved by the rate
+  for (std::size_t i = 0; i < found.size(); ++i)
+    CHECK(std::abs(found[i] - expected[i]) < 1e-25);  // the row of zeros has moved by the rate
   folder.write("test.tsv", {"the"}, 3);
   folder.refused(folder.words("no", {"--load", load}), "which");
 }
@@ -193,7 +203,8 @@ TEST_CASE("--modules chooses by names, last parts, an expression or all-linear, 
   CHECK(chosen("1.attention.self.key") == nlohmann::json{one + "key"});
   CHECK(chosen(R"(.*\.1\..*(query|key))") == nlohmann::json{one + "query", one + "key"});
   CHECK(chosen("all-linear").size() == 12);
-  CHECK(folder.metrics_of("scout", {"--model", model, "--rank", "2", "--modules", "dense", "--look-ahead", "3"})["modules"].size() == 6);
+  CHECK(folder.metrics_of("scout", {"--model", model, "--rank", "2", "--modules", "dense", "--look-ahead", "3"})["modules"]
+            .size() == 6);
   folder.refused(folder.words("no", {"--model", model, "--modules", "query,q_proj"}),
                  "\"q_proj\" matches none of the linear modules, which are: " + zero + "query, ");
   folder.refused(folder.words("no", {"--model", model, "--modules", "uery"}), "matches none");
@@ -214,14 +225,16 @@ TEST_CASE("class weights change what is learnt, and weights that do not fit are 
   for (const std::string method : {"head", "lora-sb"}) {
     INFO(method);
     const auto run = [&](const std::string& wanted) {
-      return folder.metrics_of("out", {"--model", model, "--method", method, "--rank", "2", "--epochs", "4", "--start-head-epochs", "60",
-                                       "--head-learning-rate", "0.03", "--validation-size", "0", "--class-weights", wanted});
+      return folder.metrics_of(
+          "out", {"--model", model, "--method", method, "--rank", "2", "--epochs", "4", "--start-head-epochs", "60",
+                  "--head-learning-rate", "0.03", "--validation-size", "0", "--class-weights", wanted});
     };
     const nlohmann::json none = run("none");
     CHECK(none["test_accuracy"] == 0.5);
     CHECK(none["macro_f1"].get<double>() == Approx(1.0 / 3));  // all "often": (2/3 + 0) / 2
     CHECK_FALSE(none.contains("class_weights"));
-    CHECK_THAT(slurp(folder.path / "out" / "confusion.svg"), Catch::Contains(">often<") && Catch::Contains(">rare<") && Catch::Contains(">10<"));
+    CHECK_THAT(slurp(folder.path / "out" / "confusion.svg"),
+               Catch::Contains(">often<") && Catch::Contains(">rare<") && Catch::Contains(">10<"));
     const auto label = [&] {
       std::ofstream(folder.path / "lines") << "a b\n";
       REQUIRE(folder.run({"--load", (folder.path / "out").string(), "--predict", (folder.path / "lines").string()}) == 0);
@@ -252,9 +265,9 @@ TEST_CASE("--keep best writes the numbers of the best epoch, and its test accura
   const TinyFolder folder;
   const auto run = [&](const std::string& out, std::initializer_list<std::string> more) {
     // rates that rise to the end and destroy what was learnt
-    std::vector<std::string> words = folder.words(out, {"--model", folder.model.string(), "--rank", "2", "--epochs", "6", "--warmup", "1",
-                                                        "--learning-rate", "3", "--core-start", "zero", "--head-learning-rate", "0.03",
-                                                        "--checkpoint-every", "5"});
+    std::vector<std::string> words =
+        folder.words(out, {"--model", folder.model.string(), "--rank", "2", "--epochs", "6", "--warmup", "1", "--learning-rate",
+                           "3", "--core-start", "zero", "--head-learning-rate", "0.03", "--checkpoint-every", "5"});
     const int status = folder.run(with(words, more));
     INFO(folder.said());
     REQUIRE(status == 0);
@@ -275,13 +288,15 @@ TEST_CASE("--keep best writes the numbers of the best epoch, and its test accura
   CHECK(best["validation_accuracy"] == highest);
   const std::string file = "adapter/adapter_model.safetensors";
   CHECK(slurp(folder.path / "last" / file) != slurp(folder.path / "best" / file));
-  REQUIRE(folder.run({"--load", (folder.path / "best").string(), "--test", (folder.path / "test.tsv").string(), "--json"}) == 0);
+  REQUIRE(folder.run({"--load", (folder.path / "best").string(), "--test", (folder.path / "test.tsv").string(), "--json"}) ==
+          0);
   const nlohmann::json tested = nlohmann::json::parse(folder.said());
   CHECK(tested["test_accuracy"] == best["test_accuracy"]);
   CHECK(tested["macro_f1"] == best["macro_f1"]);
   CHECK(best["test_accuracy"] > last["test_accuracy"]);
   const std::string bytes = slurp(folder.path / "best" / file);
-  CHECK(run("best", {"--keep", "best", "--resume"})["kept_step"] == first);  // from the last checkpoint, which holds the best numbers
+  CHECK(run("best", {"--keep", "best", "--resume"})["kept_step"] ==
+        first);  // from the last checkpoint, which holds the best numbers
   CHECK(slurp(folder.path / "best" / file) == bytes);
   folder.refused(folder.words("no", {"--model", folder.model.string(), "--keep", "best", "--validation-size", "0"}), "--keep");
 }
@@ -303,10 +318,12 @@ TEST_CASE("own files are read whole unless a limit is given, and --resume withou
   const TinyFolder folder;
   folder.write("train.tsv", {"good", "bad"}, 5200);  // more than the 10,000 that other sets are cut to
   const std::string model = folder.model.string();
-  const nlohmann::json all = folder.metrics_of("all", {"--model", model, "--method", "head", "--head-epochs", "1", "--validation-size", "7", "--resume"});
+  const nlohmann::json all = folder.metrics_of(
+      "all", {"--model", model, "--method", "head", "--head-epochs", "1", "--validation-size", "7", "--resume"});
   CHECK(all["train_examples"] == 10400 - 7);
   CHECK_THAT(folder.said(), Catch::Contains("--resume: there is no checkpoint") && !Catch::Contains("left out, the limit is"));
-  const nlohmann::json few = folder.metrics_of("few", {"--model", model, "--method", "head", "--head-epochs", "1", "--train-size", "100"});
+  const nlohmann::json few =
+      folder.metrics_of("few", {"--model", model, "--method", "head", "--head-epochs", "1", "--train-size", "100"});
   CHECK(few["train_examples"] == 100);
   CHECK_THAT(folder.said(), Catch::Contains("texts left out, the limit is 100"));
   CHECK_FALSE(Catch::Contains("there is no checkpoint").match(folder.said()));
@@ -324,7 +341,8 @@ TEST_CASE("--help shows the words of every choice, in all programs") {
     CHECK(said.find('{') == std::string::npos);
     return said;
   };
-  CHECK_THAT(help(LORASB_FINETUNE), Catch::Contains("--method lora-sb|lora|lora-xs|full|head [lora-sb]") && Catch::Contains("--keep last|best [last]") &&
+  CHECK_THAT(help(LORASB_FINETUNE), Catch::Contains("--method lora-sb|lora|lora-xs|full|head [lora-sb]") &&
+                                        Catch::Contains("--keep last|best [last]") &&
                                         Catch::Contains("--optimizer adamw|sgd [adamw]"));
   CHECK_THAT(help(LORASB_FEDERATE), Catch::Contains("--aggregate mean|median|trimmed|krum [mean]"));
   CHECK_THAT(help(LORASB_MIX), Catch::Contains("--over-layers sum|mean [mean]"));

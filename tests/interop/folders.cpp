@@ -1,7 +1,9 @@
 // The C++ side of check_adapters.py, on a small model of two linear layers:
-//   interop_folders write DIR          model.safetensors (weights, inputs X, and the outputs Y that every folder must give), and the
+//   interop_folders write DIR          model.safetensors (weights, inputs X, and the outputs Y that every folder must give),
+//   and the
 //                                      folders native, folded, lora (ranks and scales differ from module to module)
-//   interop_folders read FOLDER        prints the largest difference between the outputs of a folder that PEFT wrote and the tensor Y
+//   interop_folders read FOLDER        prints the largest difference between the outputs of a folder that PEFT wrote and the
+//   tensor Y
 //                                      in FOLDER/expected.safetensors, over the largest entry of Y
 //   interop_folders check FOLDER       fails, with the reason, when the folder is refused
 #include <cmath>

@@ -336,10 +336,13 @@ TEST_CASE("types that other programs write beside F32 keep their bytes (candle 2
 TEST_CASE("metadata of null are none") { CHECK(parse(R"({"__metadata__":null})", 0).metadata.empty()); }
 
 TEST_CASE("fields of a tensor that are not of the format are passed over, as safetensors 0.8 does, and bounded in depth") {
-  for (const char* const field : {"1", "-1.5", "null", "true", "\"F64\"", "[1,[2,{}]]", R"({"dtype":"F64","shape":[9],"x":{"y":[]}})", R"(1,"new":2)"}) {
+  for (const char* const field :
+       {"1", "-1.5", "null", "true", "\"F64\"", "[1,[2,{}]]", R"({"dtype":"F64","shape":[9],"x":{"y":[]}})", R"(1,"new":2)"}) {
     INFO(field);
     const SafetensorsHeader header =
-        parse(lorasb::concat(R"({"w":{"dtype":"F32","new":)", field, R"(,"shape":[2],"data_offsets":[0,8]},"v":{"dtype":"U8","shape":[0],"data_offsets":[8,8]}})"), 8);
+        parse(lorasb::concat(R"({"w":{"dtype":"F32","new":)", field,
+                             R"(,"shape":[2],"data_offsets":[0,8]},"v":{"dtype":"U8","shape":[0],"data_offsets":[8,8]}})"),
+              8);
     REQUIRE(header.tensors.size() == 2);
     CHECK(header.tensors[0].name == "w");
     CHECK(header.tensors[0].shape == std::vector<Index>{2});

@@ -116,11 +116,13 @@ TEST_CASE("an answer larger than the layout allows is not taken in, its client h
   } host;
   engine(host, [](auto& transport) {
     federated::Server<float> server(test::small_session(), test::numbers(99), test::six_clients, {});
-    const auto message = std::make_shared<const federated::Bytes>(federated::encode_broadcast(server.session(), 1, server.global()));
+    const auto message =
+        std::make_shared<const federated::Bytes>(federated::encode_broadcast(server.session(), 1, server.global()));
     const federated::RoundReport report = federated::run_round(server, transport, message, 60);
     CHECK(report.accepted == 5);
     CHECK(report.bytes_received < 100'000);
     REQUIRE(report.failures.size() == 1);
-    CHECK(report.failures[0].find(concat(": its answer has 5242880 bytes, expected at most ", server.largest_message())) != std::string::npos);
+    CHECK(report.failures[0].find(concat(": its answer has 5242880 bytes, expected at most ", server.largest_message())) !=
+          std::string::npos);
   });
 }

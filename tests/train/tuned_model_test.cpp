@@ -87,7 +87,8 @@ TEST_CASE("each method trains its own values and the head, and starts at the bas
 TEST_CASE("LoRA goes on from adapters of several ranks and scales, which are one scale afterwards") {
   Base base;
   const auto adapter = [](Index out, Index in, Index rank, float scale) {
-    return LoraAdapter<float>{.B = random_matrix<Weight<float>>(out, rank, 5), .A = random_matrix<Weight<float>>(rank, in, 6), .scale = scale};
+    return LoraAdapter<float>{
+        .B = random_matrix<Weight<float>>(out, rank, 5), .A = random_matrix<Weight<float>>(rank, in, 6), .scale = scale};
   };
   NamedSet<LoraAdapter<float>> start;
   start.add("k", adapter(4, 6, 3, 4));
@@ -127,7 +128,8 @@ TEST_CASE("a head that is trained on vectors of separated classes finds them all
   // it goes on from where it was, and weighs classes
   CHECK(head_predictions<float>(head, E) != head_predictions<float>(untrained, E));
   CHECK(std::ranges::equal(train_head<float>(E, labels, 3, {.epochs = 0}, &head).flat(), head.flat()));
-  const Parameters<float> heavy = train_head<float>(E, labels, 3, {.epochs = 40, .batch = 32, .class_weights = {1e-3, 1e-3, 1}});
+  const Parameters<float> heavy =
+      train_head<float>(E, labels, 3, {.epochs = 40, .batch = 32, .class_weights = {1e-3, 1e-3, 1}});
   CHECK(std::ranges::count(head_predictions<float>(heavy, E), 2) > 60);
   const Parameters<float> small(Base::head_layout());
   CHECK_ERROR(train_head<float>(E, labels, 4, {}, &small), ErrorId::shape, "a head of 4 classes over 4 features");

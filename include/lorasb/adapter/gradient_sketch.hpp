@@ -94,8 +94,8 @@ class LORASB_OWNS_MEMORY GradientSketch {
     f.M = linalg::least_squares<S>(PsiQ, corange_);
     return f;
   }
-  /// ‖G t‖² and ‖(G - U D Vᵀ) t‖² for each test vector t, both over the square of what is returned, a power of two of the size of G, so
-  /// that squares stay in the range of double; U: out x r, D: r numbers, V: in x r.
+  /// ‖G t‖² and ‖(G - U D Vᵀ) t‖² for each test vector t, both over the square of what is returned, a power of two of the size
+  /// of G, so that squares stay in the range of double; U: out x r, D: r numbers, V: in x r.
   double measure(const Matrix<S>& U, const Vector<S>& D, const Matrix<S>& V, Vector<double>& energy,
                  Vector<double>& residual) const {
     Matrix<S> DVtT = linalg::product(linalg::transposed(V), signs(in_features(), options_.test_vectors, 2));  // r x q

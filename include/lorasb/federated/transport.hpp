@@ -64,7 +64,9 @@ concept Transport = requires(T& transport, std::span<const Index> clients, std::
 
 /// A transport that takes in no answer of more bytes, but a failure in its place; others leave the bound to the server.
 template <class T>
-concept BoundedTransport = Transport<T> && requires(T& transport, std::size_t bytes) { transport.bound_answers(bytes); };
+concept BoundedTransport = Transport<T> && requires(T& transport, std::size_t bytes) {
+  transport.bound_answers(bytes);
+};
 
 /// Brings `message` to the clients of the server's round, opens it, receives what comes until all have answered or
 /// `timeout_seconds` have passed since, and closes it. A client that fails, or whose message there is no memory for, is one

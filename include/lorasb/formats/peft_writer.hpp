@@ -114,8 +114,8 @@ class FolderWriter {
     }
   }
 
-  /// The reader must find the modules and tensors that are meant, with their ranks and scales: a name can carry the name of an adapter
-  /// or of a wrapper, which it leaves out, and a scale can leave the range of alpha.
+  /// The reader must find the modules and tensors that are meant, with their ranks and scales: a name can carry the name of an
+  /// adapter or of a wrapper, which it leaves out, and a scale can leave the range of alpha.
   void check_readable() const {
     NameSorter sorter(folder_.string());
     try {
@@ -125,15 +125,19 @@ class FolderWriter {
     }
     const FolderIndex index = sorter.take();
     const auto check = [&](bool same, std::string_view name) {
-      require(same, ErrorId::value, folder_.string(), ": ", in_quotes(name), " has a name that a reader would take for another one");
+      require(same, ErrorId::value, folder_.string(), ": ", in_quotes(name),
+              " has a name that a reader would take for another one");
     };
     for (std::size_t i = 0; i < modules_.size(); ++i) {
       const Module& m = modules_[i];
-      check(i < index.modules.size() && index.modules[i].module == m.name && index.modules[i].R.empty() == !config_.native_scale, m.name);
+      check(
+          i < index.modules.size() && index.modules[i].module == m.name && index.modules[i].R.empty() == !config_.native_scale,
+          m.name);
       require(m.rank >= 1, ErrorId::rank, folder_.string(), ": module ", in_quotes(m.name), " has rank 0, expected at least 1");
       const double scale = m.alpha / double(m.rank);
-      require(is_finite(m.alpha) && static_cast<S>(scale) != 0 && std::abs(scale - m.scale) <= 1e-15 * std::abs(m.scale), ErrorId::value,
-              folder_.string(), ": module ", in_quotes(m.name), " has the scale ", m.scale, ", which alpha = s r cannot say");
+      require(is_finite(m.alpha) && static_cast<S>(scale) != 0 && std::abs(scale - m.scale) <= 1e-15 * std::abs(m.scale),
+              ErrorId::value, folder_.string(), ": module ", in_quotes(m.name), " has the scale ", m.scale,
+              ", which alpha = s r cannot say");
     }
     check(index.modules.size() == modules_.size(), index.modules.back().module);
     const std::size_t factors = modules_.size() * (config_.native_scale ? 3 : 2);
@@ -155,8 +159,8 @@ class FolderWriter {
 /// file repeats every scale in its metadata, so that one old and one new file whose scales differ are refused, not misread.
 /// PEFT adapts every module whose name is or ends in a target's; one that was not meant gets lora_B = 0, which changes nothing.
 /// Throws ErrorId::shape, ErrorId::value (no adapters, a full tensor without a module), ErrorId::not_finite,
-/// ErrorId::duplicate_name and ErrorId::file_write; ErrorId::value, too, for a name that a reader would take for another one, and for a
-/// scale that alpha cannot say: nothing is written that read_adapter_folder() refuses.
+/// ErrorId::duplicate_name and ErrorId::file_write; ErrorId::value, too, for a name that a reader would take for another one,
+/// and for a scale that alpha cannot say: nothing is written that read_adapter_folder() refuses.
 template <Real S>
 void write_lora(const std::filesystem::path& folder, const NamedSet<LoraAdapter<S>>& adapters,
                 const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {

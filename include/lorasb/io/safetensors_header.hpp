@@ -41,8 +41,8 @@ namespace detail {
 
 /// Takes the JSON of a header as it is read, so that nothing is stored but what belongs there: an object of objects,
 ///     {"__metadata__": {key: string, ...}, name: {"dtype": string, "shape": [...], "data_offsets": [begin, end]}, ...}
-/// Keys that come twice are refused. A field of a tensor that the format does not have is passed over, whatever its value, as the
-/// reference passes over it; its depth is bounded, all else by that form.
+/// Keys that come twice are refused. A field of a tensor that the format does not have is passed over, whatever its value, as
+/// the reference passes over it; its depth is bounded, all else by that form.
 class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit SafetensorsJson(std::string_view where) : where_(where) {}
@@ -159,7 +159,8 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
   /// Whether what comes is of a field that the format does not have.
   bool passes_over() const { return place_ == Place::tensor && is_foreign_; }
   bool deeper() {
-    check(++depth_ <= max_foreign_depth, "tensor ", tensor_name(), " has a field ", in_quotes(key_), " that is deeper than ", max_foreign_depth);
+    check(++depth_ <= max_foreign_depth, "tensor ", tensor_name(), " has a field ", in_quotes(key_), " that is deeper than ",
+          max_foreign_depth);
     return true;
   }
   std::string tensor_name() const { return in_quotes(header_.tensors.back().name); }

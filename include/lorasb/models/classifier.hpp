@@ -48,8 +48,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// Tasks with heads of their own: a text with task t is classified among the classes of row t alone. Empty: among all.
   void set_task_classes(std::vector<Range> classes) { task_classes_ = std::move(classes); }
 
-  /// Weights of the classes in the losses whose gradients are taken; measure() and the counts of correct answers know none. Empty: all 1.
-  /// Throws ErrorId::shape for another number of them.
+  /// Weights of the classes in the losses whose gradients are taken; measure() and the counts of correct answers know none.
+  /// Empty: all 1. Throws ErrorId::shape for another number of them.
   void set_class_weights(std::vector<double> weights) {
     require(weights.empty() || std::ssize(weights) == classes(), ErrorId::shape, "TextClassifier: ", weights.size(),
             " class weights, expected one for each of the ", classes(), " classes");

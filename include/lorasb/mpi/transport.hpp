@@ -50,8 +50,8 @@ inline federated::Bytes joined(std::initializer_list<std::span<const std::byte>>
   return bytes;
 }
 
-/// A message that lies ready, from any rank or from one; nothing when there is none. Of one that has more bytes than `most` only the
-/// head is taken in, and `size` says how many it had.
+/// A message that lies ready, from any rank or from one; nothing when there is none. Of one that has more bytes than `most`
+/// only the head is taken in, and `size` says how many it had.
 struct Arrived {
   int rank = 0;
   int tag = 0;
@@ -60,7 +60,8 @@ struct Arrived {
 
   bool is_cut() const { return size > bytes.size(); }
 };
-inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from, std::size_t most = std::numeric_limits<std::size_t>::max()) {
+inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from,
+                                            std::size_t most = std::numeric_limits<std::size_t>::max()) {
   int ready = 0;
   MPI_Message message;
   MPI_Status status;
@@ -80,8 +81,8 @@ inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from, std::size_t
   MPI_Errhandler_free(&usual);
   int kind = MPI_SUCCESS;
   MPI_Error_class(error, &kind);
-  require(kind == MPI_SUCCESS || (taken < all && kind == MPI_ERR_TRUNCATE), ErrorId::value, "mpi: a message of ", size, " bytes of rank ",
-          arrived.rank, " was not received: error ", error);
+  require(kind == MPI_SUCCESS || (taken < all && kind == MPI_ERR_TRUNCATE), ErrorId::value, "mpi: a message of ", size,
+          " bytes of rank ", arrived.rank, " was not received: error ", error);
   return arrived;
 }
 
@@ -147,7 +148,8 @@ class MpiTransport {
 
   double now() const { return MPI_Wtime(); }
 
-  /// Answers of more bytes are not taken in: their clients have failed. Without a bound memory is taken for what a rank announces.
+  /// Answers of more bytes are not taken in: their clients have failed. Without a bound memory is taken for what a rank
+  /// announces.
   void bound_answers(std::size_t bytes) { most_bytes_ = bytes + sizeof(detail::Head); }
 
   /// Throws ErrorId::value for a message of 2 GiB and more.
@@ -176,7 +178,8 @@ class MpiTransport {
         const std::span<const std::byte> rest = std::span(arrived->bytes).subspan(sizeof head);
         federated::Delivery delivery{.client = static_cast<Index>(head[1]), .message = {}, .failure = {}};
         if (arrived->is_cut())
-          delivery.failure = concat("its answer has ", arrived->size - sizeof head, " bytes, expected at most ", most_bytes_ - sizeof head);
+          delivery.failure =
+              concat("its answer has ", arrived->size - sizeof head, " bytes, expected at most ", most_bytes_ - sizeof head);
         else if (arrived->tag == detail::failure_tag)
           delivery.failure.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
         else

@@ -25,8 +25,8 @@ void require_labels(ConstMatrixView<S> logits, std::span<const std::int32_t> lab
 
 template <Real S>
 void require_class_weights(ConstMatrixView<S> logits, std::span<const double> weights, std::string_view where) {
-  require(weights.empty() || std::ssize(weights) == logits.rows(), ErrorId::shape, where, ": class_weights holds ", weights.size(),
-          " numbers, expected ", logits.rows(), ", one for each class");
+  require(weights.empty() || std::ssize(weights) == logits.rows(), ErrorId::shape, where, ": class_weights holds ",
+          weights.size(), " numbers, expected ", logits.rows(), ", one for each class");
 }
 
 }  // namespace detail
@@ -38,8 +38,8 @@ void require_class_weights(ConstMatrixView<S> logits, std::span<const double> we
 /// logits, dlogits: classes x n, labels: n numbers of 0 to classes - 1 (else ErrorId::value). Overwrites dlogits, which may be
 /// logits, and `losses` (n numbers) unless it is empty. Divide both by n for the mean over a batch.
 ///
-/// `class_weights`, one for each class unless it is empty, multiply loss and gradient of every example by the weight of its label, as
-/// PyTorch's cross_entropy(weight=..., reduction="sum") does.
+/// `class_weights`, one for each class unless it is empty, multiply loss and gradient of every example by the weight of its
+/// label, as PyTorch's cross_entropy(weight=..., reduction="sum") does.
 ///
 /// An example with a logit that is NaN or infinite has loss and gradient NaN: look at the sum before you step.
 template <Real S>
@@ -94,8 +94,8 @@ double cross_entropy_loss(ConstMatrixView<S> logits, std::span<const std::int32_
 /// The class of the largest logit of each example into `classes`; the lowest class wins among equals.
 template <Real S>
 void best_classes(ConstMatrixView<S> logits, std::span<std::int32_t> classes) {
-  require(std::ssize(classes) == logits.cols(), ErrorId::shape, "best_classes: classes holds ", classes.size(), " numbers, expected ",
-          logits.cols(), ", the columns of logits");
+  require(std::ssize(classes) == logits.cols(), ErrorId::shape, "best_classes: classes holds ", classes.size(),
+          " numbers, expected ", logits.cols(), ", the columns of logits");
   for (Index i = 0; i < logits.cols(); ++i) {
     Index best = 0;
     for (Index c = 1; c < logits.rows(); ++c)

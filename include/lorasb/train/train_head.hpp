@@ -24,8 +24,8 @@ struct HeadOptions {
   std::vector<double> class_weights = {};  // of each class in the loss; empty: all 1
 };
 
-/// AdamW with linear decay on features x texts and labels, from `start`, a head of these classes and features (append_head), or from
-/// zero where it is null. Returns the head's weight and bias. Throws ErrorId::shape for another start.
+/// AdamW with linear decay on features x texts and labels, from `start`, a head of these classes and features (append_head), or
+/// from zero where it is null. Returns the head's weight and bias. Throws ErrorId::shape for another start.
 template <Real S>
 Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options,
                          const Parameters<S>* start = nullptr) {

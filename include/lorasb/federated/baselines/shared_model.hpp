@@ -29,7 +29,8 @@ struct SharedModelStart {
   Index clients = 1;                // of the session; bounds what a message may hold
   std::uint64_t seed = 0;           // of LoRA's random factors
   AdapterSet<S> adapters = {};      // of fed-sb, whose cores move into the values
-  NamedSet<LoraAdapter<S>> factors = {};  // of fedit, ffa-lora and fedex-lora: what they start from; empty: as initialize_lora() does
+  NamedSet<LoraAdapter<S>> factors =
+      {};                           // of fedit, ffa-lora and fedex-lora: what they start from; empty: as initialize_lora() does
   ParameterLayout head = {};        // what is trained in full beside the adapters
   std::vector<S> head_values = {};  // in that layout
   std::vector<Module<S>> modules = {};  // with the frozen weights, which must outlive the model
@@ -191,7 +192,8 @@ class LORASB_OWNS_MEMORY SharedModel {
  private:
   /// LoRA's s is 1 here: that of the factors goes into B.
   void take_factors(const NamedSet<LoraAdapter<S>>& factors) {
-    require(method_ != FederatedMethod::flora, ErrorId::value, "SharedModel: the clients of flora start every round from new factors");
+    require(method_ != FederatedMethod::flora, ErrorId::value,
+            "SharedModel: the clients of flora start every round from new factors");
     for (const Module<S>& m : modules_) {
       const LoraAdapter<S>& from = factors.at(m.name);
       require_shape(from.B, m.W0.rows(), rank_, "SharedModel", "B", "out_features of ", in_quotes(m.name), " x rank");

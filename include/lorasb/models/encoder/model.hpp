@@ -32,10 +32,12 @@ class Encoder final : public TextEncoder<S> {
 
   /// `weights` has the tensors of encoder_layout(config) that are no modules' weights, perhaps more; `layers` one layer for each of
   /// encoder_modules(config), in their order; `values` is the layout of what is trained. Throws ErrorId::unknown_name, shape, model.
-  Encoder(const EncoderConfig& config, Borrowed<FrozenModel<S>> weights, Borrowed<Layers<S>> layers, const ParameterLayout& values)
+  Encoder(const EncoderConfig& config, Borrowed<FrozenModel<S>> weights, Borrowed<Layers<S>> layers,
+          const ParameterLayout& values)
       : Encoder(config, weights, views_of(*layers), values) {}
   /// The same of layers that others own.
-  Encoder(const EncoderConfig& config, Borrowed<FrozenModel<S>> weights, const LayerViews<S>& layers, const ParameterLayout& values)
+  Encoder(const EncoderConfig& config, Borrowed<FrozenModel<S>> weights, const LayerViews<S>& layers,
+          const ParameterLayout& values)
       : TextEncoder<S>("Encoder", config.hidden, config.max_tokens(), values), config_(config) {
     config_.validate();
     const EncoderNames names = encoder_names(config_.family);

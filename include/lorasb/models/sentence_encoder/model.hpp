@@ -43,7 +43,8 @@ class SentenceEncoder final : public TextEncoder<S> {
   SentenceEncoder(SentenceEncoderConfig config, Borrowed<FrozenModel<S>> weights, std::span<const S> inverse_timescales,
                   const LayerViews<S>& layers, const ParameterLayout& values)
       : TextEncoder<S>("SentenceEncoder", config.hidden, config.max_tokens, values),
-        config_(config), embedding_(weights->at("embedding.weight")) {
+        config_(config),
+        embedding_(weights->at("embedding.weight")) {
     config_.validate();
     const GradientMap map(values);
     require_shape(embedding_, config_.vocabulary, config_.embedding, "SentenceEncoder", "embedding.weight");
