@@ -341,11 +341,11 @@ TEST_CASE("--help shows the words of every choice, in all programs") {
     CHECK(said.find('{') == std::string::npos);
     return said;
   };
-  CHECK_THAT(help(LORASB_FINETUNE), Catch::Contains("--method lora-sb|lora|lora-xs|full|head [lora-sb]") &&
-                                        Catch::Contains("--keep last|best [last]") &&
-                                        Catch::Contains("--optimizer adamw|sgd [adamw]"));
-  CHECK_THAT(help(LORASB_FEDERATE), Catch::Contains("--aggregate mean|median|trimmed|krum [mean]"));
-  CHECK_THAT(help(LORASB_MIX), Catch::Contains("--over-layers sum|mean [mean]"));
+  CHECK_THAT(help(LORASB_FINETUNE), Catch::Contains("--method lora-sb|lora|lora-xs|full|head") &&
+                                        Catch::Contains("--keep last|best") &&
+                                        Catch::Contains("--optimizer adamw|sgd"));
+  CHECK_THAT(help(LORASB_FEDERATE), Catch::Contains("--aggregate mean|median|trimmed|krum"));
+  CHECK_THAT(help(LORASB_MIX), Catch::Contains("--over-layers sum|mean"));
   CHECK_THAT(help(LORASB_EPSILON), Catch::Contains("--relation add-remove|replace-one"));
 }
 

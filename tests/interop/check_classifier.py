@@ -14,7 +14,6 @@ import tempfile
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging
 
 logging.set_verbosity_error()
@@ -67,10 +66,7 @@ def logits_after_going_on(folder, plain):
     run = subprocess.run(command, capture_output=True, text=True)
     if run.returncode != 0:
         raise SystemExit(f"  FAIL going on: {run.stderr.strip()}")
-    model = PeftModel.from_pretrained(plain, f"{folder}/out/adapter")
-    model.base_model.model.classifier.load_state_dict(
-        {key.rsplit(".", 1)[1]: value for key, value in load_file(f"{folder}/out/adapter/adapter_model.safetensors").items() if ".classifier." in key})
-    return logits_of(model)
+    return logits_of(PeftModel.from_pretrained(plain, f"{folder}/out/adapter"))
 
 
 for name, config in configs.items():
