@@ -46,8 +46,8 @@ struct WordnetTask {
   /// Returns a random head.
   Parameters<float> read_texts() {
     const Dataset data = split(read_dataset("wordnet", {}), {});
-    Index cut = 0;
-    texts = tokenize(data.train, base, 1, cut);
+    TextCounts counts;
+    texts = tokenize(data.train, base, 1, counts);
     classes = std::ssize(data.label_names);
     ParameterLayout layout;
     models::append_head(classes, base.features, layout);

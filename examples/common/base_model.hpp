@@ -22,13 +22,13 @@ namespace lorasb::examples {
 struct BaseModel {
   std::string name;                // for the folders that are written
   FrozenModel<float> weights;
-  std::vector<Module<float>> modules;
+  std::vector<Module<float>> modules;  // that layers are given for: all linear ones, or those that keep_modules() left
   ParameterLayout layout;          // of all tensors, for full fine-tuning
   Index features = 0;              // of a text's vector
   Index max_tokens = 0;
   /// An encoder over these weights (the base model's, or a trained copy) and layers; `values` is the layout of what is trained.
-  std::function<std::unique_ptr<const models::TextEncoder<float>>(const FrozenModel<float>& weights, const Layers<float>& layers,
-                                                                  const ParameterLayout& values)>
+  std::function<std::unique_ptr<const models::TextEncoder<float>>(
+      const FrozenModel<float>& weights, const LayerViews<float>& layers, const ParameterLayout& values)>
       make_encoder;
   /// The ids of a text, at most max_tokens.
   std::function<text::Encoding(std::string_view)> encode;
@@ -43,16 +43,19 @@ inline BaseModel use_lite_model(const models::UseLite& model, const std::filesys
           .layout = models::sentence_encoder_layout(model.config),
           .features = model.config.hidden,
           .max_tokens = model.config.max_tokens,
-          .make_encoder = [config = model.config, timescales = std::make_shared<const std::vector<float>>(model.inverse_timescales)](
-                              const FrozenModel<float>& weights, const Layers<float>& layers, const ParameterLayout& values) {
-            return std::make_unique<models::SentenceEncoder<float>>(config, weights, *timescales, layers, values);
-          },
-          .encode = [tokenizer, most](std::string_view text) {
-            text::Encoding found{.ids = tokenizer->encode(text)};
-            found.cut = found.ids.size() > most;
-            found.ids.resize(std::min(found.ids.size(), most));
-            return found;
-          }};
+          .make_encoder =
+              [config = model.config, timescales = std::make_shared<const std::vector<float>>(model.inverse_timescales)](
+                  const FrozenModel<float>& weights, const LayerViews<float>& layers, const ParameterLayout& values) {
+                return std::make_unique<models::SentenceEncoder<float>>(config, weights, *timescales, layers, values);
+              },
+          .encode =
+              [tokenizer, most](std::string_view text) {
+                text::Encoding found{.ids = tokenizer->encode(text)};
+                found.cut = found.ids.size() > most;
+                found.unknown = tokenizer->finds_nothing(found.ids);
+                found.ids.resize(std::min(found.ids.size(), most));
+                return found;
+              }};
 }
 
 /// `name` is what PEFT will look for.
@@ -69,10 +72,11 @@ inline BaseModel hugging_face_model(const std::filesystem::path& folder, std::st
           .layout = models::encoder_layout(model.config),
           .features = model.config.hidden,
           .max_tokens = static_cast<Index>(most),
-          .make_encoder = [config = model.config](const FrozenModel<float>& weights, const Layers<float>& layers,
-                                                  const ParameterLayout& values) {
-            return std::make_unique<models::Encoder<float>>(config, weights, layers, values);
-          },
+          .make_encoder =
+              [config = model.config](const FrozenModel<float>& weights, const LayerViews<float>& layers,
+                                      const ParameterLayout& values) {
+                return std::make_unique<models::Encoder<float>>(config, weights, layers, values);
+              },
           .encode = [tokenizer, most](std::string_view text) { return tokenizer->encode(text, most); }};
 }
 

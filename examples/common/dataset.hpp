@@ -37,10 +37,12 @@ struct Row {
   std::string natural_client = {};
 };
 
-/// The label names that occur, sorted, each with its place. Throws ErrorId::data for fewer than two: there is nothing to learn
-/// then.
-inline std::map<std::string, std::int32_t> number_labels(const std::vector<Row>& rows, std::string_view source) {
+/// The label names that occur or are `known`, sorted, each with its place. Throws ErrorId::data for fewer than two: there is
+/// nothing to learn then.
+inline std::map<std::string, std::int32_t> number_labels(const std::vector<Row>& rows, std::string_view source,
+                                                         const std::vector<std::string>& known = {}) {
   std::map<std::string, std::int32_t> numbers;
+  for (const std::string& name : known) numbers.emplace(name, 0);
   for (const Row& row : rows) numbers.emplace(row.label, 0);
   require(numbers.size() >= 2, ErrorId::data, source, ": ", rows.size(), " examples with ", numbers.size(),
           " labels, expected at least 2 labels");
@@ -83,6 +85,29 @@ Corpus gather(std::vector<Row> rows, std::string_view source, const Key& key) {
 }
 inline Corpus gather(std::vector<Row> rows, std::string_view source) {
   return gather(std::move(rows), source, [](const std::string& text) { return text; });
+}
+
+/// Renumbers labels so that those a classifier knows already stand first, in its order, and new ones follow; a note names the
+/// new ones.
+inline void put_known_first(Corpus& corpus, const std::vector<std::string>& known) {
+  if (known.empty()) return;
+  std::vector<std::string> all = known;
+  std::vector<std::int32_t> place;  // of a label of the corpus
+  std::string added;
+  for (const std::string& name : corpus.label_names) {
+    const auto at = std::ranges::find(all, name);
+    place.push_back(static_cast<std::int32_t>(at - all.begin()));
+    if (at != all.end()) continue;
+    all.push_back(name);
+    added += (added.empty() ? "" : ", ") + without_controls(name);
+  }
+  for (std::vector<Example>* const set : {&corpus.examples, &corpus.validation, &corpus.test})
+    for (Example& example : *set) example.label = place[static_cast<std::size_t>(example.label)];
+  const std::size_t fresh = all.size() - known.size();
+  if (fresh > 0)
+    corpus.notes.push_back(
+        concat(fresh, " labels that the classifier does not know yet; their rows of the head start at 0: ", added));
+  corpus.label_names = std::move(all);
 }
 
 /// A size of a split without a limit: the default for texts of the user's own.

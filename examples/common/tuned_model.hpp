@@ -20,7 +20,7 @@ using Classifier = models::TextClassifier<float>;
 /// `weights` are the base model's, or a trained copy.
 inline Classifier make_classifier(const BaseModel& base, const FrozenModel<float>& weights, const Layers<float>& layers,
                                   const Parameters<float>& values, Index parts) {
-  return Classifier(base.make_encoder(weights, layers, values.layout()), values, parts);
+  return Classifier(base.make_encoder(weights, views_of(layers), values.layout()), values, parts);
 }
 
 /// Vectors of the frozen encoder: features x texts.
@@ -55,11 +55,13 @@ inline constexpr Index estimation_batch = 32;
 
 /// A pass over the texts named in `order`, in batches, with the head that training starts with. Part p takes every batch whose
 /// number is p modulo the parts.
-inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Parameters<float>& head, const TokenizedTexts& texts,
-                                                std::span<const Index> order, Index parts, int threads,
-                                                std::size_t batch_size = estimation_batch) {
-  const auto run = [&base, &head, &texts, order, parts, batch_size](const Layers<float>& layers, Index part) {
+inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Parameters<float>& head,
+                                                const TokenizedTexts& texts, std::span<const Index> order, Index parts,
+                                                int threads, std::size_t batch_size = estimation_batch,
+                                                const std::vector<double>& class_weights = {}) {
+  const auto run = [&base, &head, &texts, order, parts, batch_size, class_weights](const Layers<float>& layers, Index part) {
     Classifier classifier = make_classifier(base, base.weights, layers, head, 1);
+    classifier.set_class_weights(class_weights);
     std::vector<float> gradient(head.flat().size());
     train::EstimationResult found(0, 0);
     for (std::size_t first = std::size_t(part) * batch_size; first < order.size(); first += std::size_t(parts) * batch_size) {
@@ -75,8 +77,10 @@ inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Par
 /// LoRA-SB adapters of every module, from the texts named in `order`.
 inline train::InitializedModules<float> sb_adapters(const BaseModel& base, const Parameters<float>& head,
                                                     const TokenizedTexts& texts, std::span<const Index> order, Index parts,
-                                                    int threads, train::InitializeModulesOptions options) {
-  return train::initialize_modules<float>(base.modules, estimation_pass(base, head, texts, order, parts, threads), options);
+                                                    int threads, train::InitializeModulesOptions options,
+                                                    const std::vector<double>& class_weights = {}) {
+  return train::initialize_modules<float>(
+      base.modules, estimation_pass(base, head, texts, order, parts, threads, estimation_batch, class_weights), options);
 }
 
 }  // namespace lorasb::examples

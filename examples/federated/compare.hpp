@@ -26,10 +26,12 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
 inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
                             const SharedModel& shared, const federated::Shares& shares, const FederatedMixture* mixed) {
   if (committed_rounds(result.rounds) > 0) {  // or the start would be taken for a result
-    if (mixed != nullptr)
+    if (mixed != nullptr) {
       write_mixed_model(shared, *mixed, options);
-    else
+    } else {
       write_model(shared, options, task.base.name);
+      write_labels(shared, options, task.label_names);
+    }
   }
   if (!write_plot({{name_of(options), result.rounds}}, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());

@@ -59,6 +59,7 @@ struct FederateOptions : CommonOptions {
   std::size_t train_size = 5000;
   std::size_t test_size = 2000;
   PrivateOptions privacy;
+  bool method_given = false, rank_given = false;  // on the command line
   bool validation = false;  // measure on validation texts, to tune on
 
   FederateOptions() {
@@ -199,7 +200,7 @@ inline void describe(FederateOptions& o, OptionTable& t) {
   t.add("--test-size", o.test_size, "Test texts at most", {.key = "test_size", .check = positive});
   t.flag("--validation", o.validation, "Measure on as many validation texts instead, to tune on", "validation");
   t.add("--init-data", o.init_data,
-        "What head and bases start from: that many training texts that no client has, or a file label<TAB>text",
+        "What head and bases start from: that many training texts that no client has (0 with --load), or a file label<TAB>text",
         {.key = "init_data"});
   t.choice("--estimate", o.estimate, estimate_names,
            "Whose texts the bases of fed-sb come from: server (those of --init-data), or clients, in a round before the first: "
@@ -208,6 +209,8 @@ inline void describe(FederateOptions& o, OptionTable& t) {
            "estimate");
   t.add("--start-head-epochs", o.start_head_epochs, "Epochs of the head on them", {.key = "start_head_epochs", .check = counted});
   describe_private(o.privacy, t);
+  t.add("--load", o.load,
+        "A classifier that is there, a folder that the programs or PEFT wrote: its head and adapters start the session");
   t.add("--out", o.out, "Folder for metrics, plot and adapters");
   t.add("--journal", o.journal, "File of committed rounds, to go on from when it is there already");
   t.flag("--compare", o.compare, "All methods with several seeds, and a picture of accuracy against bytes");
@@ -284,6 +287,17 @@ inline void check(FederateOptions& o) {
     throw CLI::ValidationError("--experts", "are not for --private: their loss and their weights depend on other texts of a batch");
   if (o.setting != Setting::federated && !o.journal.empty())
     throw CLI::ValidationError("--journal", "local and central have no rounds to go on from");
+  if (!o.load.empty()) {
+    if (o.compare || o.privacy.enabled || o.experts > 0)
+      throw CLI::ValidationError(
+          "--load",
+          "is for one session over adapters: no --compare, --experts, or --private (what it has learnt from is in no account)");
+    if (o.look_ahead > 0 || o.estimate == Estimate::clients)
+      throw CLI::ValidationError(o.look_ahead > 0 ? "--look-ahead" : "--estimate", "gives bases, which --load has");
+    o.look_ahead = 0;
+    if (!o.modules.empty()) throw CLI::ValidationError("--modules", "are those of the folder that --load names");
+  }
+  if (o.compare && !o.modules.empty()) throw CLI::ValidationError("--modules", "is for one session, not for --compare");
   if (o.compare && !o.journal.empty()) throw CLI::ValidationError("--journal", "is for one session, not for --compare");
   for (const char* variable : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS"})
     if (const char* ranks = std::getenv(variable); ranks != nullptr && std::atoi(ranks) > 1 && o.engine != Engine::mpi)
@@ -313,6 +327,9 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
   try {
     app.parse(argc, argv);
     lift_limits(app, o, o.train_size, o.test_size);
+    o.model_given = app.count("--model") > 0;
+    o.method_given = app.count("--method") > 0;
+    o.rank_given = app.count("--rank") + app.count("--ranks") > 0;
     detail::check(o);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);

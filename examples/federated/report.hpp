@@ -45,6 +45,8 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
           {"notes", task.notes},
           {"seconds", result.seconds},
           {"peak_rss_bytes", peak_rss_bytes()}};
+  if (task.loaded) m["loaded_from"] = options.load.string();
+  if (options.setting != Setting::federated || options.experts == 0) m["modules"] = names_of(task.base.modules);
   if (options.experts > 0) m["experts"] = options.experts;
   if (result.privacy.is_object()) m.update(result.privacy);
   return m;
@@ -85,6 +87,14 @@ inline void write_model(const SharedModel& shared, const FederateOptions& option
   }
   tensors.insert(tensors.end(), head.begin(), head.end());
   formats::write_tensors(options.out / "model.safetensors", tensors);
+}
+
+/// Label names beside what write_model() has written, as lorasb-finetune --load and this program's --load read them.
+inline void write_labels(const SharedModel& shared, const FederateOptions& options, const std::vector<std::string>& labels) {
+  if (options.setting != Setting::federated) return;
+  if (shared.adds_to_weights()) return write_classifier_file(options.out, name_of(options), labels, options);
+  for (const char* folder : {"adapter", "folded"})
+    write_classifier_file(options.out / folder, name_of(options), labels, options);
 }
 
 /// A method and its lines of metrics.json.

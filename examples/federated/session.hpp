@@ -75,6 +75,9 @@ class CountingTransport {
       : transport_(transport), layout_(layout), bar_(std::in_place, name, double(clients), "clients") {}
 
   double now() const { return transport_.now(); }
+  void bound_answers(std::size_t bytes) {
+    if constexpr (federated::BoundedTransport<T>) transport_.bound_answers(bytes);
+  }
   void ask(std::span<const Index> clients, std::shared_ptr<const Bytes> message) {
     transport_.ask(clients, std::move(message));
   }

@@ -17,6 +17,7 @@ namespace lorasb::examples {
 struct SessionStart {
   Parameters<float> head;
   AdapterSet<float> adapters = {};  // of fed-sb
+  NamedSet<LoraAdapter<float>> factors = {};                       // of the LoRA methods, when they go on from a folder
   std::size_t bytes_up_per_client = 0, bytes_down_per_client = 0;  // of the round before the first; the bases are sent down
   std::size_t bytes_total = 0;
   double seconds = 0;
@@ -153,8 +154,9 @@ class ClientEstimates {
   federated::EstimateRound<float> round_;
 };
 
-/// The head that everybody starts with, from the texts of --init-data.
+/// The head that everybody starts with, that of --load or one from the texts of --init-data.
 inline Parameters<float> start_head(const FederatedTask& task, const FederateOptions& options) {
+  if (task.loaded) return loaded_head(*task.loaded, task.base, task.classes());
   return train::train_head<float>(frozen_features(task.base, task.start, 4, options.threads), task.start.labels, task.classes(),
                                   {.epochs = options.start_head_epochs,
                                    .batch = 32,
@@ -163,10 +165,17 @@ inline Parameters<float> start_head(const FederatedTask& task, const FederateOpt
                                    .seed = options.seed});
 }
 
-/// The start from the server's texts alone.
+/// The start from the server's texts alone, or from the folder of --load.
 inline SessionStart server_start(const FederatedTask& task, const FederateOptions& options, const Parameters<float>& head) {
   const double began = seconds_now();
   SessionStart start{.head = head};
+  if (task.loaded) {
+    if (task.loaded->method == Method::lora)
+      start.factors = lora_factors(task.loaded_adapters);
+    else
+      start.adapters = task.loaded_adapters;
+    return start;
+  }
   if (options.method != federated::FederatedMethod::fed_sb) return start;  // LoRA starts at 0
   if (options.privacy.enabled && options.privacy.bases != PrivateBases::public_file) {
     start.adapters = data_free_adapters(task.base.modules, options.privacy.bases, adapter_rank(options), options.seed);
@@ -202,12 +211,13 @@ inline void start_cores(const FederateOptions& options, SessionStart& start) {
 /// What all members share from then on. `mixed`: what start_mixture() made of the start.
 inline SharedModel make_shared_model(const FederatedTask& task, const FederateOptions& options, SessionStart start,
                                      const FederatedMixture* mixed = nullptr) {
-  start_cores(options, start);
+  if (!task.loaded) start_cores(options, start);
   federated::SharedModelStart<float> shared{.method = options.method,
                                             .rank = adapter_rank(options),
                                             .clients = options.clients,
                                             .seed = options.seed,
                                             .adapters = std::move(start.adapters),
+                                            .factors = std::move(start.factors),
                                             .head = start.head.layout(),
                                             .head_values = {start.head.flat().begin(), start.head.flat().end()},
                                             .modules = task.base.modules,

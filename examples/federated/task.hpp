@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "examples/common/datasets.hpp"
 #include "examples/common/tuned_model.hpp"
 #include "examples/common/tokenize.hpp"
+#include "examples/federated/go_on.hpp"
 #include "examples/federated/options.hpp"
 
 namespace lorasb::examples {
@@ -24,6 +26,8 @@ struct FederatedTask {
   TokenizedTexts test;
   std::vector<std::string> notes;
   std::string checksum;
+  std::optional<TrainedFolder> loaded;  // what the session goes on from
+  AdapterSet<float> loaded_adapters;    // its adapters, by the base model's names
 
   Index classes() const { return std::ssize(label_names); }
 };
@@ -32,12 +36,12 @@ namespace detail {
 
 /// The examples of --init-data: the first of the training set, which then belong to no client, or those of a file with the same
 /// labels. Throws ErrorId::data.
-inline std::vector<Example> take_start(const std::string& init_data, Dataset& data) {
+inline std::vector<Example> take_start(const std::string& init_data, Dataset& data, bool is_loaded) {
   std::size_t count = 0;
   const auto [end, error] = std::from_chars(init_data.data(), init_data.data() + init_data.size(), count);
   if (error == std::errc() && end == init_data.data() + init_data.size()) {
-    require(count >= 1 && count < data.train.size(), ErrorId::data, "--init-data: ", count, " of ", data.train.size(),
-            " training texts, expected at least 1, and some left for the clients");
+    require((count >= 1 || is_loaded) && count < data.train.size(), ErrorId::data, "--init-data: ", count, " of ",
+            data.train.size(), " training texts, expected at least ", is_loaded ? 0 : 1, ", and some left for the clients");
     const auto first = std::make_move_iterator(data.train.begin());
     std::vector<Example> start(first, first + static_cast<std::ptrdiff_t>(count));
     data.train.erase(data.train.begin(), data.train.begin() + static_cast<std::ptrdiff_t>(count));
@@ -55,11 +59,17 @@ inline std::vector<Example> take_start(const std::string& init_data, Dataset& da
 
 }  // namespace detail
 
-/// Reads model and data. Throws what their readers throw.
-inline FederatedTask read_task(const FederateOptions& options) {
-  Dataset data = split(read_dataset(options.data, options.spam_package, options.header),
-                       {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
-  const std::vector<Example> start = detail::take_start(options.init_data, data);
+/// Reads model and data, and what --load names, which decides options. Throws what their readers throw.
+inline FederatedTask read_task(FederateOptions& options) {
+  std::optional<TrainedFolder> loaded;
+  if (!options.load.empty()) {
+    loaded = read_trained_folder(options);
+    go_on_from(*loaded, options);
+  }
+  Dataset data = split(
+      read_dataset(options.data, options.spam_package, options.header, loaded ? loaded->labels : std::vector<std::string>()),
+      {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
+  const std::vector<Example> start = detail::take_start(options.init_data, data, loaded.has_value());
   FederatedTask task{.base = read_base_model(options),
                      .label_names = std::move(data.label_names),
                      .train = {},
@@ -67,15 +77,19 @@ inline FederatedTask read_task(const FederateOptions& options) {
                      .start = {},
                      .test = {},
                      .notes = std::move(data.notes),
-                     .checksum = {}};
-  Index cut = 0;
-  task.train = tokenize(data.train, task.base, options.threads, cut);
-  task.start = tokenize(start, task.base, options.threads, cut);
-  task.test = tokenize(options.validation ? data.validation : data.test, task.base, options.threads, cut);
+                     .checksum = {},
+                     .loaded = std::move(loaded),
+                     .loaded_adapters = {}};
+  if (task.loaded) task.loaded_adapters = fit_adapters(*task.loaded, task.base);
+  choose_modules(task.base, options.modules, task.notes);
+  TextCounts counts;
+  task.train = tokenize(data.train, task.base, options.threads, counts);
+  task.start = tokenize(start, task.base, options.threads, counts);
+  task.test = tokenize(options.validation ? data.validation : data.test, task.base, options.threads, counts);
   require(task.test.size() > 0, ErrorId::data, "there are no validation texts");
   for (Example& example : data.train) task.origins.push_back(std::move(example.natural_client));
   task.checksum = checksum({&task.train, &task.start, &task.test});
-  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", task.base.max_tokens, " tokens that the encoder reads"));
+  counts.add_notes(task.base, task.notes);
   return task;
 }
 

@@ -1,5 +1,6 @@
 // lorasb-finetune: fine-tunes a pretrained sentence encoder on labelled texts. `--help` lists what it can do.
 #include <csignal>
+#include <optional>
 
 #include "examples/finetune/compare.hpp"
 
@@ -11,13 +12,16 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // and so is a gnuplot that is not there
   try {
     choose_backend(options.backend);
-    if (!options.load.empty()) {
-      LoadedClassifier classifier(options);
+    std::optional<TrainedFolder> loaded;
+    if (!options.load.empty()) loaded = read_trained_folder(options);
+    if (loaded && !(options.predict.empty() && options.test.empty())) {
+      LoadedClassifier classifier(*loaded, options);
       if (!options.test.empty()) test(classifier, options);
       if (!options.predict.empty()) predict(classifier, options);
       return 0;
     }
-    Task task = read_task(options);
+    if (loaded) go_on_from(*loaded, options);
+    Task task = read_task(options, std::move(loaded));
     options.data_checksum = task.checksum;
     std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),
                 task.validation.size(), task.test.size(), task.classes());

@@ -3,6 +3,7 @@
 
 #include "examples/common/common_options.hpp"
 #include "examples/common/private_options.hpp"
+#include "examples/common/trained_folder.hpp"
 #include "examples/common/tuned_model.hpp"
 
 namespace lorasb::examples {
@@ -13,6 +14,10 @@ inline constexpr std::array<std::string_view, 2> allocation_names{"equal", "ener
 
 enum class WeightType { f32, bf16 };
 inline constexpr std::array<std::string_view, 2> weight_names{"f32", "bf16"};
+
+/// The numbers that a run ends with: those after its last step, or those after the epoch with the best validation accuracy.
+enum class Keep { last, best };
+inline constexpr std::array<std::string_view, 2> keep_names{"last", "best"};
 
 struct FinetuneOptions : CommonOptions {
   Method method = Method::lora_sb;
@@ -30,13 +35,15 @@ struct FinetuneOptions : CommonOptions {
   Index head_epochs = 60;   // of --method head: until its loss stands still
   double head_decay = 0.3;  // of the head alone
   WeightType weights = WeightType::f32;
+  Keep keep = Keep::last;
+  std::string class_weights = "none";  // balanced, none or a file
   Index parts = 4;               // pieces of a batch; results depend on it, not on threads
   Index checkpoint_every = 200;  // steps
   bool resume = false;
   PrivateOptions privacy;
-  std::filesystem::path load, predict, test;  // a classifier that is there, and what to do with it
+  std::filesystem::path predict, test;  // what to do with the classifier of --load
   bool json = false;
-  bool model_given = false;  // --model was on the command line
+  bool method_given = false, rank_given = false;  // on the command line
   std::vector<Index> lora_ranks{8, 16};
   std::vector<Index> lora_sb_ranks{};  // rank, and 64
 
@@ -102,6 +109,13 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
         {.key = "head_learning_rate", .check = positive});
   t.add("--head-decay", o.head_decay, "Weight decay of the head when it is trained alone",
         {.key = "head_decay", .check = natural});
+  t.choice("--keep", o.keep, keep_names,
+           "What adapters and test accuracy are of: last, the last step, or best, the epoch with the best validation accuracy");
+  t.add("--class-weights", o.class_weights,
+        "Weights of the classes in the loss: none, balanced (texts over classes times the class's texts), or a file with lines "
+        "label<TAB>weight");
+  if (o.keep != Keep::last) t.set("keep", keep_names[std::size_t(o.keep)]);  // no words that older runs have not
+  if (o.class_weights != "none") t.set("class_weights", o.class_weights);
   t.choice("--weights", o.weights, weight_names, "The frozen weights of the encoder in memory: f32 or bf16", "weights");
   t.add("--parts", o.parts, "Pieces that a batch is divided into; at least as many as threads pays",
         {.key = "parts", .check = CLI::Range(1, 4096)});
@@ -109,7 +123,9 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--out", o.out, "Folder for metrics, plot, adapters and checkpoint");
   t.flag("--resume", o.resume, "Go on from the checkpoint in the folder; with --compare, keep the runs that are done");
   describe_private(o.privacy, t);
-  t.add("--load", o.load, "A classifier that is there, for --predict and --test: a folder that this program or PEFT wrote");
+  t.add("--load", o.load,
+        "A classifier that is there, a folder that the programs or PEFT wrote: for --predict and --test, or to go on training "
+        "from with --data");
   t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each");
   t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints the accuracy");
   t.flag("--json", o.json, "Print --predict and --test as JSON lines");
@@ -156,15 +172,28 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     app.parse(argc, argv);
     lift_limits(app, o, o.train_size, o.test_size);
     o.model_given = app.count("--model") > 0;
+    o.method_given = app.count("--method") > 0;
+    o.rank_given = app.count("--rank") > 0;
     if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
       throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
-    if (!o.load.empty() && o.predict.empty() && o.test.empty())
-      throw CLI::ValidationError("--load", "needs --predict or --test; training that goes on from it is not built yet");
+    if (!o.load.empty() && o.predict.empty() && o.test.empty() && app.count("--data") == 0)
+      throw CLI::ValidationError("--load", "needs --predict or --test, or --data to go on training with");
+    if (!o.load.empty() && (o.compare || o.privacy.enabled))
+      throw CLI::ValidationError(
+          "--load", "is for one run: no --compare; and no --private: what the folder has learnt from is in no account");
+    if (!o.modules.empty() && (o.compare || o.method == Method::full || o.method == Method::head))
+      throw CLI::ValidationError("--modules",
+                                 "is for the adapters of one run: not for --compare, and --method full and head have none");
     if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");
     if (o.weights == WeightType::bf16 && (o.method == Method::full || o.compare))
       throw CLI::ValidationError("--weights", "full fine-tuning, which --compare runs too, trains the weights: they stay f32");
+    if (o.keep == Keep::best && (o.validation_size == 0 || o.method == Method::head || o.privacy.enabled))
+      throw CLI::ValidationError("--keep",
+                                 "best needs epochs with validation texts: no --validation-size 0, --method head or --private");
+    if (o.class_weights != "none" && o.privacy.enabled)
+      throw CLI::ValidationError("--class-weights", "are not for --private: counts of classes are of private texts");
     if (o.init_sketch && o.rank_allocation == RankAllocation::energy)
       throw CLI::ValidationError("--rank-allocation", "energy needs dense estimates, not --init-sketch");
     if (o.look_ahead > 0 && o.method != Method::lora_sb && !o.compare)
@@ -175,6 +204,27 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     return app.exit(error);
   }
   return -1;
+}
+
+/// Takes over what a loaded classifier decides: its method, but that of a head alone, from which every method can start, and
+/// its ranks. Throws ErrorId::value for options that contradict it.
+inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
+  const auto check = [&](bool good, const auto&... parts) {
+    require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
+  };
+  o.load_checksum = folder.checksum;
+  if (folder.method == Method::head && o.method_given) return;
+  check(!o.method_given || o.method == folder.method, "goes on by --method ", name_of(folder.method), ", not ",
+        name_of(o.method));
+  o.method = folder.method;
+  check(o.modules.empty() || folder.adapters.empty(), "has adapters on modules of its own: no --modules");
+  check(o.modules.empty() || o.method != Method::full, "was trained in full: no --modules");
+  check(o.weights == WeightType::f32 || o.method != Method::full, "was trained in full: its weights stay f32 (--weights)");
+  check(o.look_ahead <= 0, "has its bases: no --look-ahead");
+  o.look_ahead = 0;
+  if (folder.adapters.empty()) return;
+  check(!o.rank_given || o.rank == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", o.rank, " (--rank)");
+  o.rank = folder.rank();
 }
 
 }  // namespace lorasb::examples

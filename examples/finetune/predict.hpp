@@ -9,69 +9,23 @@
 #include <string>
 #include <vector>
 
-#include "examples/common/json_file.hpp"
+#include "examples/common/metrics.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/common/tsv.hpp"
 #include "examples/common/tuned_model.hpp"
 #include "examples/finetune/options.hpp"
-#include "lorasb/formats/peft_reader.hpp"
 
 namespace lorasb::examples {
-
-/// What a written folder says of itself beside its tensors, in classifier.json.
-inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method, const std::vector<std::string>& labels,
-                                  const CommonOptions& options) {
-  const bool has_name = options.model == "use-lite" || options.model == "minilm";
-  write_json(folder / "classifier.json", {{"labels", labels},
-                                          {"method", method},
-                                          {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
-                                          {"pool", pool_names[static_cast<std::size_t>(options.pool)]}});
-}
 
 /// A trained classifier that nothing more is trained of.
 class LoadedClassifier {
  public:
-  /// `options.load` is a folder that lorasb-finetune wrote (--out, or adapter/ or folded/ in it), or a folder of PEFT for the
-  /// classification of sequences. Its model is what --model names, else the one that the folder names. Throws what readers throw,
-  /// and ErrorId::adapter_folder for a folder that is no classifier of this model.
-  explicit LoadedClassifier(FinetuneOptions options) : folder_(options.load) {
-    if (std::filesystem::exists(folder_ / "adapter" / "adapter_config.json")) folder_ /= "adapter";
-    const bool has_adapter = std::filesystem::exists(folder_ / "adapter_config.json");
-    const bool is_ours = std::filesystem::exists(folder_ / "classifier.json");
-    check(has_adapter || is_ours, "holds neither an adapter nor classifier.json");
-    std::vector<formats::NamedTensor<float>> tensors;
-    formats::AdapterFolder<float> adapter;
-    if (has_adapter) {
-      adapter = formats::read_adapter_folder<float>(folder_, {.plain_lora = true});
-      tensors = std::move(adapter.full_tensors);
-    } else {
-      tensors = read_tensors(folder_ / "model.safetensors");
-    }
-    nlohmann::json ours;
-    if (is_ours) ours = io::read_json(folder_ / "classifier.json");
-    if (!options.model_given) {
-      if (is_ours) options.model = ours.at("model").get<std::string>();
-      else if (adapter.base_model.ends_with("all-MiniLM-L6-v2")) options.model = "minilm";
-      else if (adapter.base_model.find("model-embeddings-en") != std::string::npos) options.model = "use-lite";
-      else if (!adapter.base_model.empty()) options.model = adapter.base_model;
-    }
-    if (is_ours) options.pool = ours.at("pool") == "cls" ? models::Pooling::first_token : models::Pooling::mean;
-    const formats::NamedTensor<float>* const weight = tensor_named(tensors, "classifier.weight");
-    const formats::NamedTensor<float>* const bias = tensor_named(tensors, "classifier.bias");
-    check(weight != nullptr && weight->shape.size() == 2, "has no classifier.weight: it is no classifier");
-    const Index classes = weight->shape[0];
-    check(bias == nullptr || std::ssize(bias->values) == classes, "has a classifier.bias of another size than its weight");
-    if (!is_ours && !is_use_lite(options)) options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
-    base_ = read_base_model(options);
-    check(weight->shape[1] == base_.features, "has a classifier of ", weight->shape[1], " features, but the vectors of ", base_.name, " have ",
-          base_.features);
-    ParameterLayout layout;
-    models::append_head(classes, base_.features, layout);
-    Parameters<float> head(layout);
-    std::ranges::copy(weight->values, head.flat("classifier.weight").begin());
-    if (bias != nullptr) std::ranges::copy(bias->values, head.flat("classifier.bias").begin());
-    bind(std::move(adapter.adapters), head, tensors);
-    name_labels(ours, options, classes);
+  /// `folder` is what read_trained_folder(options) found. Throws what the readers of models throw, and ErrorId::adapter_folder
+  /// for a folder that is of another model.
+  LoadedClassifier(const TrainedFolder& folder, const FinetuneOptions& options)
+      : base_(read_base_model(options)), labels_(folder.labels) {
+    AdapterSet<float> adapters = fit_adapters(folder, base_);
+    model_ = tune_loaded(folder, base_, std::move(adapters), loaded_head(folder, base_, folder.classes()));
   }
 
   const std::vector<std::string>& labels() const { return labels_; }
@@ -94,69 +48,7 @@ class LoadedClassifier {
   }
 
  private:
-  template <class... Parts>
-  void check(bool good, const Parts&... parts) const {
-    require(good, ErrorId::adapter_folder, "--load: \"", folder_.string(), "\" ", parts...);
-  }
-  static std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path) {
-    const io::SafetensorsFile file(path);
-    std::vector<formats::NamedTensor<float>> tensors;
-    for (const io::TensorInfo& t : file.tensors()) {
-      tensors.push_back({.name = t.name, .shape = t.shape, .values = std::vector<float>(static_cast<std::size_t>(t.elements()))});
-      file.read<float>(t.name, tensors.back().values);
-    }
-    return tensors;
-  }
-  static const formats::NamedTensor<float>* tensor_named(const std::vector<formats::NamedTensor<float>>& tensors, std::string_view name) {
-    const auto at = std::ranges::find_if(tensors, [&](const auto& t) { return t.name == name; });
-    return at == tensors.end() ? nullptr : &*at;
-  }
-
-  /// The model with its adapters on; without any, its weights as they were trained in full, or untouched.
-  void bind(AdapterSet<float> adapters, const Parameters<float>& head, const std::vector<formats::NamedTensor<float>>& tensors) {
-    model_ = train::tune_head<float>(base_.weights, base_.modules, head);
-    if (adapters.empty()) {
-      const bool is_full = std::ranges::any_of(tensors, [&](const auto& t) { return base_.layout.find(t.name) != nullptr; });
-      if (!is_full) return;
-      model_ = train::tune_all<float>(base_.weights, base_.modules, base_.layout, head);
-      for (const auto& t : tensors)
-        if (base_.layout.find(t.name) != nullptr) {
-          check(t.values.size() == model_.values->flat(t.name).size(), "has ", in_quotes(t.name), " in another size than ", base_.name);
-          std::ranges::copy(t.values, model_.values->flat(t.name).begin());
-        }
-      return;
-    }
-    for (auto& [name, adapter] : adapters) {
-      const auto at = std::ranges::find_if(base_.modules, [&](const Module<float>& m) { return formats::names_module(name, m.name); });
-      check(at != base_.modules.end(), "adapts ", in_quotes(name), ", which ", base_.name, " does not have");
-      check(adapter.out_features() == at->W0.rows() && adapter.in_features() == at->W0.cols(), "adapts ", in_quotes(name), " as ",
-            adapter.out_features(), " x ", adapter.in_features(), ", but in ", base_.name, " it is ", at->W0.rows(), " x ", at->W0.cols());
-      adapters_.add(at->name, std::move(adapter));
-    }
-    for (std::size_t m = 0; m < base_.modules.size(); ++m)
-      if (adapters_.contains(base_.modules[m].name))
-        model_.layers[m] = std::move(train::started_layers<float>({base_.modules[m]}, adapters_).front());
-  }
-  void name_labels(const nlohmann::json& ours, const FinetuneOptions& options, Index classes) {
-    if (ours.is_object()) {
-      labels_ = ours.at("labels").get<std::vector<std::string>>();
-      check(std::ssize(labels_) == classes, "names ", labels_.size(), " labels for ", classes, " classes");
-      return;
-    }
-    for (Index c = 0; c < classes; ++c) labels_.push_back("LABEL_" + std::to_string(c));  // as transformers names them
-    const std::filesystem::path config = model_folder(options) / "config.json";
-    if (!std::filesystem::exists(config)) return;
-    const nlohmann::json json = io::read_json(config);
-    if (!json.contains("id2label") || std::ssize(json["id2label"]) != classes) return;
-    for (const auto& [id, label] : json["id2label"].items()) {
-      const int place = std::atoi(id.c_str());
-      if (label.is_string() && place >= 0 && place < classes) labels_[static_cast<std::size_t>(place)] = label.get<std::string>();
-    }
-  }
-
-  std::filesystem::path folder_;
   BaseModel base_;
-  AdapterSet<float> adapters_;  // what the layers view
   train::TunedModel<float> model_;
   std::vector<std::string> labels_;
 };
@@ -187,10 +79,11 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
   std::vector<Index> place;  // of a line among the texts; -1: it has no tokens
   // lines with the same tokens share a place: rounding depends on where in a batch a text stands
   std::map<std::vector<std::int32_t>, Index> places;
-  Index cut = 0;
+  TextCounts counts;
   for (const std::string& line : detail::read_lines(options.predict)) {
     text::Encoding found = classifier.base().encode(line);
-    cut += found.cut;
+    counts.cut += found.cut;
+    counts.unknown += found.unknown;
     if (found.ids.empty()) {
       place.push_back(-1);
       continue;
@@ -201,7 +94,9 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
     texts.ids.push_back(std::move(found.ids));
     texts.labels.push_back(0);
   }
-  if (cut > 0) std::fprintf(stderr, "%td texts cut to the %td tokens that the encoder reads\n", cut, classifier.base().max_tokens);
+  std::vector<std::string> notes;
+  counts.add_notes(classifier.base(), notes);
+  for (const std::string& note : notes) std::fprintf(stderr, "%s\n", note.c_str());
   const Matrix<float> P = classifier.probabilities(texts, options.parts, options.threads);
   for (const Index i : place) {
     Index best = -1;
@@ -218,7 +113,7 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
   }
 }
 
-/// --test: accuracy on a file with lines label<TAB>text, on standard output.
+/// --test: accuracy and macro F1 on a file with lines label<TAB>text, on standard output.
 inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   std::vector<Example> examples;
   for (Row& row : read_tsv_file(options.test, options.header)) {
@@ -227,19 +122,19 @@ inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
             " has the label \"", row.label, "\", which the classifier does not know");
     examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - classifier.labels().begin()), {}});
   }
-  Index cut = 0, right = 0;
-  const TokenizedTexts texts = tokenize(examples, classifier.base(), options.threads, cut);
+  TextCounts counts;
+  const TokenizedTexts texts = tokenize(examples, classifier.base(), options.threads, counts);
   const Matrix<float> P = classifier.probabilities(texts, options.parts, options.threads);
-  for (Index i = 0; i < P.cols(); ++i) {
-    Index best = 0;
-    P.col(i).maxCoeff(&best);
-    right += best == texts.labels[static_cast<std::size_t>(i)];
-  }
-  const double accuracy = double(right) / double(P.cols());
+  std::vector<std::int32_t> best(static_cast<std::size_t>(P.cols()));
+  nn::best_classes<float>(P, best);
+  const ConfusionMatrix found(std::ssize(classifier.labels()), texts.labels, best);
   if (options.json)
-    std::printf("%s\n", nlohmann::json{{"test_accuracy", accuracy}, {"test_examples", P.cols()}}.dump().c_str());
+    std::printf("%s\n",
+                nlohmann::json{{"test_accuracy", accuracy(found)}, {"macro_f1", macro_f1(found)}, {"test_examples", P.cols()}}
+                    .dump()
+                    .c_str());
   else
-    std::printf("accuracy %.2f %% of %td texts\n", 100 * accuracy, P.cols());
+    std::printf("accuracy %.2f %% of %td texts, macro F1 %.4f\n", 100 * accuracy(found), P.cols(), macro_f1(found));
 }
 
 }  // namespace lorasb::examples

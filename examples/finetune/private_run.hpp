@@ -83,8 +83,8 @@ class PrivateRun {
               examples.size() + 1, " has the label \"", row.label, "\", which the training texts never show");
       examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - task_.label_names.begin()), {}});
     }
-    Index cut = 0;
-    return tokenize(examples, task_.base, options_.threads, cut);
+    TextCounts counts;
+    return tokenize(examples, task_.base, options_.threads, counts);
   }
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
@@ -213,7 +213,8 @@ class PrivateRun {
     if (ledger_.is_private()) report.epsilon = claimed.epsilon;
     report.probe_after = probe(classifier);
     result_.validation_accuracy = report.probe_after;
-    result_.test_accuracy = models::accuracy(classifier, task_.test, options_.parts, options_.threads);
+    result_.take_test(task_.classes(), task_.test.labels,
+                      models::predictions(classifier, task_.test, options_.parts, options_.threads));
     result_.privacy = report;
   }
 

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string>
 
+#include "examples/common/confusion_picture.hpp"
 #include "examples/common/json_file.hpp"
 #include "examples/common/plot.hpp"
 #include "examples/finetune/predict.hpp"
@@ -38,6 +39,8 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"learning_rate", r.learning_rate},
                       {"validation_accuracy", r.validation_accuracy},
                       {"test_accuracy", r.test_accuracy},
+                      {"macro_f1", r.macro_f1},
+                      {"keep", keep_names[static_cast<std::size_t>(options.keep)]},
                       {"init_seconds", r.init_seconds},
                       {"train_seconds", r.train_seconds},
                       {"peak_rss_bytes", r.peak_rss_bytes},
@@ -47,9 +50,15 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"test_examples", task.test.size()},
                       {"classes", task.classes()},
                       {"labels", task.label_names},
+                      {"modules", nlohmann::json::array()},
                       {"notes", task.notes},
                       {"evaluations", evaluations},
                       {"history", history}};
+  if (r.kept_step > 0) m["kept_step"] = r.kept_step;
+  if (!task.class_weights.empty())
+    for (std::size_t c = 0; c < task.label_names.size(); ++c) m["class_weights"][task.label_names[c]] = task.class_weights[c];
+  if (r.rank > 0) m["modules"] = names_of(task.base.modules);
+  if (task.loaded) m["loaded_from"] = options.load.string();
   if (r.look_ahead.steps > 0) {
     const LookAheadResult& l = r.look_ahead;
     m["look_ahead"] = {{"steps", l.steps},
@@ -158,17 +167,19 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
     if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);
   if (!run.result.history.empty() && !write_plot(run.result, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
+  write_confusion_picture(options.out / "confusion.svg", *run.result.confusion, task.label_names);
   write_json(options.out / "metrics.json", metrics(run.result, task, options));
   return std::move(run.result);
 }
 
 inline void print_table_head() {
-  std::printf("\n%-8s %5s %12s %8s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.", "train s",
-              "init s", "peak MiB");
+  std::printf("\n%-8s %5s %12s %8s %10s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.", "macro F1",
+              "train s", "init s", "peak MiB");
 }
 inline void print_table_row(const RunResult& r) {
-  std::printf("%-8s %5td %12td %8td %9.2f%% %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank, r.trainable,
-              r.trainable_head, 100 * r.test_accuracy, r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
+  std::printf("%-8s %5td %12td %8td %9.2f%% %10.4f %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank,
+              r.trainable, r.trainable_head, 100 * r.test_accuracy, r.macro_f1, r.train_seconds, r.init_seconds,
+              r.peak_rss_bytes / (1 << 20));
 }
 
 }  // namespace lorasb::examples

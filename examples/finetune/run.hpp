@@ -23,7 +23,7 @@ class Run {
   Run(Task& task, FinetuneOptions options)
       : task_(task), options_(std::move(options)), batches_(task.train.size(), options_.batch, options_.seed) {
     const Index epochs = options_.epochs * steps_per_epoch();
-    if (options_.method == Method::lora_sb)
+    if (options_.method == Method::lora_sb && !goes_on())
       scouted_ = options_.look_ahead == FinetuneOptions::automatic ? epochs / 6 : options_.look_ahead;
     all_steps_ = options_.look_ahead_extra ? epochs + scouted_ : epochs;
     require(scouted_ < all_steps_, ErrorId::value, "--look-ahead: ", scouted_, " steps of the ", all_steps_,
@@ -48,14 +48,23 @@ class Run {
   }
 
  private:
+  /// Whether the model is that of --load, and not only its head.
+  bool goes_on() const { return task_.loaded && task_.loaded->method == options_.method && options_.method != Method::head; }
+
   Parameters<float> trained_head() {
+    std::optional<Parameters<float>> start;
+    if (task_.loaded) start = loaded_head(*task_.loaded, task_.base, task_.classes());
+    if (start && options_.method != Method::head) return std::move(*start);
     if (task_.train_features.cols() == 0)
       task_.train_features = frozen_features(task_.base, task_.train, options_.parts, options_.threads);
-    return train::train_head<float>(task_.train_features, task_.train.labels, task_.classes(),
-                      {.epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs,
-                       .learning_rate = options_.head_learning_rate,
-                       .weight_decay = options_.head_decay,
-                       .seed = options_.seed});
+    return train::train_head<float>(
+        task_.train_features, task_.train.labels, task_.classes(),
+        {.epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs,
+         .learning_rate = options_.head_learning_rate,
+         .weight_decay = options_.head_decay,
+         .seed = options_.seed,
+         .class_weights = task_.class_weights},
+        start ? &*start : nullptr);
   }
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
@@ -63,6 +72,7 @@ class Run {
     const FrozenModel<float>& base = task_.base.weights;
     const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::full && options_.method != Method::head) result_.rank = options_.rank;
+    if (goes_on()) return tune_loaded(*task_.loaded, task_.base, task_.loaded_adapters, head);
     switch (options_.method) {
       case Method::lora_sb: {
         AdapterSet<float> adapters = saved                      ? detail::saved_adapters(*saved, modules)
@@ -105,7 +115,7 @@ class Run {
     init.kind = options_.init_sketch ? train::EstimateKind::sketch : train::EstimateKind::dense;
     init.memory_bytes = static_cast<std::size_t>(options_.init_memory_mb) << 20;
     train::InitializedModules<float> found =
-        sb_adapters(task_.base, head, task_.train, order, options_.parts, options_.threads, init);
+        sb_adapters(task_.base, head, task_.train, order, options_.parts, options_.threads, init, task_.class_weights);
     result_.start_loss_before = found.loss_before;
     result_.start_loss_after = found.loss_after;
     if (found.raises_loss())
@@ -131,6 +141,7 @@ class Run {
     found.loss_before = mean_loss(scout.layers(), scout.values(), order);
     {
       Classifier classifier = make_classifier(task_.base, task_.base.weights, scout.layers(), scout.values(), options_.parts);
+      classifier.set_class_weights(task_.class_weights);
       const std::unique_ptr<optim::Optimizer<float>> optimizer = scout.make_optimizer();
       set_head_rate(*optimizer, scout.values().layout(), scout_learning_rate(options_));
       const optim::Schedule rates({.learning_rate = scout_learning_rate(options_),
@@ -194,14 +205,15 @@ class Run {
   }
 
   void measure_head(const Parameters<float>& head) {
-    const auto measure = [&](Matrix<float>& features, const TokenizedTexts& texts) {
-      if (texts.size() == 0) return 0.0;
+    const auto predict = [&](Matrix<float>& features, const TokenizedTexts& texts) {
       if (features.cols() == 0) features = frozen_features(task_.base, texts, options_.parts, options_.threads);
-      return train::head_accuracy<float>(head, features, texts.labels);
+      return train::head_predictions<float>(head, features);
     };
     result_.trainable_head = head.layout().size();
-    result_.validation_accuracy = measure(task_.validation_features, task_.validation);
-    result_.test_accuracy = measure(task_.test_features, task_.test);
+    if (task_.validation.size() > 0)
+      result_.validation_accuracy = accuracy(
+          ConfusionMatrix(task_.classes(), task_.validation.labels, predict(task_.validation_features, task_.validation)));
+    result_.take_test(task_.classes(), task_.test.labels, predict(task_.test_features, task_.test));
   }
 
   void train_model(train::TunedModel<float>& model, const std::optional<io::Checkpoint<float>>& saved) {
@@ -212,18 +224,28 @@ class Run {
         make_optimizer(options_.optimizer, model.values->layout().size());
     if (options_.optimizer == OptimizerKind::adamw)  // SGD's rates are of another size: there the head has the method's
       set_head_rate(*optimizer, model.values->layout(), learning_rate(options_));
-    detail::RunState state(options_, model, *optimizer, batches_, result_);
+    classifier.set_class_weights(task_.class_weights);
+    detail::RunState state(options_, model, *optimizer, batches_, result_, scouted_ + 1);
     if (saved) state.restore(*saved);
 
     const optim::Schedule rates = schedule();
     take_steps(
-        std::string(name_of(options_.method)), "--learning-rate", scouted_ + Index(optimizer->steps()) + 1, all_steps_, classifier, *model.values,
-        *optimizer, [&](Index t) { return rates.rate(t - scouted_); }, [] {},
+        std::string(name_of(options_.method)), "--learning-rate", scouted_ + Index(optimizer->steps()) + 1, all_steps_,
+        classifier, *model.values, *optimizer, [&](Index t) { return rates.rate(t - scouted_); }, [] {},
         [&](Index t) {
+          if (!result_.evaluations.empty() && result_.evaluations.back().step == t) state.keep_best();
           if (options_.checkpoint_every > 0 && (t % options_.checkpoint_every == 0 || t == all_steps_)) state.save();
         });
     if (!result_.evaluations.empty()) result_.validation_accuracy = result_.evaluations.back().validation_accuracy;
-    result_.test_accuracy = models::accuracy(classifier, task_.test, options_.parts, options_.threads);
+    if (options_.keep == Keep::best) {
+      require(!state.best.empty(), ErrorId::data,
+              "--keep best: there are no validation texts: a tenth of the training texts is none");
+      std::ranges::copy(state.best, model.values->flat().begin());
+      for (const Evaluation& e : result_.evaluations)
+        if (e.step == result_.kept_step) result_.validation_accuracy = e.validation_accuracy;
+    }
+    result_.take_test(task_.classes(), task_.test.labels,
+                      models::predictions(classifier, task_.test, options_.parts, options_.threads));
   }
 
   void set_head_rate(optim::Optimizer<float>& optimizer, const ParameterLayout& layout, double rate) const {

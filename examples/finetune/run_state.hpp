@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "examples/common/metrics.hpp"
 #include "examples/finetune/options.hpp"
 #include "lorasb/train/run_state.hpp"
 
@@ -52,6 +53,9 @@ struct RunResult {
   std::uint64_t seed = 0;
   double validation_accuracy = 0;
   double test_accuracy = 0;
+  double macro_f1 = 0;                       // of the test texts
+  std::optional<ConfusionMatrix> confusion;  // of the test texts
+  Index kept_step = 0;                       // whose numbers are kept; 0: the last
   double init_seconds = 0;   // head and adapters, up to the first step
   double train_seconds = 0;  // steps, without evaluations
   double peak_rss_bytes = 0;
@@ -61,6 +65,12 @@ struct RunResult {
   std::optional<PrivateReport> privacy;
   std::vector<HistoryEntry> history;
   std::vector<Evaluation> evaluations;
+
+  void take_test(Index classes, std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted) {
+    confusion.emplace(classes, labels, predicted);
+    test_accuracy = accuracy(*confusion);
+    macro_f1 = examples::macro_f1(*confusion);
+  }
 };
 
 namespace detail {
@@ -100,8 +110,23 @@ template <train::Sampler Batches>
 class RunState {
  public:
   RunState(const FinetuneOptions& options, train::TunedModel<float>& model, optim::Optimizer<float>& optimizer,
-           Batches& batches, RunResult& result)
-      : options_(options), model_(model), optimizer_(optimizer), batches_(batches), result_(result) {}
+           Batches& batches, RunResult& result, Index first_kept = 0)
+      : options_(options), model_(model), optimizer_(optimizer), batches_(batches), result_(result), first_kept_(first_kept) {}
+
+  /// The numbers of the best epoch so far, with --keep best.
+  std::vector<float> best;
+
+  /// Takes them when the last evaluation is the best one, the first of equals.
+  void keep_best() {
+    if (options_.keep != Keep::best || result_.evaluations.empty()) return;
+    const Evaluation& last = result_.evaluations.back();
+    for (const Evaluation& e : result_.evaluations)
+      if (e.step != last.step && e.step >= first_kept_ && e.validation_accuracy >= last.validation_accuracy) return;
+    const std::span<const float> values = std::as_const(*model_.values).flat();
+    best.assign(values.begin(), values.end());
+    result_.kept_step = last.step;
+    result_.validation_accuracy = last.validation_accuracy;
+  }
 
   /// With more entries of its state.
   void save(const std::map<std::string, std::string>& more = {}) const {
@@ -110,6 +135,10 @@ class RunState {
     c.config = run_config(options_);
     train::save_run<float>(c, std::as_const(*model_.values).flat(), optimizer_, batches_);
     train::save_bases(c, model_.bases);
+    if (!best.empty()) {
+      c.tensors["best"] = best;
+      c.put_integer("best_step", static_cast<std::uint64_t>(result_.kept_step));
+    }
     c.put_number("init_seconds", result_.init_seconds);
     c.put_number("train_seconds", result_.train_seconds);
     const LookAheadResult& l = result_.look_ahead;
@@ -132,6 +161,11 @@ class RunState {
   /// All but the frozen factors, which the model was made with.
   void restore(const io::Checkpoint<float>& c) {
     train::restore_run<float>(c, model_.values->flat(), optimizer_, batches_);
+    if (c.tensors.contains("best")) {
+      best.resize(model_.values->flat().size());
+      train::restore_tensor<float>(c, "best", best);
+      result_.kept_step = static_cast<Index>(c.integer("best_step"));
+    }
     result_.init_seconds = c.number("init_seconds");
     result_.train_seconds = c.number("train_seconds");
     if (const auto saved = c.state.find("look_ahead"); saved != c.state.end()) {
@@ -150,6 +184,7 @@ class RunState {
   optim::Optimizer<float>& optimizer_;
   Batches& batches_;
   RunResult& result_;
+  Index first_kept_;  // evaluations before this step are of the scout, whose numbers are others
 };
 
 }  // namespace detail

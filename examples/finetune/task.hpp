@@ -1,9 +1,12 @@
 // What all runs of one call share: the base model, the texts as token ids, and the frozen encoder's vectors of them.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "examples/common/class_weights.hpp"
 #include "examples/common/datasets.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/finetune/options.hpp"
@@ -16,15 +19,19 @@ struct Task {
   TokenizedTexts train, validation, test;
   std::vector<std::string> notes;                                    // what was left out or cut, in words
   std::string checksum;                                              // of tokens and labels, in order
+  std::optional<TrainedFolder> loaded;                               // what training goes on from
+  AdapterSet<float> loaded_adapters;                                 // its adapters, by the base model's names
+  std::vector<double> class_weights;                                 // in the loss; empty: all 1
   Matrix<float> train_features, validation_features, test_features;  // features x texts
 
   Index classes() const { return std::ssize(label_names); }
 };
 
-/// Reads model and data. Throws what their readers throw.
-inline Task read_task(const FinetuneOptions& options) {
-  Dataset data = split(read_dataset(options.data, options.spam_package, options.header),
-                       {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
+/// Reads model and data; `loaded` is what training goes on from. Throws what their readers throw.
+inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolder> loaded = {}) {
+  Dataset data = split(
+      read_dataset(options.data, options.spam_package, options.header, loaded ? loaded->labels : std::vector<std::string>()),
+      {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
   const Dtype modules = options.weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32;
   Task task{.base = read_base_model(options, modules),
             .label_names = std::move(data.label_names),
@@ -33,15 +40,26 @@ inline Task read_task(const FinetuneOptions& options) {
             .test = {},
             .notes = std::move(data.notes),
             .checksum = {},
+            .loaded = std::move(loaded),
+            .loaded_adapters = {},
+            .class_weights = {},
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
-  Index cut = 0;
-  task.train = tokenize(data.train, task.base, options.threads, cut);
-  task.validation = tokenize(data.validation, task.base, options.threads, cut);
-  task.test = tokenize(data.test, task.base, options.threads, cut);
+  if (task.loaded) task.loaded_adapters = fit_adapters(*task.loaded, task.base);
+  choose_modules(task.base, options.modules, task.notes);
+  TextCounts counts;
+  task.train = tokenize(data.train, task.base, options.threads, counts);
+  task.validation = tokenize(data.validation, task.base, options.threads, counts);
+  task.test = tokenize(data.test, task.base, options.threads, counts);
   task.checksum = checksum({&task.train, &task.validation, &task.test});
-  if (cut > 0) task.notes.push_back(concat(cut, " texts cut to the ", task.base.max_tokens, " tokens that the encoder reads"));
+  counts.add_notes(task.base, task.notes);
+  if (options.class_weights != "none") {
+    task.class_weights = class_weights(options.class_weights, task.label_names, task.train.labels);
+    io::Fnv64 sum;
+    sum.add(std::as_bytes(std::span(task.class_weights)));
+    task.checksum += concat(" ", sum.value());
+  }
   return task;
 }
 

@@ -46,13 +46,14 @@ inline std::string domain_name(const std::string& data, const std::vector<std::s
 /// Throws what the readers of model and data throw.
 inline MixTask read_task(const MixOptions& options) {
   MixTask task{.base = read_base_model(options)};
-  Index cut = 0, first = 0;
+  TextCounts counts;
+  Index first = 0;
   for (const std::string& data : options.domains) {
     Dataset set = split(read_dataset(data, options.spam_package),
                         {.train = options.train_size, .validation = 0, .test = options.test_size});
     const std::string name = domain_name(data, task.domains);
     const auto append = [&](const std::vector<Example>& examples, TokenizedTexts& to) {
-      TokenizedTexts texts = tokenize(examples, task.base, options.threads, cut);
+      TokenizedTexts texts = tokenize(examples, task.base, options.threads, counts);
       for (std::size_t i = 0; i < texts.ids.size(); ++i) {
         to.ids.push_back(std::move(texts.ids[i]));
         to.labels.push_back(texts.labels[i] + std::int32_t(first));
@@ -68,8 +69,7 @@ inline MixTask read_task(const MixOptions& options) {
     first += std::ssize(set.label_names);
     task.domains.push_back(name);
   }
-  if (cut > 0)
-    task.notes.push_back(concat(cut, " texts cut to the ", task.base.max_tokens, " tokens that the encoder reads"));
+  counts.add_notes(task.base, task.notes);
   task.checksum = checksum({&task.train, &task.test});
   return task;
 }

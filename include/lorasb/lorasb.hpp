@@ -55,6 +55,7 @@
 #include "lorasb/adapter/basis.hpp"
 #include "lorasb/adapter/cores.hpp"
 #include "lorasb/adapter/clipped_gradient_sum.hpp"
+#include "lorasb/adapter/combine.hpp"
 #include "lorasb/adapter/gradient_estimate.hpp"
 #include "lorasb/adapter/gradient_sketch.hpp"
 #include "lorasb/adapter/initialize.hpp"

@@ -100,3 +100,22 @@ TEST_CASE("a sketch refuses what it cannot do") {
   Matrix<float> dY = Matrix<float>::Constant(12, 1, std::numeric_limits<float>::infinity());
   CHECK_ERROR(sketch.add(dY, Matrix<float>::Ones(10, 1).eval(), 1), ErrorId::not_finite, "dY of \"out\" holds inf");
 }
+
+TEST_CASE("a sketch of gradients whose squares leave the range of double says what one of size one says") {
+  const auto report_at = [](double size) {
+    const Gradient<double> g(40, 30, 30, 0.15, 2);
+    GradientSketch<double> sketch(40, 30, {.rank = 4, .seed = 5});
+    sketch.add(Matrix<double>(size * g.dY), g.X, 3);
+    return initialize(sketch, {.rank = 4, .rule = FirstStep::sgd}).report;
+  };
+  const SketchReport plain = report_at(1);
+  for (const double size : {1e160, 1e-200}) {
+    INFO(size);
+    const SketchReport found = report_at(size);
+    CHECK(found.captured_energy == Approx(plain.captured_energy).epsilon(1e-9));
+    CHECK(found.captured_energy_standard_error == Approx(plain.captured_energy_standard_error).epsilon(1e-9));
+    CHECK(found.update_norm / size == Approx(plain.update_norm).epsilon(1e-9));
+    CHECK(found.residual_norm / size == Approx(plain.residual_norm).epsilon(1e-9));
+    CHECK(found.status == plain.status);
+  }
+}

@@ -203,3 +203,25 @@ TEST_CASE("an update that was made starts its adapter with its own sign") {
   CHECK_ERROR(initialize_from_update<double>(Weight<double>::Zero(4, 4).eval(), {.rank = 1}, "up"), ErrorId::zero_update, "\"up\"");
   CHECK_ERROR(initialize_from_update<double>(low, {.rank = 16}, "up"), ErrorId::rank, "\"up\"");
 }
+
+TEST_CASE("energies of gradients whose squares leave the range of double are those of the same gradients of size one") {
+  const Weight<double> G = random_matrix<Weight<double>>(20, 14, 3);
+  const InitializeOptions options{.rank = 4, .rule = FirstStep::sgd, .learning_rate = 0.5};
+  const InitializeReport plain = initialize(estimate_of<double>(G), options).report;
+  REQUIRE(plain.captured_energy > 0.3);
+  REQUIRE(plain.captured_energy < 0.9);
+  for (const double size : {1e160, 1e300, 1e-165, 1e-200, 1e-300}) {
+    INFO(size);
+    const Weight<double> scaled = size * G;
+    const auto check = [&](const auto& report) {
+      CHECK(report.captured_energy == Approx(plain.captured_energy).epsilon(1e-9));
+      CHECK(report.update_norm / size == Approx(plain.update_norm).epsilon(1e-9));
+      CHECK(report.residual_norm / size == Approx(plain.residual_norm).epsilon(1e-9));
+    };
+    check(initialize(estimate_of<double>(scaled), options).report);
+    const InitializeReport update = initialize_from_update<double>(ConstWeightView<double>(scaled), options).report;
+    CHECK(update.captured_energy == Approx(plain.captured_energy).epsilon(1e-9));
+    const linalg::TruncatedSvd<double> svd = linalg::truncated_svd<double>(scaled, {.rank = 4});
+    CHECK(svd.captured_share(norm(flat(scaled))) == Approx(plain.captured_energy).epsilon(1e-6));
+  }
+}

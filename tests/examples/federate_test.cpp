@@ -288,6 +288,9 @@ TEST_CASE("Rows 1 and 24: a session goes on over abandoned rounds of its journal
       return folder.session(name, words);
     };
     const nlohmann::json whole = with_journal(method);
+    const auto abandoned =
+        std::ranges::count_if(whole["rounds"], [](const nlohmann::json& round) { return round["committed"] == false; });
+    CHECK(folder.said().find(concat(abandoned, " of 7 rounds were abandoned and changed nothing")) != std::string::npos);
     const std::string journal = slurp(folder.path / (method + ".journal"));
     const std::vector<std::size_t> ends = record_ends(journal);
     REQUIRE(ends.size() == 8);
@@ -420,6 +423,79 @@ TEST_CASE("several processes of an MPI job without --engine mpi are refused", "[
   unsetenv("OMPI_COMM_WORLD_SIZE");
   CHECK(status != 0);
   CHECK(folder.said().find("one of 3 processes") != std::string::npos);
+}
+
+TEST_CASE("Row 33: a session goes on for more rounds from a finished adapter, first of all with its numbers") {
+  const Folder folder;
+  const fs::path model = folder.path / "model";
+  fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / "tiny_bert", model);
+  std::ofstream(model / "vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\nof\nsea\n.\nis\n";
+  const auto words = [&](const std::string& out, const Words& more) {
+    Words all{"--data",      folder.data(), "--out",         (folder.path / out).string(),
+              "--clients",   "3",           "--rounds",      "1",
+              "--batch",     "4",           "--local-steps", "2",
+              "--init-data", "16",          "--test-size",   "40",
+              "--threads",   "1",           "--seed",        "5"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const auto session = [&](const std::string& out, const Words& more) {
+    const int status = folder.run(words(out, more));
+    INFO(folder.said());
+    REQUIRE(status == 0);
+    return folder.metrics(out);
+  };
+  const auto tensors = [&](const std::string& out) {
+    return slurp(folder.path / out / "adapter" / "adapter_model.safetensors");
+  };
+  const auto refused = [&](const Words& more, const std::string& why) {
+    const int status = folder.run(words("no", more));
+    INFO(folder.said());
+    CHECK((status > 0 && status < 128));
+    CHECK(folder.said().find(why) != std::string::npos);
+  };
+  for (const std::string method : {"fed-sb", "fedit", "ffa-lora"}) {
+    INFO(method);
+    const std::string load = (folder.path / method).string();
+    const nlohmann::json first =
+        session(method, {"--model", model.string(), "--method", method, "--rank", "3", "--modules", "query,value"});
+    CHECK(first["modules"].size() == 4);
+    const Words to_go_on{"--load", load, "--init-data", "0"};
+    Words still = to_go_on, more = to_go_on;
+    still.insert(still.end(), {"--learning-rate", "1e-30", "--head-learning-rate", "1e-30"});
+    if (method == "ffa-lora") {
+      still.insert(still.end(), {"--method", method});
+      more = still;
+      more.resize(4);
+      more.insert(more.end(), {"--method", method});
+    }
+    CHECK(session("still", still)["loaded_from"] == load);
+    CHECK(tensors("still") == tensors(method));
+    const nlohmann::json gone_on = session("more", more);
+    CHECK(gone_on["method"] == (method == "ffa-lora" ? method : method == "fedit" ? "fedit" : "fed-sb"));
+    CHECK(gone_on["rank"] == 3);
+    CHECK(gone_on["start"]["accuracy"].get<double>() == Approx(session("still", still)["final_accuracy"].get<double>()));
+    CHECK(tensors("more") != tensors(method));
+    if (method == "ffa-lora") {  // A stays that of the folder
+      const auto before = formats::read_adapter_folder<float>(folder.path / method / "adapter", {.plain_lora = true});
+      const auto after = formats::read_adapter_folder<float>(folder.path / "more" / "adapter", {.plain_lora = true});
+      for (const auto& [name, adapter] : before.adapters) CHECK(after.adapters.at(name).A == adapter.A);
+    }
+    session("twice", {"--load", (folder.path / "more").string(), "--method", method, "--journal",
+                      (folder.path / (method + ".journal")).string()});
+  }
+  // label names travel in the folder, so that lorasb-finetune reads it
+  const nlohmann::json classifier = nlohmann::json::parse(slurp(folder.path / "fed-sb" / "adapter" / "classifier.json"));
+  CHECK(classifier["labels"] == nlohmann::json{"animal", "number"});
+  CHECK(classifier["pool"] == "mean");
+  const std::string cores = (folder.path / "fed-sb").string(), factors = (folder.path / "fedit").string();
+  refused({"--load", cores, "--method", "fedit"}, "holds cores");
+  refused({"--load", factors, "--method", "fed-sb"}, "holds plain LoRA");
+  refused({"--load", factors, "--method", "flora"}, "cannot start --method flora");
+  refused({"--load", cores, "--rank", "2"}, "has adapters of rank 3, not 2");
+  refused({"--load", cores, "--experts", "2"}, "no --compare, --experts");
+  refused({"--load", cores, "--modules", "query"}, "--modules");
+  refused({"--load", folder.path.string()}, "holds neither");
 }
 
 TEST_CASE("Row 36: clients of mixed ranks send their leading blocks alone, and the mean stays exact", "[model]") {

@@ -80,6 +80,276 @@ TEST_CASE("a Hugging Face folder is trained by every method, and the adapters ha
   refused({"--model", model.string()}, "no tokenizer.json");
 }
 
+namespace {
+
+/// A tiny BERT and texts of its words, in which one word decides the label.
+struct TinyFolder : TextFolder {
+  fs::path model = path / "model";
+  TinyFolder() {
+    fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / "tiny_bert", model);
+    std::ofstream(model / "vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\ngood\nbad\n.\nis\n";
+    write("train.tsv", {"good", "bad"}, 40);
+    write("test.tsv", {"good", "bad"}, 12);
+  }
+  /// `count` lines of each label; a label is the first word of its texts.
+  void write(const std::string& name, const std::vector<std::string>& labels, int count) const {
+    const std::vector<std::string> ends{"a", "b", "the b", "is a b", "ab ba .", "the"};
+    std::ofstream out(path / name);
+    for (int i = 0; i < count; ++i)
+      for (const std::string& label : labels)
+        out << label << "\t" << label << " " << ends[std::size_t(i) % ends.size()] << "\n";
+  }
+  std::vector<std::string> words(const std::string& out, std::initializer_list<std::string> more = {}) const {
+    return with(
+        {"--data", data(), "--out", (path / out).string(), "--batch", "8", "--epochs", "1", "--threads", "1", "--seed", "5"},
+        more);
+  }
+  int run(const std::vector<std::string>& words) const { return finish(start(LORASB_FINETUNE, words, path / "log")); }
+  /// A run that must end well.
+  nlohmann::json metrics_of(const std::string& out, std::initializer_list<std::string> more) const {
+    const int status = run(words(out, more));
+    INFO(said());
+    REQUIRE(status == 0);
+    return nlohmann::json::parse(slurp(path / out / "metrics.json"));
+  }
+  std::string said() const { return slurp(path / "log"); }
+  void refused(const std::vector<std::string>& words, const std::string& why) const {
+    const int status = run(words);
+    CHECK(status > 0);
+    CHECK(status < 128);
+    CHECK_THAT(said(), Catch::Contains(why));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Row 33: training goes on from a folder by every method, first of all from the numbers that it holds") {
+  const TinyFolder folder;
+  for (const std::string method : {"lora-sb", "lora-xs", "lora", "full", "head"}) {
+    INFO(method);
+    const std::string first = (folder.path / method).string();
+    folder.metrics_of(method, {"--model", folder.model.string(), "--method", method, "--rank", "3", "--modules",
+                               method == "full" || method == "head" ? "" : "query,value"});
+    // at a rate of nothing what is written is what was read; model, method, rank and modules are the folder's
+    const std::string tensors =
+        method == "full" || method == "head" ? "model.safetensors" : "adapter/adapter_model.safetensors";
+    const nlohmann::json still =
+        folder.metrics_of("still", {"--load", first, "--learning-rate", "1e-30", "--head-learning-rate", "1e-30"});
+    CHECK(still["loaded_from"] == first);
+    CHECK(still["method"] == method);
+    CHECK(slurp(folder.path / "still" / tensors) == slurp(folder.path / method / tensors));
+    const nlohmann::json more = folder.metrics_of("more", {"--load", first});
+    CHECK(slurp(folder.path / "more" / tensors) != slurp(folder.path / method / tensors));
+    if (method != "full" && method != "head") {
+      CHECK(more["modules"].size() == 4);
+      CHECK(more["rank"] == 3);
+      folder.refused(folder.words("no", {"--load", first, "--method", "full"}), "goes on by --method " + method + ", not full");
+      folder.refused(folder.words("no", {"--load", first, "--rank", "2"}), "has adapters of rank 3, not 2");
+      folder.refused(folder.words("no", {"--load", first, "--modules", "all-linear"}), "no --modules");
+    }
+    // what goes on is stopped and started again to the same bytes
+    const std::string bytes = slurp(folder.path / "more" / tensors);
+    if (method != "head") {
+      folder.metrics_of("more", {"--load", first, "--checkpoint-every", "3"});
+      folder.metrics_of("more", {"--load", first, "--checkpoint-every", "3", "--resume"});
+    }
+    CHECK(slurp(folder.path / "more" / tensors) == bytes);
+    folder.metrics_of("twice", {"--load", (folder.path / "more").string()});
+    fs::remove_all(folder.path / "more");
+  }
+  // a folded folder goes on as plain LoRA, and from a head every method starts
+  CHECK(folder.metrics_of("folded", {"--load", (folder.path / "lora-sb" / "folded").string()})["method"] == "lora");
+  CHECK(folder.metrics_of("from-head", {"--load", (folder.path / "head").string(), "--method", "lora-sb", "--rank",
+                                        "2"})["trainable"] == 12 * 4);
+  folder.refused({"--load", (folder.path / "lora-sb").string()}, "or --data to go on training with");
+  folder.refused(folder.words("no", {"--load", (folder.path / "lora-sb").string(), "--compare"}), "no --compare");
+  folder.refused(folder.words("no", {"--load", folder.path.string()}), "holds neither");
+}
+
+TEST_CASE("labels of new data are those that the classifier knows, in its order, or new rows that start at 0") {
+  const TinyFolder folder;
+  folder.metrics_of("first", {"--model", folder.model.string(), "--method", "lora", "--rank", "2"});
+  folder.write("train.tsv", {"good", "a"}, 20);  // "bad" stands in the test file alone, and "a" sorts first
+  const std::string load = (folder.path / "first").string();
+  const nlohmann::json m =
+      folder.metrics_of("second", {"--load", load, "--learning-rate", "1e-30", "--head-learning-rate", "1e-30"});
+  CHECK(m["labels"] == nlohmann::json{"bad", "good", "a"});
+  CHECK_THAT(folder.said(),
+             Catch::Contains("1 labels that the classifier does not know yet; their rows of the head start at 0: a"));
+  const auto head = [&](const std::string& out) {
+    const formats::AdapterFolder<float> read =
+        formats::read_adapter_folder<float>(folder.path / out / "adapter", {.plain_lora = true});
+    return std::ranges::find_if(read.full_tensors, [](const auto& t) { return t.name == "classifier.weight"; })->values;
+  };
+  std::vector<float> expected = head("first");
+  expected.resize(expected.size() * 3 / 2);
+  const std::vector<float> found = head("second");
+  REQUIRE(found.size() == expected.size());
+  for (std::size_t i = 0; i < found.size(); ++i)
+    CHECK(std::abs(found[i] - expected[i]) < 1e-25);  // the row of zeros has moved by the rate
+  folder.write("test.tsv", {"the"}, 3);
+  folder.refused(folder.words("no", {"--load", load}), "which");
+}
+
+TEST_CASE("--modules chooses by names, last parts, an expression or all-linear, and lists the modules when nothing matches") {
+  const TinyFolder folder;
+  const std::string model = folder.model.string();
+  const auto chosen = [&](const std::string& wanted) {
+    return folder.metrics_of("out", {"--model", model, "--rank", "2", "--modules", wanted})["modules"];
+  };
+  const std::string zero = "bert.encoder.layer.0.attention.self.", one = "bert.encoder.layer.1.attention.self.";
+  CHECK(chosen("query, value") == nlohmann::json{zero + "query", zero + "value", one + "query", one + "value"});
+  CHECK_THAT(folder.said(), Catch::Contains("adapters on 4 of 12 linear modules: " + zero + "query, "));
+  CHECK(formats::read_adapter_folder<float>(folder.path / "out" / "adapter").adapters.size() == 4);
+  CHECK(chosen("1.attention.self.key") == nlohmann::json{one + "key"});
+  CHECK(chosen(R"(.*\.1\..*(query|key))") == nlohmann::json{one + "query", one + "key"});
+  CHECK(chosen("all-linear").size() == 12);
+  CHECK(folder.metrics_of("scout", {"--model", model, "--rank", "2", "--modules", "dense", "--look-ahead", "3"})["modules"]
+            .size() == 6);
+  folder.refused(folder.words("no", {"--model", model, "--modules", "query,q_proj"}),
+                 "\"q_proj\" matches none of the linear modules, which are: " + zero + "query, ");
+  folder.refused(folder.words("no", {"--model", model, "--modules", "uery"}), "matches none");
+  folder.refused(folder.words("no", {"--model", model, "--modules", "query(?!x)"}), "cannot be evaluated");
+  folder.refused(folder.words("no", {"--model", model, "--modules", "query", "--method", "full"}), "--modules");
+}
+
+TEST_CASE("class weights change what is learnt, and weights that do not fit are refused") {
+  const TinyFolder folder;
+  const std::string model = folder.model.string();
+  std::ofstream train(folder.path / "train.tsv"), test(folder.path / "test.tsv");
+  for (int i = 0; i < 50; ++i) train << (i % 5 == 0 ? "rare" : "often") << "\ta b\n";  // the text says nothing
+  for (int i = 0; i < 20; ++i) test << (i % 2 == 0 ? "rare" : "often") << "\ta b\n";
+  train.close();
+  test.close();
+  const fs::path weights = folder.path / "weights.tsv";
+  std::ofstream(weights) << "rare\t50\noften\t0.5\n";
+  for (const std::string method : {"head", "lora-sb"}) {
+    INFO(method);
+    const auto run = [&](const std::string& wanted) {
+      return folder.metrics_of(
+          "out", {"--model", model, "--method", method, "--rank", "2", "--epochs", "4", "--start-head-epochs", "60",
+                  "--head-learning-rate", "0.03", "--validation-size", "0", "--class-weights", wanted});
+    };
+    const nlohmann::json none = run("none");
+    CHECK(none["test_accuracy"] == 0.5);
+    CHECK(none["macro_f1"].get<double>() == Approx(1.0 / 3));  // all "often": (2/3 + 0) / 2
+    CHECK_FALSE(none.contains("class_weights"));
+    CHECK_THAT(slurp(folder.path / "out" / "confusion.svg"),
+               Catch::Contains(">often<") && Catch::Contains(">rare<") && Catch::Contains(">10<"));
+    const auto label = [&] {
+      std::ofstream(folder.path / "lines") << "a b\n";
+      REQUIRE(folder.run({"--load", (folder.path / "out").string(), "--predict", (folder.path / "lines").string()}) == 0);
+      const std::string line = folder.said();
+      return std::pair(line.substr(0, line.find('\t')), std::stod(line.substr(line.find('\t'))));
+    };
+    CHECK(label().first == "often");
+    CHECK(label().second == Approx(0.8).margin(0.08));
+    const nlohmann::json balanced = run("balanced");
+    CHECK(balanced["class_weights"] == nlohmann::json{{"often", 50 / (2 * 40.0)}, {"rare", 50 / (2 * 10.0)}});
+    CHECK(label().second == Approx(0.5).margin(0.08));
+    run(weights.string());
+    CHECK(label().first == "rare");
+    CHECK(label().second > 0.9);
+  }
+  const auto refused = [&](const std::string& lines, const std::string& why) {
+    std::ofstream(weights) << lines;
+    folder.refused(folder.words("no", {"--model", model, "--class-weights", weights.string()}), why);
+  };
+  refused("rare\t1\n", "has no weight for the class \"often\"");
+  refused("rare\t1\noften\t0\n", "expected a number above 0");
+  refused("rare\t1\noften\tnan\n", "expected a number above 0");
+  refused("rare\t1\nrare\t2\n", "comes twice");
+  refused("rare\t1\nseldom\t2\n", "is none of the classes");
+}
+
+TEST_CASE("--keep best writes the numbers of the best epoch, and its test accuracy is that of what is written") {
+  const TinyFolder folder;
+  const auto run = [&](const std::string& out, std::initializer_list<std::string> more) {
+    // rates that rise to the end and destroy what was learnt
+    std::vector<std::string> words =
+        folder.words(out, {"--model", folder.model.string(), "--rank", "2", "--epochs", "6", "--warmup", "1", "--learning-rate",
+                           "3", "--core-start", "zero", "--head-learning-rate", "0.03", "--checkpoint-every", "5"});
+    const int status = folder.run(with(words, more));
+    INFO(folder.said());
+    REQUIRE(status == 0);
+    return nlohmann::json::parse(slurp(folder.path / out / "metrics.json"));
+  };
+  const nlohmann::json last = run("last", {}), best = run("best", {"--keep", "best"});
+  CHECK(last["evaluations"] == best["evaluations"]);
+  CHECK(last["keep"] == "last");
+  double highest = -1;
+  nlohmann::json first;
+  for (const nlohmann::json& e : best["evaluations"])
+    if (e["validation_accuracy"] > highest) {
+      highest = e["validation_accuracy"];
+      first = e["step"];
+    }
+  REQUIRE(first < best["evaluations"].back()["step"]);
+  CHECK(best["kept_step"] == first);
+  CHECK(best["validation_accuracy"] == highest);
+  const std::string file = "adapter/adapter_model.safetensors";
+  CHECK(slurp(folder.path / "last" / file) != slurp(folder.path / "best" / file));
+  REQUIRE(folder.run({"--load", (folder.path / "best").string(), "--test", (folder.path / "test.tsv").string(), "--json"}) ==
+          0);
+  const nlohmann::json tested = nlohmann::json::parse(folder.said());
+  CHECK(tested["test_accuracy"] == best["test_accuracy"]);
+  CHECK(tested["macro_f1"] == best["macro_f1"]);
+  CHECK(best["test_accuracy"] > last["test_accuracy"]);
+  const std::string bytes = slurp(folder.path / "best" / file);
+  CHECK(run("best", {"--keep", "best", "--resume"})["kept_step"] ==
+        first);  // from the last checkpoint, which holds the best numbers
+  CHECK(slurp(folder.path / "best" / file) == bytes);
+  folder.refused(folder.words("no", {"--model", folder.model.string(), "--keep", "best", "--validation-size", "0"}), "--keep");
+}
+
+TEST_CASE("texts in which the vocabulary finds nothing are counted, and refused when nearly all are") {
+  const TinyFolder folder;
+  const std::string model = folder.model.string();
+  std::ofstream(folder.path / "train.tsv", std::ios::app) << "good\tпривет мир\nbad\tzzz\n";
+  folder.metrics_of("out", {"--model", model, "--method", "head"});
+  CHECK_THAT(folder.said(), Catch::Contains("2 texts in which the vocabulary of " + model + " finds nothing"));
+  std::ofstream train(folder.path / "train.tsv");
+  for (int i = 0; i < 40; ++i) train << (i % 2 == 0 ? "good" : "bad") << "\tпривет " << i << "\n";
+  train << "good\tthe b\nbad\ta\n";
+  train.close();
+  folder.refused(folder.words("no", {"--model", model}), "their language or script needs another model (--model)");
+}
+
+TEST_CASE("own files are read whole unless a limit is given, and --resume without a checkpoint says so (pycaret 202)") {
+  const TinyFolder folder;
+  folder.write("train.tsv", {"good", "bad"}, 5200);  // more than the 10,000 that other sets are cut to
+  const std::string model = folder.model.string();
+  const nlohmann::json all = folder.metrics_of(
+      "all", {"--model", model, "--method", "head", "--head-epochs", "1", "--validation-size", "7", "--resume"});
+  CHECK(all["train_examples"] == 10400 - 7);
+  CHECK_THAT(folder.said(), Catch::Contains("--resume: there is no checkpoint") && !Catch::Contains("left out, the limit is"));
+  const nlohmann::json few =
+      folder.metrics_of("few", {"--model", model, "--method", "head", "--head-epochs", "1", "--train-size", "100"});
+  CHECK(few["train_examples"] == 100);
+  CHECK_THAT(folder.said(), Catch::Contains("texts left out, the limit is 100"));
+  CHECK_FALSE(Catch::Contains("there is no checkpoint").match(folder.said()));
+  folder.refused(folder.words("no", {"--model", model, "--seed", "-1"}), "at least 0, not -1");
+  folder.refused(folder.words("no", {"--model", model, "--train-size", "-1"}), "-1");
+}
+
+TEST_CASE("--help shows the words of every choice, in all programs") {
+  const TinyFolder folder;
+  const auto help = [&](const std::string& program) {
+    REQUIRE(finish(start(program, {"--help"}, folder.path / "log")) == 0);
+    const std::string said = folder.said();
+    INFO(said);
+    CHECK(said.find("->") == std::string::npos);  // as {full->3,...}
+    CHECK(said.find('{') == std::string::npos);
+    return said;
+  };
+  CHECK_THAT(help(LORASB_FINETUNE), Catch::Contains("--method lora-sb|lora|lora-xs|full|head") &&
+                                        Catch::Contains("--keep last|best") &&
+                                        Catch::Contains("--optimizer adamw|sgd"));
+  CHECK_THAT(help(LORASB_FEDERATE), Catch::Contains("--aggregate mean|median|trimmed|krum"));
+  CHECK_THAT(help(LORASB_MIX), Catch::Contains("--over-layers sum|mean"));
+  CHECK_THAT(help(LORASB_EPSILON), Catch::Contains("--relation add-remove|replace-one"));
+}
+
 TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;

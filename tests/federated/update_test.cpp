@@ -172,3 +172,26 @@ TEST_CASE("Row 36: a lower rank is sent as leading blocks, and smaller by as muc
   CHECK(std::equal(whole.begin() + 18, whole.end(), all.begin() + 18));
   CHECK(rejection_of(small_session(), replaced(bytes, "\"rank\":\"2\"", "\"rank\":\"1\"")) == Reason::schema);
 }
+
+TEST_CASE("the bound of a message follows from its layout: many long names are admitted, a byte more than the largest is not") {
+  Session session = small_session();
+  session.layout = {};
+  for (int i = 0; i < 3000; ++i) session.layout.add(concat("layer.", i, std::string(400, 'n'), "\"\x01"), 1, 1);
+  Update<float> update = update_of("a", 1);
+  update.values.assign(3000, 1.0f);
+  std::vector<std::byte> bytes = encode_update(session, update);
+  REQUIRE(bytes.size() > 3000 * sizeof(float) + (1 << 20));  // names take more than a megabyte
+  CHECK(std::holds_alternative<Update<float>>(validate_update<float>(session, 1, bytes)));
+  const std::size_t most = largest_message<float>(session.layout);
+  CHECK(bytes.size() <= most);
+  bytes.resize(most + 1);
+  const auto result = validate_update<float>(session, 1, bytes);
+  REQUIRE(std::holds_alternative<Rejection>(result));
+  CHECK(std::get<Rejection>(result).text == concat("the message has ", most + 1, " bytes, expected at most ", most));
+  CHECK(largest_message<float>(small_session().layout) < 100'000);  // of a small layout: no megabyte
+  // the fields and the names as long as they can be
+  Session longest = small_session();
+  longest.id = std::string(1000, '\x01');
+  Update<float> wide = update_of(std::string(1000, '\x02'), 1, 4294967295);
+  CHECK(encode_update(longest, wide).size() <= largest_message<float>(longest.layout));
+}

@@ -557,6 +557,119 @@ TEST_CASE("what cannot be written is refused before anything is there") {
               "file/x: cannot create the folder");
 }
 
+namespace {
+
+/// A set of random names, most of them plain, some with a part that readers give a meaning.
+std::string random_name(lorasb::Random& random) {
+  static const std::vector<std::string> plain{"a", "b", "layer", "0", "1", "10", "query", "a_b", "é", "q-k"};
+  static const std::vector<std::string> odd{"lora_A",
+                                            "lora_B",
+                                            "default",
+                                            "weight",
+                                            "module",
+                                            "_orig_mod",
+                                            "_fsdp_wrapped_module",
+                                            "base_layer",
+                                            "modules_to_save",
+                                            "original_module",
+                                            "token_adapter",
+                                            "lora_embedding_A",
+                                            "default_lora_latent_mapping",
+                                            "x_lora_latent_mapping",
+                                            "base_model",
+                                            "model",
+                                            "",
+                                            "a*b",
+                                            "^a",
+                                            "a$",
+                                            "(b)",
+                                            "a\\b",
+                                            "[0]",
+                                            "{x}",
+                                            "\x7f",
+                                            "a b",
+                                            "\"",
+                                            "*"};
+  std::string name;
+  for (std::size_t parts = 1 + random.below(4), i = 0; i < parts; ++i)
+    name += (i == 0 ? "" : ".") + (random.below(8) == 0 ? odd[random.below(odd.size())] : plain[random.below(plain.size())]);
+  return name;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "nothing is written that the reader refuses: random names, ranks, scales and tensors come back or are refused before") {
+  const test::TemporaryFolder folder;
+  lorasb::Random random(7);
+  const std::vector<float> scales{1, 0.1f, -2, 1e-30f, 3e38f, 1e-45f, 0, NAN};
+  int written = 0, refused = 0;
+  for (int trial = 0; trial < 400; ++trial) {
+    const int kind = trial % 3;  // native, folded, plain LoRA
+    AdapterSet<float> set;
+    NamedSet<LoraAdapter<float>> lora;
+    const bool varied = random.below(2) == 0;
+    for (std::size_t modules = 1 + random.below(4), m = 0; m < modules; ++m) {
+      const std::string name = random_name(random);
+      if (set.contains(name) || lora.contains(name)) continue;
+      const Index out = 1 + Index(random.below(5)), in = 1 + Index(random.below(5));
+      const float scale = random.below(20) == 0 ? scales[random.below(scales.size())] : varied ? scales[random.below(3)] : 0.1f;
+      if (kind < 2)
+        set.add(name, random_adapter<float>(out, in, 1 + Index(random.below(std::size_t(std::min(out, in)))), scale,
+                                            random.below(1000)));
+      else  // ranks of 0 and above min(out, in), too
+        lora.add(name, [&] {
+          const Index rank = random.below(20) == 0 ? 0 : 1 + Index(random.below(7));
+          return LoraAdapter<float>{.B = test::random_matrix<Weight<float>>(out, rank, 3),
+                                    .A = test::random_matrix<Weight<float>>(rank, in, 4),
+                                    .scale = scale};
+        }());
+    }
+    std::vector<NamedTensor<float>> tensors;
+    for (std::size_t full = random.below(3), i = 0; i < full; ++i) {
+      NamedTensor<float> t{.name = random_name(random) + (random.below(4) == 0 ? "" : ".weight"),
+                           .shape = {Index(random.below(3)), 2},
+                           .values = {}};
+      if (random.below(3) == 0) t.shape = {};
+      Index numbers = 1;
+      for (const Index n : t.shape) numbers *= n;
+      t.values.assign(std::size_t(numbers), random.below(40) == 0 ? NAN : 0.5f);
+      tensors.push_back(std::move(t));
+    }
+    const std::filesystem::path out = folder / std::to_string(trial);
+    INFO(trial);
+    try {
+      if (kind == 0) write_native<float>(out, set, tensors, "base");
+      if (kind == 1) write_folded<float>(out, set, tensors, "base");
+      if (kind == 2) write_lora<float>(out, lora, tensors, "base");
+    } catch (const Error& error) {
+      ++refused;
+      INFO(error.what());
+      CHECK(error.id() != ErrorId::file_write);
+      CHECK_FALSE(std::filesystem::exists(out));
+      continue;
+    }
+    ++written;
+    const AdapterFolder<float> back = read_adapter_folder<float>(out, {.plain_lora = true});
+    REQUIRE(back.adapters.size() == (kind == 2 ? lora.size() : set.size()));
+    CHECK(back.base_model == "base");
+    CHECK((back.full_tensors == tensors || tensors.size() > 1));  // the file has an order of its own
+    CHECK(back.full_tensors.size() == tensors.size());
+    for (const auto& [name, adapter] : back.adapters) {
+      INFO(name);
+      const Weight<double> expected =
+          kind == 2
+              ? Weight<double>(double(lora.at(name).scale) * lora.at(name).B.cast<double>() * lora.at(name).A.cast<double>())
+              : update(set.at(name));
+      CHECK(adapter.scale == (kind == 2 ? lora.at(name).scale : set.at(name).scale));
+      CHECK((update(adapter) - expected).norm() <= 1e-5 * expected.norm());
+    }
+    std::filesystem::remove_all(out);
+  }
+  CHECK(written > 100);
+  CHECK(refused > 50);
+}
+
 TEST_CASE("a full disk leaves the old folder readable and nothing beside its files") {
   const test::TemporaryFolder folder;
   write_native<float>(folder.path(), small_set<float>());

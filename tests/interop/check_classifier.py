@@ -13,7 +13,7 @@ import sys
 import tempfile
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, logging
 
 logging.set_verbosity_error()
@@ -57,6 +57,18 @@ configs = {
     "all-linear": dict(r=4, lora_alpha=8, target_modules="all-linear"),
 }
 failed = 0
+
+def logits_after_going_on(folder, plain):
+    """PEFT's logits for the folder that lorasb-finetune writes when it goes on from `folder` at a rate of nothing."""
+    pathlib.Path(folder, "train.tsv").write_text("".join(f"LABEL_{len(t) % 3}\t{t}\n" for t in texts[:40]))
+    command = [program, "--model", base, "--load", folder, "--data", f"tsv:{folder}/train.tsv:{folder}/train.tsv", "--out", f"{folder}/out",
+               "--epochs", "1", "--learning-rate", "1e-30", "--head-learning-rate", "1e-30"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0:
+        raise SystemExit(f"  FAIL going on: {run.stderr.strip()}")
+    return logits_of(PeftModel.from_pretrained(plain, f"{folder}/out/adapter"))
+
+
 for name, config in configs.items():
     torch.manual_seed(5)
     plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
@@ -70,6 +82,12 @@ for name, config in configs.items():
         model.save_pretrained(folder)
         (pathlib.Path(folder) / "lines.txt").write_text("\n".join(texts) + "\n")
         run = subprocess.run([program, "--model", base, "--load", folder, "--predict", f"{folder}/lines.txt", "--json"], capture_output=True, text=True)
+        if name == "LoRA" and run.returncode == 0:
+            torch.manual_seed(5)
+            again = logits_after_going_on(folder, AutoModelForSequenceClassification.from_pretrained(base, num_labels=3))
+            error = (again - logits).abs().max().item()
+            failed += error > 1e-3
+            print(f"  {'ok  ' if error <= 1e-3 else 'FAIL'} going on from {name}: PEFT's logits differ by {error:.1e} at most")
     if run.returncode != 0:
         print(f"  FAIL {name}: {run.stderr.strip()}")
         failed += 1

@@ -1,8 +1,11 @@
 // The C++ side of check_adapters.py, on a small model of two linear layers:
-//   interop_folders write DIR          model.safetensors (weights, inputs X, and the outputs Y that every folder must give), and the
+//   interop_folders write DIR          model.safetensors (weights, inputs X, and the outputs Y that every folder must give),
+//   and the
 //                                      folders native, folded, lora (ranks and scales differ from module to module)
-//   interop_folders read FOLDER        prints the largest difference between the outputs of a folder that PEFT wrote and the tensor Y
+//   interop_folders read FOLDER        prints the largest difference between the outputs of a folder that PEFT wrote and the
+//   tensor Y
 //                                      in FOLDER/expected.safetensors, over the largest entry of Y
+//   interop_folders check FOLDER       fails, with the reason, when the folder is refused
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -80,8 +83,9 @@ int main(int argc, char** argv) {
   const std::string what = argc > 2 ? argv[1] : "";
   try {
     if (what == "write" && argc == 3) return write(argv[2]), 0;
+    if (what == "check" && argc == 3) return formats::read_adapter_folder<float>(argv[2], {.plain_lora = true}), 0;
     if (what == "read" && argc == 3) return std::printf("%.3e\n", difference(argv[2])), 0;
-    std::fputs("interop_folders write DIR | read FOLDER\n", stderr);
+    std::fputs("interop_folders write DIR | read FOLDER | check FOLDER\n", stderr);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "interop_folders: %s\n", error.what());
   }

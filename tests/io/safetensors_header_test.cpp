@@ -125,14 +125,14 @@ TEST_CASE("things in the wrong place of the header are refused with the place") 
   CHECK_ERROR(parse(R"({"a":{"shape":[9223372036854775808]}})", 0), ErrorId::safetensors, "above 2^63 - 1");
 }
 
-TEST_CASE("a tensor without a field, with one twice or with an unknown one is refused") {
+TEST_CASE("a tensor without a field, with one twice or of an unknown type is refused") {
   CHECK_ERROR(parse(R"({"a":{"shape":[0],"data_offsets":[0,0]}})", 0), ErrorId::safetensors, "\"a\" lacks its dtype");
   CHECK_ERROR(parse(R"({"a":{"dtype":"F32","data_offsets":[0,0]}})", 0), ErrorId::safetensors, "\"a\" lacks its shape");
   CHECK_ERROR(parse(R"({"a":{"dtype":"F32","shape":[0]}})", 0), ErrorId::safetensors, "\"a\" lacks its data_offsets");
   CHECK_ERROR(parse(R"({"a":{}})", 0), ErrorId::safetensors, "lacks");
   CHECK_ERROR(parse(R"({"a":{"dtype":"F32","dtype":"F64","shape":[0],"data_offsets":[0,0]}})", 0), ErrorId::safetensors,
               "has its dtype twice");
-  CHECK_ERROR(parse(R"({"a":{"dtype":"F32","shape":[0],"offsets":[0,0]}})", 0), ErrorId::safetensors, "a field \"offsets\"");
+  CHECK_ERROR(parse(R"({"a":{"dtype":"F32","shape":[0],"offsets":[0,0]}})", 0), ErrorId::safetensors, "lacks its data_offsets");
   CHECK_ERROR(parse(R"({"a":{"dtype":"F33","shape":[0],"data_offsets":[0,0]}})", 0), ErrorId::safetensors,
               "unknown dtype \"F33\"");
   CHECK_ERROR(parse(R"({"a":{"dtype":"f32","shape":[0],"data_offsets":[0,0]}})", 0), ErrorId::safetensors, "unknown dtype");
@@ -183,7 +183,7 @@ TEST_CASE("deep nesting and endless names give short errors") {
   CHECK_ERROR(parse("{\"a\":{\"shape\":" + deep, 0), ErrorId::safetensors, "an array at shape");
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
-  CHECK_ERROR(parse(objects, 0), ErrorId::safetensors, "a field \"a\"");
+  CHECK_ERROR(parse(objects, 0), ErrorId::safetensors, "a field \"a\" that is deeper than 100");
   try {
     parse("{\"" + std::string(1'000'000, 'n') + "\":1}", 0);
     CHECK(false);
@@ -334,3 +334,25 @@ TEST_CASE("types that other programs write beside F32 keep their bytes (candle 2
 }
 
 TEST_CASE("metadata of null are none") { CHECK(parse(R"({"__metadata__":null})", 0).metadata.empty()); }
+
+TEST_CASE("fields of a tensor that are not of the format are passed over, as safetensors 0.8 does, and bounded in depth") {
+  for (const char* const field :
+       {"1", "-1.5", "null", "true", "\"F64\"", "[1,[2,{}]]", R"({"dtype":"F64","shape":[9],"x":{"y":[]}})", R"(1,"new":2)"}) {
+    INFO(field);
+    const SafetensorsHeader header =
+        parse(lorasb::concat(R"({"w":{"dtype":"F32","new":)", field,
+                             R"(,"shape":[2],"data_offsets":[0,8]},"v":{"dtype":"U8","shape":[0],"data_offsets":[8,8]}})"),
+              8);
+    REQUIRE(header.tensors.size() == 2);
+    CHECK(header.tensors[0].name == "w");
+    CHECK(header.tensors[0].shape == std::vector<Index>{2});
+    CHECK(header.tensors[0].dtype == lorasb::Dtype::f32);
+  }
+  const auto nested = [](int depth) {
+    return lorasb::concat(R"({"w":{"new":)", std::string(std::size_t(depth), '['), std::string(std::size_t(depth), ']'),
+                          R"(,"dtype":"F32","shape":[0],"data_offsets":[0,0]}})");
+  };
+  CHECK(parse(nested(100), 0).tensors.size() == 1);
+  CHECK_ERROR(parse(nested(101), 0), ErrorId::safetensors, "deeper than 100");
+  CHECK_ERROR(parse(R"({"w":{"new":1}})", 0), ErrorId::safetensors, "lacks its dtype");
+}

@@ -106,3 +106,23 @@ TEST_CASE("a rank that does not answer at the end is named after a bounded wait 
   MPI_Send(nullptr, 0, MPI_BYTE, 1, tag, MPI_COMM_WORLD);
   CHECK(transport.close(60).empty());
 }
+
+TEST_CASE("an answer larger than the layout allows is not taken in, its client has failed, and the round goes on") {
+  struct Host : test::DrawingHost {
+    federated::Bytes answer(Index client, int slot) override {
+      if (client != 2) return DrawingHost::answer(client, slot);
+      return federated::Bytes(std::size_t{5} << 20, std::byte{'x'});
+    }
+  } host;
+  engine(host, [](auto& transport) {
+    federated::Server<float> server(test::small_session(), test::numbers(99), test::six_clients, {});
+    const auto message =
+        std::make_shared<const federated::Bytes>(federated::encode_broadcast(server.session(), 1, server.global()));
+    const federated::RoundReport report = federated::run_round(server, transport, message, 60);
+    CHECK(report.accepted == 5);
+    CHECK(report.bytes_received < 100'000);
+    REQUIRE(report.failures.size() == 1);
+    CHECK(report.failures[0].find(concat(": its answer has 5242880 bytes, expected at most ", server.largest_message())) !=
+          std::string::npos);
+  });
+}

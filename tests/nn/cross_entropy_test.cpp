@@ -88,3 +88,23 @@ TEST_CASE("Correct examples are counted, ties going to the lowest class") {
   CHECK(nn::count_correct<float>(logits, Labels{1, 1, 2, 0}) == 2);
   CHECK(nn::count_correct<float>(Matrix<float>(3, 0), {}) == 0);
 }
+
+TEST_CASE("Class weights multiply loss and gradient of each example, as torch's cross_entropy with weight and reduction sum") {
+  const Matrix<double> logits = test::random_matrix<Matrix<double>>(3, 4, 2);
+  const Labels labels{0, 2, 2, 1};
+  const std::vector<double> weights{0.5, 3, 0.25};
+  Matrix<double> plain(3, 4), weighted(3, 4), ignored(3, 4);
+  std::vector<double> losses(4), weighted_losses(4);
+  nn::cross_entropy<double>(logits, labels, plain, losses);
+  const double sum = nn::cross_entropy<double>(logits, labels, weighted, weighted_losses, weights);
+  double expected = 0;
+  for (std::size_t i = 0; i < 4; ++i) {
+    const double w = weights[static_cast<std::size_t>(labels[i])];
+    CHECK(weighted_losses[i] == w * losses[i]);
+    CHECK(weighted.col(Index(i)) == w * plain.col(Index(i)));
+    expected += w * losses[i];
+  }
+  CHECK(sum == Approx(expected).epsilon(1e-15));
+  CHECK_ERROR(nn::cross_entropy<double>(logits, labels, ignored, {}, std::vector<double>{1, 2}), ErrorId::shape,
+              "class_weights holds 2 numbers, expected 3");
+}

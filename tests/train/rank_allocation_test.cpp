@@ -28,6 +28,8 @@ TEST_CASE("ranks go where the energy is, and stay within the numbers") {
   CHECK(allocate_ranks({{9, 9, 9}, {1, 1e-9}}, 10) == std::vector<Index>{3, 1});      // one has it all
   CHECK(allocate_ranks({{9, 8}, {9, 8}, {1, 0.1}}, 6) == std::vector<Index>{2, 1, 1});  // ties at the first
   CHECK(allocate_ranks({{1, 1}, {1}}, 100) == std::vector<Index>{2, 1});              // no more than there are
+  for (const double size : {1e-200, 1e160})                                           // squares leave the range of double
+    CHECK(allocate_ranks({{9 * size, 9 * size, 9 * size}, {size, 1e-9 * size}}, 10) == std::vector<Index>{3, 1});
   CHECK_ERROR(allocate_ranks({{1}, {1}}, 1), ErrorId::rank, "1 numbers for 2 modules");
   CHECK_ERROR(allocate_ranks({{1}, {}}, 5), ErrorId::rank, "module 1");
 }

@@ -92,6 +92,30 @@ TEST_CASE("each method trains its own values and the head, and starts at the bas
   CHECK(full.weights.at("q.weight").wide()(0, 0) == 0);
 }
 
+TEST_CASE("LoRA goes on from adapters of several ranks and scales, which are one scale afterwards") {
+  Base base;
+  const auto adapter = [](Index out, Index in, Index rank, float scale) {
+    return LoraAdapter<float>{
+        .B = random_matrix<Weight<float>>(out, rank, 5), .A = random_matrix<Weight<float>>(rank, in, 6), .scale = scale};
+  };
+  NamedSet<LoraAdapter<float>> start;
+  start.add("k", adapter(4, 6, 3, 4));
+  start.add("q", adapter(6, 5, 2, 0.5f));
+  const TunedModel<float> lora = tune_lora(base.model, base.modules, start, base.head);
+  CHECK(lora.lora_scale == 0.5f);
+  CHECK(lora.values->at("q", Role::factor_B) == start.at("q").B);
+  CHECK(lora.values->at("k", Role::factor_A) == start.at("k").A);
+  CHECK(lora.values->at("k", Role::factor_B) == 8 * start.at("k").B);
+  const NamedSet<LoraAdapter<float>> now = lora_adapters(base.modules, lora.lora_scale, std::as_const(*lora.values));
+  for (const auto& [name, a] : start)  // powers of two: exact
+    CHECK(Weight<float>(now.at(name).scale * now.at(name).B) == Weight<float>(a.scale * a.B));
+  NamedSet<LoraAdapter<float>> wrong;
+  wrong.add("q", adapter(6, 5, 2, 1));
+  CHECK_ERROR(tune_lora(base.model, base.modules, wrong, base.head), ErrorId::unknown_name, "\"k\"");
+  wrong.add("k", adapter(4, 5, 2, 1));
+  CHECK_ERROR(tune_lora(base.model, base.modules, wrong, base.head), ErrorId::shape, "in_features of \"k\"");
+}
+
 TEST_CASE("a head that is trained on vectors of separated classes finds them all") {
   Random random(2);
   const Index texts = 90;
@@ -108,4 +132,13 @@ TEST_CASE("a head that is trained on vectors of separated classes finds them all
   CHECK(head_accuracy<float>(head, E, labels) > 0.95);
   const Parameters<float> untrained(head.layout());
   CHECK(head_accuracy<float>(untrained, E, labels) < 0.5);
+
+  // it goes on from where it was, and weighs classes
+  CHECK(head_predictions<float>(head, E) != head_predictions<float>(untrained, E));
+  CHECK(std::ranges::equal(train_head<float>(E, labels, 3, {.epochs = 0}, &head).flat(), head.flat()));
+  const Parameters<float> heavy =
+      train_head<float>(E, labels, 3, {.epochs = 40, .batch = 32, .class_weights = {1e-3, 1e-3, 1}});
+  CHECK(std::ranges::count(head_predictions<float>(heavy, E), 2) > 60);
+  const Parameters<float> small(Base::head_layout());
+  CHECK_ERROR(train_head<float>(E, labels, 4, {}, &small), ErrorId::shape, "a head of 4 classes over 4 features");
 }

@@ -6,6 +6,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/config.hpp"
 #include "lorasb/core/random.hpp"
+#include "lorasb/core/sums.hpp"
 #include "lorasb/linalg/least_squares.hpp"
 #include "lorasb/linalg/orthonormalize.hpp"
 #include "lorasb/linalg/product.hpp"
@@ -93,15 +94,18 @@ class LORASB_OWNS_MEMORY GradientSketch {
     f.M = linalg::least_squares<S>(PsiQ, corange_);
     return f;
   }
-  /// ‖G t‖² and ‖(G - U D Vᵀ) t‖² for each test vector t; U: out x r, D: r numbers, V: in x r.
-  void measure(const Matrix<S>& U, const Vector<S>& D, const Matrix<S>& V, Vector<double>& energy,
-               Vector<double>& residual) const {
+  /// ‖G t‖² and ‖(G - U D Vᵀ) t‖² for each test vector t, both over the square of what is returned, a power of two of the size
+  /// of G, so that squares stay in the range of double; U: out x r, D: r numbers, V: in x r.
+  double measure(const Matrix<S>& U, const Vector<S>& D, const Matrix<S>& V, Vector<double>& energy,
+                 Vector<double>& residual) const {
     Matrix<S> DVtT = linalg::product(linalg::transposed(V), signs(in_features(), options_.test_vectors, 2));  // r x q
     for (Index j = 0; j < DVtT.cols(); ++j) DVtT.col(j).array() *= D.array();
     Matrix<S> missed = tests_;
     linalg::multiply(U, DVtT, missed, -1, 1);
-    energy = tests_.template cast<double>().colwise().squaredNorm().transpose();
-    residual = missed.template cast<double>().colwise().squaredNorm().transpose();
+    const double scale = in_range_scale(double(tests_.cwiseAbs().maxCoeff()));
+    energy = (scale * tests_.template cast<double>()).colwise().squaredNorm().transpose();
+    residual = (scale * missed.template cast<double>()).colwise().squaredNorm().transpose();
+    return 1 / scale;
   }
 
  private:

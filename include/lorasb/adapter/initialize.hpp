@@ -114,7 +114,7 @@ template <Real S>
 [[gnu::cold]] Initialized<S> closest_adapter(ConstWeightView<S> D, double rate, double size, const InitializeOptions& options) {
   const linalg::TruncatedSvd<S> svd = linalg::truncated_svd<S>(
       D, {.rank = options.rank, .steps = options.krylov_steps, .tolerance = options.svd_tolerance, .seed = options.seed});
-  const double captured = svd.captured_energy / size / size, norm = std::abs(rate) * size;
+  const double captured = svd.captured_share(size), norm = std::abs(rate) * size;
   return {.adapter = adapter_from_svd(svd, rate, options.scale),
           .report = {.captured_energy = std::min(captured, 1.0),
                      .update_norm = norm,

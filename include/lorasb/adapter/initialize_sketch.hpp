@@ -52,7 +52,7 @@ SketchInitialized<S> initialize(const GradientSketch<S>& sketch, InitializeOptio
 
   Vector<double> energy;
   Vector<double> residual;
-  sketch.measure(svd.U, svd.singular_values, svd.V, energy, residual);
+  const double unit = sketch.measure(svd.U, svd.singular_values, svd.V, energy, residual);
   require(energy.sum() > 0, ErrorId::zero_update, "initialize: every gradient of \"", sketch.name(), "\" over ",
           sketch.examples(), " examples is zero; does this module have a part in the loss?");
   const double rate = options.learning_rate / double(sketch.examples());
@@ -61,8 +61,8 @@ SketchInitialized<S> initialize(const GradientSketch<S>& sketch, InitializeOptio
   const double variance = (residual - missed * energy).squaredNorm() / (q - 1) / q;  // of the mean of residual - missed energy
   SketchReport report{.captured_energy = 1 - missed,
                       .captured_energy_standard_error = std::sqrt(variance) / (energy.sum() / q),
-                      .update_norm = rate * std::sqrt(energy.sum() / q),
-                      .residual_norm = rate * std::sqrt(residual.sum() / q),
+                      .update_norm = rate * unit * std::sqrt(energy.sum() / q),
+                      .residual_norm = rate * unit * std::sqrt(residual.sum() / q),
                       .largest_singular_value = rate * double(svd.singular_values(0)),
                       .status = missed > 0.5 ? SketchStatus::flat_spectrum : SketchStatus::captured};
   return {.adapter = detail::adapter_from_svd(svd, -rate, options.scale), .report = report};

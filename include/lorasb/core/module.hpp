@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "lorasb/core/config.hpp"
 #include "lorasb/core/frozen_weight.hpp"
 #include "lorasb/core/layer.hpp"
 
@@ -27,5 +28,16 @@ struct Module {
 /// One layer for each module, in the order of the modules.
 template <Real S>
 using Layers = std::vector<std::unique_ptr<LinearLayer<S>>>;
+
+/// The same of layers that others own, such as the adapted ones of one set among the frozen ones of another.
+template <Real S>
+using LayerViews = std::vector<const LinearLayer<S>*>;
+
+template <Real S>
+LayerViews<S> views_of(const Layers<S>& layers LORASB_LIFETIMEBOUND) {
+  LayerViews<S> views;
+  for (const std::unique_ptr<LinearLayer<S>>& layer : layers) views.push_back(layer.get());
+  return views;
+}
 
 }  // namespace lorasb

@@ -40,6 +40,12 @@ inline void add_multiple(double factor, const double* x, double* y, Index n) {
   for (Index i = 0; i < n; ++i) y[i] += factor * x[i];
 }
 
+/// A power of two that brings `largest` near one, so that squares of numbers up to it stay in the range of double; 1 for 0. No
+/// rounding.
+inline double in_range_scale(double largest) {
+  return largest > 0 ? std::exp2(-std::clamp(std::ilogb(largest), -1000, 1000)) : 1;
+}
+
 /// The Euclidean norm of all parts together, for entries of any size (1e38 in float, 1e300 in double, denormals). NaN if an
 /// entry is NaN, infinity if one is infinite or the norm is beyond double.
 template <Real S>

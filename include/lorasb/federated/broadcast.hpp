@@ -37,7 +37,7 @@ Bytes encode_broadcast(const Session& session, std::uint64_t round, std::span<co
 /// back.
 template <Real S>
 Checked<Broadcast<S>> validate_broadcast(const Session& session, std::uint64_t last_round, std::span<const std::byte> bytes) {
-  Checked<RawMessage> read = read_message(bytes, "model", static_cast<std::size_t>(session.layout.size()) * sizeof(S));
+  Checked<RawMessage> read = read_message(bytes, "model", largest_message<S>(session.layout));
   if (Rejection* const rejection = std::get_if<Rejection>(&read)) return std::move(*rejection);
   const RawMessage& message = std::get<RawMessage>(read);
   if (std::optional<Rejection> rejection = check_session_id(session, message)) return std::move(*rejection);

@@ -7,6 +7,7 @@
 
 #include "lorasb/adapter/basis.hpp"
 #include "lorasb/core/parameters.hpp"
+#include "lorasb/core/sums.hpp"
 #include "lorasb/federated/baselines/factors.hpp"
 #include "lorasb/federated/round.hpp"
 #include "lorasb/linalg/product.hpp"
@@ -19,14 +20,15 @@ class ExactnessError {
  public:
   /// Σ p_k ΔW_k and ΔW_global of one module, out x in.
   void add(const Weight<double>& clients, const Weight<double>& global) {
-    missed_ += (clients - global).squaredNorm();
-    size_ += clients.squaredNorm();
+    const Weight<double> difference = clients - global;
+    missed_ = std::hypot(missed_, norm(flat(difference)));
+    size_ = std::hypot(size_, norm(flat(clients)));
   }
   /// 0 when nothing has moved.
-  double value() const { return size_ > 0 ? std::sqrt(missed_ / size_) : 0; }
+  double value() const { return size_ > 0 ? missed_ / size_ : 0; }
 
  private:
-  double missed_ = 0, size_ = 0;
+  double missed_ = 0, size_ = 0;  // norms: squares may leave the range of double
 };
 
 /// s B R A in double, for any core R.

@@ -24,8 +24,20 @@ using Bytes = std::vector<std::byte>;
 
 inline constexpr std::string_view message_version = "1";
 
-/// Bytes of a message beyond its numbers: names, shapes and fields. More than this is refused unread.
-inline constexpr std::size_t max_message_overhead = std::size_t{1} << 20;
+/// Room for the fields of a message: names of session and client, and a few numbers.
+inline constexpr std::size_t max_field_bytes = std::size_t{1} << 16;
+
+/// The bytes of the largest message that can have this layout, with numbers of type S: the numbers, each tensor's entry of the
+/// header (its name with every byte escaped as \u00xx, type, shape and offsets of up to 20 digits), and the fields. More is
+/// refused unread.
+template <Real S>
+std::size_t largest_message(const ParameterLayout& layout, Index experts = 0) {
+  constexpr std::size_t of_entry = sizeof R"("":{"dtype":"F32","shape":[,],"data_offsets":[,]},)" + 4 * 20, of_expert = 21;
+  std::size_t bytes =
+      8 + static_cast<std::size_t>(layout.size()) * sizeof(S) + max_field_bytes + of_expert * static_cast<std::size_t>(experts);
+  for (const ParameterLayout::Tensor& t : layout.tensors()) bytes += 6 * t.name.size() + of_entry;
+  return bytes;
+}
 
 /// The bytes of a message: its kind, fields by name, and one tensor for each of the layout's, in its order. Throws
 /// ErrorId::shape when `values` do not fill the layout, and ErrorId::value for names that are not UTF-8.
@@ -66,12 +78,11 @@ struct RawMessage {
 template <class T>
 using Checked = std::variant<T, Rejection>;
 
-/// The container and the kind of a message, checked. Rejects with `malformed` or `version`. Allocates in proportion to the
-/// header's bytes only.
-inline Checked<RawMessage> read_message(std::span<const std::byte> bytes, std::string_view kind, std::size_t expected_data_bytes) {
-  if (bytes.size() > expected_data_bytes + max_message_overhead)
-    return Rejection{Reason::malformed, concat("the message has ", bytes.size(), " bytes, expected at most ",
-                                               expected_data_bytes + max_message_overhead)};
+/// The container and the kind of a message, checked; `most_bytes` is its largest_message(). Rejects with `malformed` or
+/// `version`. Allocates in proportion to the header's bytes only.
+inline Checked<RawMessage> read_message(std::span<const std::byte> bytes, std::string_view kind, std::size_t most_bytes) {
+  if (bytes.size() > most_bytes)
+    return Rejection{Reason::malformed, concat("the message has ", bytes.size(), " bytes, expected at most ", most_bytes)};
   RawMessage message{bytes, {}};
   try {
     message.header = io::parse_safetensors_header(bytes, "the message");

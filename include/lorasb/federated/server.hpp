@@ -60,6 +60,8 @@ class Server {
     const std::lock_guard lock(mutex_);
     admission_.select(std::move(clients));
   }
+  /// The bytes of the largest update that can be admitted: what a transport need not take in beyond that.
+  std::size_t largest_message() const { return federated::largest_message<S>(session_.layout, session_.experts); }
   /// Updates that count so far.
   Index accepted() const {
     const std::lock_guard lock(mutex_);

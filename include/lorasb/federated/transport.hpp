@@ -62,11 +62,18 @@ concept Transport = requires(T& transport, std::span<const Index> clients, std::
   { transport.next(deadline_seconds) } -> std::same_as<std::optional<Delivery>>;
 };
 
+/// A transport that takes in no answer of more bytes, but a failure in its place; others leave the bound to the server.
+template <class T>
+concept BoundedTransport = Transport<T> && requires(T& transport, std::size_t bytes) {
+  transport.bound_answers(bytes);
+};
+
 /// Brings `message` to the clients of the server's round, opens it, receives what comes until all have answered or
 /// `timeout_seconds` have passed since, and closes it. A client that fails, or whose message there is no memory for, is one
 /// that did not answer; the round goes on. When the transport itself throws, the round is abandoned.
 template <Real S, Transport T>
 RoundReport run_round(Server<S>& server, T& transport, std::shared_ptr<const Bytes> message, double timeout_seconds) {
+  if constexpr (BoundedTransport<T>) transport.bound_answers(server.largest_message());
   transport.ask(server.selected(), std::move(message));  // it may wait for what the round before has left in work
   const double start = transport.now();
   server.open(start, start + timeout_seconds);

@@ -62,7 +62,7 @@ Bytes encode_update(const Session& session, const Update<S>& update) {
 template <Real S>
 Checked<Update<S>> validate_update(const Session& session, std::uint64_t open_round, std::span<const std::byte> bytes) {
   const auto reject = [](Reason reason, std::string text) { return Rejection{reason, std::move(text)}; };
-  Checked<RawMessage> read = read_message(bytes, "update", static_cast<std::size_t>(session.layout.size()) * sizeof(S));
+  Checked<RawMessage> read = read_message(bytes, "update", largest_message<S>(session.layout, session.experts));
   if (Rejection* const rejection = std::get_if<Rejection>(&read)) return std::move(*rejection);
   const RawMessage& message = std::get<RawMessage>(read);
   if (std::optional<Rejection> rejection = check_session_id(session, message)) return std::move(*rejection);

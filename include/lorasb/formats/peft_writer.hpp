@@ -16,6 +16,7 @@
 #include "lorasb/core/check.hpp"
 #include "lorasb/formats/peft_config.hpp"
 #include "lorasb/formats/peft_folder.hpp"
+#include "lorasb/formats/peft_names.hpp"
 #include "lorasb/formats/peft_patterns.hpp"
 #include "lorasb/io/atomic_file.hpp"
 #include "lorasb/io/safetensors_writer.hpp"
@@ -43,7 +44,7 @@ class FolderWriter {
   }
 
   void add(const std::string& module, const Weight<S>& B, const Weight<S>& A, S scale) {
-    modules_.push_back({module, A.rows(), alpha_for(scale, A.rows())});
+    modules_.push_back({module, A.rows(), alpha_for(scale, A.rows()), static_cast<double>(scale)});
     metadata_[concat(scale_key, module)] = concat(static_cast<double>(scale));
     config_.target_modules->push_back(module);
     tensors_.push_back(io::tensor_bytes(tensor_name(module, suffix_A), A));
@@ -70,6 +71,7 @@ class FolderWriter {
   void write() {
     require(!modules_.empty(), ErrorId::value, folder_.string(), ": there is no adapter to write");
     add_patterns();
+    check_readable();
     if (config_.native_scale) metadata_.emplace("lorasb", "native");
     const std::string config_text = peft_config_text(config_);
     const io::SafetensorsPlan plan = io::plan_safetensors(std::move(tensors_), metadata_);
@@ -85,6 +87,7 @@ class FolderWriter {
     std::string name;
     Index rank;
     double alpha;
+    double scale;
   };
 
   /// r and lora_alpha are those of the first module. Where another one differs, every module gets its own key.
@@ -111,6 +114,37 @@ class FolderWriter {
     }
   }
 
+  /// The reader must find the modules and tensors that are meant, with their ranks and scales: a name can carry the name of an
+  /// adapter or of a wrapper, which it leaves out, and a scale can leave the range of alpha.
+  void check_readable() const {
+    NameSorter sorter(folder_.string());
+    try {
+      for (const io::TensorBytes& t : tensors_) sorter.add(t.name);
+    } catch (const Error& error) {
+      throw Error(ErrorId::value, concat("a name cannot be written: ", error.what()));
+    }
+    const FolderIndex index = sorter.take();
+    const auto check = [&](bool same, std::string_view name) {
+      require(same, ErrorId::value, folder_.string(), ": ", in_quotes(name),
+              " has a name that a reader would take for another one");
+    };
+    for (std::size_t i = 0; i < modules_.size(); ++i) {
+      const Module& m = modules_[i];
+      check(
+          i < index.modules.size() && index.modules[i].module == m.name && index.modules[i].R.empty() == !config_.native_scale,
+          m.name);
+      require(m.rank >= 1, ErrorId::rank, folder_.string(), ": module ", in_quotes(m.name), " has rank 0, expected at least 1");
+      const double scale = m.alpha / double(m.rank);
+      require(is_finite(m.alpha) && static_cast<S>(scale) != 0 && std::abs(scale - m.scale) <= 1e-15 * std::abs(m.scale),
+              ErrorId::value, folder_.string(), ": module ", in_quotes(m.name), " has the scale ", m.scale,
+              ", which alpha = s r cannot say");
+    }
+    check(index.modules.size() == modules_.size(), index.modules.back().module);
+    const std::size_t factors = modules_.size() * (config_.native_scale ? 3 : 2);
+    check(index.full_tensors.size() + factors == tensors_.size(), tensors_.back().name);
+    for (const FullTensor& t : index.full_tensors) check(prefix.size() + t.name.size() == t.stored.size(), t.stored);
+  }
+
   std::filesystem::path folder_;
   PeftConfig config_;
   std::vector<Module> modules_;
@@ -125,7 +159,8 @@ class FolderWriter {
 /// file repeats every scale in its metadata, so that one old and one new file whose scales differ are refused, not misread.
 /// PEFT adapts every module whose name is or ends in a target's; one that was not meant gets lora_B = 0, which changes nothing.
 /// Throws ErrorId::shape, ErrorId::value (no adapters, a full tensor without a module), ErrorId::not_finite,
-/// ErrorId::duplicate_name and ErrorId::file_write.
+/// ErrorId::duplicate_name and ErrorId::file_write; ErrorId::value, too, for a name that a reader would take for another one,
+/// and for a scale that alpha cannot say: nothing is written that read_adapter_folder() refuses.
 template <Real S>
 void write_lora(const std::filesystem::path& folder, const NamedSet<LoraAdapter<S>>& adapters,
                 const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {

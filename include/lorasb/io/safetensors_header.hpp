@@ -34,14 +34,15 @@ struct SafetensorsHeader {
 
 inline constexpr std::size_t max_safetensors_header_bytes = 100'000'000;  // the reference's limit
 inline constexpr std::size_t max_safetensors_entries = 1'000'000;         // tensors, and keys of the metadata, at most
+inline constexpr std::size_t max_foreign_depth = 100;                     // of what is passed over
 inline constexpr std::size_t max_tensor_dimensions = 64;                  // more than PyTorch or NumPy can hold
 
 namespace detail {
 
 /// Takes the JSON of a header as it is read, so that nothing is stored but what belongs there: an object of objects,
 ///     {"__metadata__": {key: string, ...}, name: {"dtype": string, "shape": [...], "data_offsets": [begin, end]}, ...}
-/// Depth is bounded by that form. Keys that come twice are refused, and so are fields of a tensor that the format does not
-/// have.
+/// Keys that come twice are refused. A field of a tensor that the format does not have is passed over, whatever its value, as
+/// the reference passes over it; its depth is bounded, all else by that form.
 class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
  public:
   explicit SafetensorsJson(std::string_view where) : where_(where) {}
@@ -49,6 +50,7 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
   SafetensorsHeader take() { return std::move(header_); }
 
   bool start_object(std::size_t) override {
+    if (passes_over()) return deeper();
     if (place_ == Place::before) {
       place_ = Place::file;
     } else if (place_ == Place::file && key_ == "__metadata__") {
@@ -63,11 +65,12 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool key(std::string& name) override {
+    if (depth_ > 0) return true;
     if (place_ == Place::file) check(keys_.insert(name).second, in_quotes(name), " comes twice");
     if (place_ == Place::metadata) check(!header_.metadata.contains(name), "__metadata__ has ", in_quotes(name), " twice");
     if (place_ == Place::tensor) {
       const unsigned field = name == "dtype" ? 1 : name == "shape" ? 2 : name == "data_offsets" ? 4 : 0;
-      check(field != 0, "tensor ", tensor_name(), " has a field ", in_quotes(name), " that is not of the format");
+      is_foreign_ = field == 0;
       check((seen_ & field) == 0, "tensor ", tensor_name(), " has its ", name, " twice");
       seen_ |= field;
     }
@@ -77,6 +80,7 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool string(std::string& value) override {
+    if (passes_over()) return true;
     if (place_ == Place::metadata) {
       header_.metadata[key_] = value;
     } else if (place_ == Place::tensor && key_ == "dtype") {
@@ -89,12 +93,14 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool start_array(std::size_t) override {
+    if (passes_over()) return deeper();
     if (place_ != Place::tensor || key_ == "dtype") wrong("an array");
     numbers_.clear();
     place_ = Place::array;
     return true;
   }
   bool number_unsigned(std::uint64_t value) override {
+    if (passes_over()) return true;
     if (place_ != Place::array) wrong("a number");
     check(value <= std::uint64_t(std::numeric_limits<Index>::max()), "tensor ", tensor_name(), " has ", value, " in its ", key_,
           ", above 2^63 - 1");
@@ -104,6 +110,7 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool end_array() override {
+    if (depth_ > 0) return --depth_, true;
     TensorInfo& tensor = header_.tensors.back();
     if (key_ == "shape") {
       tensor.shape = numbers_;
@@ -116,6 +123,7 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool end_object() override {
+    if (depth_ > 0) return --depth_, true;
     if (place_ == Place::tensor)
       check(seen_ == 7, "tensor ", tensor_name(), " lacks its ",
             (seen_ & 1) == 0   ? "dtype"
@@ -125,12 +133,14 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool null() override {
+    if (passes_over()) return true;
     if (place_ == Place::file && key_ == "__metadata__") return true;  // as the reference has it: none
     return wrong("null");
   }
-  bool boolean(bool) override { return wrong("a boolean"); }
-  bool number_integer(std::int64_t value) override { return wrong(concat("the negative number ", value)); }
+  bool boolean(bool) override { return passes_over() || wrong("a boolean"); }
+  bool number_integer(std::int64_t value) override { return passes_over() || wrong(concat("the negative number ", value)); }
   bool number_float(double, const std::string& text) override {
+    if (passes_over()) return true;
     return wrong(concat("the number ", std::string_view(text).substr(0, 40), ", not an integer below 2^64,"));
   }
   bool binary(nlohmann::json::binary_t&) override { return wrong("binary data"); }
@@ -145,6 +155,13 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
   template <class... Parts>
   void check(bool good, const Parts&... parts) const {
     require(good, ErrorId::safetensors, where_, ": ", parts...);
+  }
+  /// Whether what comes is of a field that the format does not have.
+  bool passes_over() const { return place_ == Place::tensor && is_foreign_; }
+  bool deeper() {
+    check(++depth_ <= max_foreign_depth, "tensor ", tensor_name(), " has a field ", in_quotes(key_), " that is deeper than ",
+          max_foreign_depth);
+    return true;
   }
   std::string tensor_name() const { return in_quotes(header_.tensors.back().name); }
   [[noreturn]] bool wrong(std::string_view what) const {
@@ -164,6 +181,8 @@ class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
   std::set<std::string> keys_;  // of the file
   Place place_ = Place::before;
   std::string key_;             // the last one read
+  bool is_foreign_ = false;     // key_ is of a tensor and not of the format
+  std::size_t depth_ = 0;       // of objects and arrays inside a field that is passed over
   unsigned seen_ = 0;           // fields of the tensor so far: 1 dtype, 2 shape, 4 data_offsets
   std::vector<Index> numbers_;  // of the array being read
 };

@@ -43,7 +43,7 @@ void multiply_transposed(const LinearOperator<S>& W, KrylovBasis<S>& basis, Inde
     S largest = 0;
     for (Index j = 0; j < b; ++j)
       for (Index i = 0; i < Z.rows(); ++i) largest = std::max(largest, std::abs(Z(i, j)));
-    if (largest > 0) basis.scale = std::exp2(-std::clamp(std::ilogb(largest), -1000, 1000));
+    basis.scale = in_range_scale(double(largest));
   }
   for (Index j = 0; j < b; ++j)
     for (Index i = 0; i < Z.rows(); ++i) Z(i, j) = static_cast<S>(double(Z(i, j)) * basis.scale);

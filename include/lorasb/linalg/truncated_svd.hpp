@@ -42,10 +42,16 @@ struct LORASB_OWNS_MEMORY TruncatedSvd {
   Matrix<S> U;                // m x r, orthonormal columns
   Vector<S> singular_values;  // r, descending, >= 0
   Matrix<S> V;                // n x r, orthonormal columns
-  double captured_energy = 0;  // ‖W‖² - ‖W - U diag(singular_values) Vᵀ‖², in Frobenius norms: the sum of σ² up to rounding
+  double captured_energy =
+      0;  // ‖W‖² - ‖W - U diag(singular_values) Vᵀ‖², in Frobenius norms: the sum of σ² up to rounding; beyond
+          // the range of double for entries of 1e155 and above or 1e-162 and below: see captured_share()
   int products = 0;            // with W or Wᵀ, each times a block of columns
   int steps = 0;               // applications of W Wᵀ after the first product
   SvdStatus status = SvdStatus::approximate;  // `exact` when the basis was the whole space
+  double unit = 1, energy_in_units = 0;       // a power of two of the size of W, and captured_energy / unit²
+
+  /// captured_energy / norm², for W of any size. `norm` is ‖W‖, above 0.
+  double captured_share(double norm) const { return energy_in_units * (unit / norm) * (unit / norm); }
 };
 
 namespace detail {
@@ -101,11 +107,13 @@ template <Real S>
   const Matrix<S> WtU = product(ZX, C);  // times the scale
   for (Index i = 0; i < r; ++i) svd.singular_values(i) = static_cast<S>(small.singular_values(i) / basis.scale);
   require_finite(svd.singular_values, "linalg::truncated_svd", "the singular values, beyond the scalar's range,");
+  svd.unit = 1 / basis.scale;
   for (Index i = 0; i < r; ++i) {
-    const double sigma = static_cast<double>(svd.singular_values(i));
-    const double along = dot(&WtU(0, i), &svd.V(0, i), WtU.rows()) / basis.scale;  // uᵀ W v
-    svd.captured_energy += sigma * (2 * along - sigma);
+    const double sigma = static_cast<double>(svd.singular_values(i)) * basis.scale;
+    const double along = dot(&WtU(0, i), &svd.V(0, i), WtU.rows());  // scale uᵀ W v
+    svd.energy_in_units += sigma * (2 * along - sigma);
   }
+  svd.captured_energy = svd.energy_in_units * svd.unit * svd.unit;
   return svd;
 }
 

@@ -49,6 +49,14 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// Tasks with heads of their own: a text with task t is classified among the classes of row t alone. Empty: among all.
   void set_task_classes(std::vector<Range> classes) { task_classes_ = std::move(classes); }
 
+  /// Weights of the classes in the losses whose gradients are taken; measure() and the counts of correct answers know none.
+  /// Empty: all 1. Throws ErrorId::shape for another number of them.
+  void set_class_weights(std::vector<double> weights) {
+    require(weights.empty() || std::ssize(weights) == classes(), ErrorId::shape, "TextClassifier: ", weights.size(),
+            " class weights, expected one for each of the ", classes(), " classes");
+    class_weights_ = std::move(weights);
+  }
+
   /// Vectors of the texts named in `order`: features x texts, in the scratch of `part`.
   ConstMatrixView<S> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
@@ -72,7 +80,12 @@ class LORASB_OWNS_MEMORY TextClassifier {
     return {.loss = nn::cross_entropy_loss<S>(logits, s.labels), .correct = nn::count_correct<S>(logits, s.labels)};
   }
 
-  /// The same, and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
+  /// The most likely class of each text named in `order`, the lowest among equals, into `classes`.
+  void predict(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<std::int32_t> classes) {
+    nn::best_classes<S>(classify(texts, order, part), classes);
+  }
+
+  /// The same as measure(), and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
   nn::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const nn::PassResult result = differentiate(texts, order, part);
@@ -144,7 +157,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
     const Scratch& s = scratch_[static_cast<std::size_t>(part)];
     nn::PassResult result;
     result.correct = nn::count_correct<S>(logits, s.labels);
-    result.loss = nn::cross_entropy<S>(logits, s.labels, logits);
+    result.loss = nn::cross_entropy<S>(logits, s.labels, logits, {}, class_weights_);
     return result;
   }
 
@@ -171,6 +184,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
   Index layout_size_;
   std::vector<Scratch> scratch_;
   std::vector<Range> task_classes_;
+  std::vector<double> class_weights_;
 };
 
 }  // namespace lorasb::models

@@ -46,4 +46,14 @@ double accuracy(Classifier& classifier, const TokenizedTexts& texts, Index parts
   return texts.size() == 0 ? 0 : double(all) / double(texts.size());
 }
 
+/// The most likely class of each text.
+template <class Classifier>
+std::vector<std::int32_t> predictions(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
+  std::vector<std::int32_t> classes(static_cast<std::size_t>(texts.size()));
+  for_pieces(texts.size(), parts, threads, [&](Index part, Index first, std::span<const Index> piece) {
+    classifier.predict(texts, piece, part, std::span(classes).subspan(static_cast<std::size_t>(first), piece.size()));
+  });
+  return classes;
+}
+
 }  // namespace lorasb::models

@@ -50,13 +50,18 @@ inline federated::Bytes joined(std::initializer_list<std::span<const std::byte>>
   return bytes;
 }
 
-/// A message that lies ready, from any rank or from one; nothing when there is none.
+/// A message that lies ready, from any rank or from one; nothing when there is none. Of one that has more bytes than `most`
+/// only the head is taken in, and `size` says how many it had.
 struct Arrived {
   int rank = 0;
   int tag = 0;
   federated::Bytes bytes;
+  std::size_t size = 0;
+
+  bool is_cut() const { return size > bytes.size(); }
 };
-inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from) {
+inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from,
+                                            std::size_t most = std::numeric_limits<std::size_t>::max()) {
   int ready = 0;
   MPI_Message message;
   MPI_Status status;
@@ -64,8 +69,20 @@ inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from) {
   if (ready == 0) return std::nullopt;
   int size = 0;
   MPI_Get_count(&status, MPI_BYTE, &size);
-  Arrived arrived{.rank = status.MPI_SOURCE, .tag = status.MPI_TAG, .bytes = federated::Bytes(static_cast<std::size_t>(size))};
-  MPI_Mrecv(arrived.bytes.data(), size, MPI_BYTE, &message, MPI_STATUS_IGNORE);
+  const auto all = static_cast<std::size_t>(size);
+  const std::size_t taken = all > most ? std::min(all, sizeof(Head)) : all;
+  Arrived arrived{.rank = status.MPI_SOURCE, .tag = status.MPI_TAG, .bytes = federated::Bytes(taken), .size = all};
+  // of a message that is cut an error says so, which must not end the job
+  MPI_Errhandler usual;
+  MPI_Comm_get_errhandler(comm, &usual);
+  if (taken < all) MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+  const int error = MPI_Mrecv(arrived.bytes.data(), count_of(taken), MPI_BYTE, &message, MPI_STATUS_IGNORE);
+  MPI_Comm_set_errhandler(comm, usual);
+  MPI_Errhandler_free(&usual);
+  int kind = MPI_SUCCESS;
+  MPI_Error_class(error, &kind);
+  require(kind == MPI_SUCCESS || (taken < all && kind == MPI_ERR_TRUNCATE), ErrorId::value, "mpi: a message of ", size,
+          " bytes of rank ", arrived.rank, " was not received: error ", error);
   return arrived;
 }
 
@@ -131,6 +148,10 @@ class MpiTransport {
 
   double now() const { return MPI_Wtime(); }
 
+  /// Answers of more bytes are not taken in: their clients have failed. Without a bound memory is taken for what a rank
+  /// announces.
+  void bound_answers(std::size_t bytes) { most_bytes_ = bytes + sizeof(detail::Head); }
+
   /// Throws ErrorId::value for a message of 2 GiB and more.
   void ask(std::span<const Index> clients, const std::shared_ptr<const federated::Bytes>& message) {
     ++asked_;
@@ -150,13 +171,16 @@ class MpiTransport {
   std::optional<federated::Delivery> next(double deadline_seconds) {
     for (;;) {
       forget_sent();
-      if (std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE)) {
+      if (std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE, most_bytes_)) {
         detail::Head head;
         std::memcpy(head.data(), arrived->bytes.data(), sizeof head);
         if (head[0] == asked_) --unanswered_;
         const std::span<const std::byte> rest = std::span(arrived->bytes).subspan(sizeof head);
         federated::Delivery delivery{.client = static_cast<Index>(head[1]), .message = {}, .failure = {}};
-        if (arrived->tag == detail::failure_tag)
+        if (arrived->is_cut())
+          delivery.failure =
+              concat("its answer has ", arrived->size - sizeof head, " bytes, expected at most ", most_bytes_ - sizeof head);
+        else if (arrived->tag == detail::failure_tag)
           delivery.failure.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
         else
           delivery.message.assign(rest.begin(), rest.end());
@@ -189,12 +213,13 @@ class MpiTransport {
   Placement placement_;
   std::uint64_t asked_ = 0;  // calls of ask()
   Index unanswered_ = 0;     // clients of the last one
+  std::size_t most_bytes_ = std::numeric_limits<std::size_t>::max();  // of an answer, with its head
   std::list<Sending> sending_;
   bool closed_ = false;
   std::vector<int> silent_;  // ranks without a farewell, after close()
 };
 
-static_assert(federated::Transport<MpiTransport>);
+static_assert(federated::BoundedTransport<MpiTransport>);
 
 namespace detail {
 

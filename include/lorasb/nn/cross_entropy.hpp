@@ -6,6 +6,7 @@
 #include <limits>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/view.hpp"
@@ -22,6 +23,12 @@ void require_labels(ConstMatrixView<S> logits, std::span<const std::int32_t> lab
             ", expected 0 to ", logits.rows() - 1, " (", logits.rows(), " classes)");
 }
 
+template <Real S>
+void require_class_weights(ConstMatrixView<S> logits, std::span<const double> weights, std::string_view where) {
+  require(weights.empty() || std::ssize(weights) == logits.rows(), ErrorId::shape, where, ": class_weights holds ",
+          weights.size(), " numbers, expected ", logits.rows(), ", one for each class");
+}
+
 }  // namespace detail
 
 /// Σ_i loss_i,  loss_i = log Σ_c exp(z_ci) - z_{label i, i},  with the gradient of that *sum*:
@@ -31,14 +38,18 @@ void require_labels(ConstMatrixView<S> logits, std::span<const std::int32_t> lab
 /// logits, dlogits: classes x n, labels: n numbers of 0 to classes - 1 (else ErrorId::value). Overwrites dlogits, which may be
 /// logits, and `losses` (n numbers) unless it is empty. Divide both by n for the mean over a batch.
 ///
+/// `class_weights`, one for each class unless it is empty, multiply loss and gradient of every example by the weight of its
+/// label, as PyTorch's cross_entropy(weight=..., reduction="sum") does.
+///
 /// An example with a logit that is NaN or infinite has loss and gradient NaN: look at the sum before you step.
 template <Real S>
 double cross_entropy(ConstMatrixView<S> logits, std::span<const std::int32_t> labels, MatrixView<S> dlogits,
-                     std::span<double> losses = {}) {
+                     std::span<double> losses = {}, std::span<const double> class_weights = {}) {
   require_shape(dlogits, logits.rows(), logits.cols(), "cross_entropy", "dlogits", "the shape of logits");
   require(losses.empty() || std::ssize(losses) == logits.cols(), ErrorId::shape, "cross_entropy: losses holds ", losses.size(),
           " numbers, expected ", logits.cols(), ", the columns of logits");
   detail::require_labels(logits, labels, "cross_entropy");
+  detail::require_class_weights(logits, class_weights, "cross_entropy");
   double total = 0;
   for (Index i = 0; i < logits.cols(); ++i) {
     const Index label = labels[static_cast<std::size_t>(i)];
@@ -53,6 +64,11 @@ double cross_entropy(ConstMatrixView<S> logits, std::span<const std::int32_t> la
       loss = std::log(sum) + below;
     } else {
       dlogits.col(i).setConstant(std::numeric_limits<S>::quiet_NaN());
+    }
+    if (!class_weights.empty()) {
+      const double weight = class_weights[static_cast<std::size_t>(label)];
+      dlogits.col(i) *= static_cast<S>(weight);
+      loss *= weight;
     }
     if (!losses.empty()) losses[static_cast<std::size_t>(i)] = loss;
     total += loss;
@@ -75,17 +91,27 @@ double cross_entropy_loss(ConstMatrixView<S> logits, std::span<const std::int32_
   return total;
 }
 
-/// How many examples have their label as the largest logit; the lowest class wins among equals.
+/// The class of the largest logit of each example into `classes`; the lowest class wins among equals.
 template <Real S>
-Index count_correct(ConstMatrixView<S> logits, std::span<const std::int32_t> labels) {
-  detail::require_labels(logits, labels, "count_correct");
-  Index correct = 0;
+void best_classes(ConstMatrixView<S> logits, std::span<std::int32_t> classes) {
+  require(std::ssize(classes) == logits.cols(), ErrorId::shape, "best_classes: classes holds ", classes.size(),
+          " numbers, expected ", logits.cols(), ", the columns of logits");
   for (Index i = 0; i < logits.cols(); ++i) {
     Index best = 0;
     for (Index c = 1; c < logits.rows(); ++c)
       if (logits(c, i) > logits(best, i)) best = c;
-    correct += best == labels[static_cast<std::size_t>(i)];
+    classes[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(best);
   }
+}
+
+/// How many examples have their label as the largest logit.
+template <Real S>
+Index count_correct(ConstMatrixView<S> logits, std::span<const std::int32_t> labels) {
+  detail::require_labels(logits, labels, "count_correct");
+  std::vector<std::int32_t> best(labels.size());
+  best_classes<S>(logits, best);
+  Index correct = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) correct += best[i] == labels[i];
   return correct;
 }
 

@@ -16,6 +16,7 @@ struct Encoding {
   std::vector<std::int32_t> ids = {};
   std::vector<std::int32_t> types = {};  // token types, one for each id
   bool cut = false;                      // tokens were left out
+  bool unknown = false;                  // the vocabulary finds nothing in the text: no token, or the unknown one alone
 };
 
 /// Items in the order of the tokens: a special token, or the place of a text.

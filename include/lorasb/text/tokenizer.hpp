@@ -33,7 +33,11 @@ class Tokenizer {
   /// Throws ErrorId::text, with the position of the byte, for text that is not UTF-8, and ErrorId::value for fewer tokens than the
   /// special ones.
   Encoding encode(std::string_view utf8, std::size_t max_tokens = no_limit) const {
-    return template_.apply(pieces(utf8), max_tokens);
+    std::vector<std::int32_t> found = pieces(utf8);
+    const bool unknown = std::ranges::all_of(found, [&](std::int32_t id) { return id == unknown_; });
+    Encoding encoding = template_.apply(std::move(found), max_tokens);
+    encoding.unknown = unknown;
+    return encoding;
   }
   Encoding encode_pair(std::string_view first, std::string_view second, std::size_t max_tokens = no_limit) const {
     return template_.apply(pieces(first), pieces(second), max_tokens);
@@ -55,7 +59,9 @@ class Tokenizer {
  protected:
   Tokenizer() = default;
   /// To be called once, by the constructor of a derived class, whose normalize() must work by then.
-  void set_up(const std::vector<AddedToken>& added, SequenceTemplate around, std::size_t size) {
+  /// `unknown` is the id of what the vocabulary does not have; -1 where there is none.
+  void set_up(const std::vector<AddedToken>& added, SequenceTemplate around, std::size_t size, std::int32_t unknown = -1) {
+    unknown_ = unknown;
     std::vector<AddedToken> raw, normalized;
     for (const AddedToken& token : added) {
       (token.normalized ? normalized : raw).push_back(token);
@@ -82,6 +88,7 @@ class Tokenizer {
   AddedTokens raw_, normalized_;
   SequenceTemplate template_;
   std::size_t size_ = 0;
+  std::int32_t unknown_ = -1;
 };
 
 }  // namespace lorasb::text

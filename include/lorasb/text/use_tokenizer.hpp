@@ -56,6 +56,7 @@ class UseTokenizer {
     scores_.reserve(vocabulary.size());
     steps_.reserve(vocabulary.size());
     for (const Piece& piece : vocabulary) {
+      if (piece.text == "\xE2\x96\x81" && scores_.size() >= reserved) separator_ = static_cast<std::int32_t>(scores_.size());
       scores_.push_back(piece.score);
       steps_.push_back(utf16_units(piece.text));
     }
@@ -80,6 +81,11 @@ class UseTokenizer {
 
   /// How many ids there are: they run from 0 to size() - 1.
   std::size_t size() const { return scores_.size(); }
+
+  /// Whether these ids of a text say nothing of it: there are none, or all are the unknown one or a "▁" alone.
+  bool finds_nothing(std::span<const std::int32_t> ids) const {
+    return std::ranges::all_of(ids, [&](std::int32_t id) { return id == unknown || id == separator_; });
+  }
 
   /// The ids of the pieces of a text. Throws ErrorId::text, with the position of the byte, when it is not UTF-8.
   std::vector<std::int32_t> encode(std::string_view utf8) const {
@@ -147,6 +153,7 @@ class UseTokenizer {
 
   PieceTrie trie_;
   std::vector<double> scores_;       // of the piece of an id
+  std::int32_t separator_ = unknown;  // id of the piece "▁", if there is one
   std::vector<std::int32_t> steps_;  // its length in UTF-16 units
 };
 

@@ -36,7 +36,7 @@ class WordPieceTokenizer final : public Tokenizer {
       : normalizer_(options.normalizer), max_letters_(options.max_letters), first_(index(vocabulary, "")),
         inside_(index(vocabulary, options.prefix)) {
     unknown_ = detail::id_of(vocabulary, options.unknown, {"WordPieceTokenizer"});
-    set_up(added, std::move(around), detail::vocabulary_size(vocabulary));
+    set_up(added, std::move(around), detail::vocabulary_size(vocabulary), unknown_);
   }
 
   /// Reads a tokenizer.json whose model is WordPiece with BertNormalizer and BertPreTokenizer. Its truncation and padding are not

@@ -1,6 +1,7 @@
 // A rank for each module from the energies of its update, with the same total of trained numbers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <queue>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/sums.hpp"
 #include "lorasb/train/initialize_modules.hpp"
 
 namespace lorasb::train {
@@ -19,13 +21,18 @@ namespace lorasb::train {
 inline std::vector<Index> allocate_ranks(const std::vector<std::vector<double>>& singular_values, Index numbers) {
   require(numbers >= std::ssize(singular_values), ErrorId::rank, "allocate_ranks: ", numbers, " numbers for ",
           singular_values.size(), " modules, expected at least one each");
+  double largest = 0;  // energies are of values over it: their squares stay in the range of double
+  for (const std::vector<double>& values : singular_values)
+    if (!values.empty()) largest = std::max(largest, values.front());
+  const double scale = in_range_scale(largest);
   std::vector<Index> ranks(singular_values.size(), 1);
   using Gain = std::pair<double, std::ptrdiff_t>;  // per number, and minus the place of the module
   std::priority_queue<Gain> gains;
   const auto offer = [&](std::size_t m) {
     const auto r = static_cast<std::size_t>(ranks[m]);
-    if (r < singular_values[m].size())
-      gains.emplace(singular_values[m][r] * singular_values[m][r] / double(2 * r + 1), -static_cast<std::ptrdiff_t>(m));
+    if (r >= singular_values[m].size()) return;
+    const double value = scale * singular_values[m][r];
+    gains.emplace(value * value / double(2 * r + 1), -static_cast<std::ptrdiff_t>(m));
   };
   for (std::size_t m = 0; m < ranks.size(); ++m) {
     require(!singular_values[m].empty(), ErrorId::rank, "allocate_ranks: module ", m, " has no singular value");
@@ -60,9 +67,11 @@ void allocate_ranks(InitializedModules<S>& start, Index numbers) {
     adapter.R = Weight<S>(adapter.R.topLeftCorner(rank, rank));
     adapter.A = Weight<S>(adapter.A.topRows(rank));
     double all = 0, kept = 0;
+    const double scale = in_range_scale(singular_values[m].front());
     for (std::size_t k = 0; k < singular_values[m].size(); ++k) {
-      all += singular_values[m][k] * singular_values[m][k];
-      if (static_cast<Index>(k) < rank) kept += singular_values[m][k] * singular_values[m][k];
+      const double value = scale * singular_values[m][k];
+      all += value * value;
+      if (static_cast<Index>(k) < rank) kept += value * value;
     }
     ModuleReport& report = start.reports[m];
     report.captured_energy *= kept / all;

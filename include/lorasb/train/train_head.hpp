@@ -1,6 +1,7 @@
 // Training a linear head alone, on the vectors of a frozen encoder: a baseline, and the start of every other method.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -20,14 +21,22 @@ struct HeadOptions {
   double learning_rate = 3e-3;
   double weight_decay = 0.01;
   std::uint64_t seed = 0;  // of the order
+  std::vector<double> class_weights = {};  // of each class in the loss; empty: all 1
 };
 
-/// AdamW from zero with linear decay on features x texts and labels. Returns the head's weight and bias (append_head).
+/// AdamW with linear decay on features x texts and labels, from `start`, a head of these classes and features (append_head), or
+/// from zero where it is null. Returns the head's weight and bias. Throws ErrorId::shape for another start.
 template <Real S>
-Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options) {
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options,
+                         const Parameters<S>* start = nullptr) {
   ParameterLayout layout;
   models::append_head(classes, E.rows(), layout);
   Parameters<S> values(layout);
+  if (start != nullptr) {
+    require(start->layout().size() == layout.size(), ErrorId::shape, "train_head: start has ", start->layout().size(),
+            " numbers, expected ", layout.size(), ", a head of ", classes, " classes over ", E.rows(), " features");
+    std::ranges::copy(start->flat(), values.flat().begin());
+  }
   const models::Head<S> head(values);
   optim::AdamW<S> optimizer(layout.size(), {.weight_decay = options.weight_decay});
   ShuffledBatches batches(E.cols(), options.batch, options.seed);
@@ -44,13 +53,24 @@ Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> lab
         y.push_back(labels[static_cast<std::size_t>(i)]);
       }
       head.forward(X, logits);
-      const double loss = nn::cross_entropy<S>(logits, y, logits);
+      const double loss = nn::cross_entropy<S>(logits, y, logits, {}, options.class_weights);
       head.backward(X, logits, gradient, not_wanted);
       return PassResult{.loss = loss, .correct = 0};
     };
     step.run(std::ssize(batch), pass, values.flat(), optimizer, schedule.rate(t));
   }
   return values;
+}
+
+/// The most likely class of each column of E, the lowest among equals.
+template <Real S>
+std::vector<std::int32_t> head_predictions(const Parameters<S>& values, ConstMatrixView<S> E) {
+  const models::Head<S> head(values);
+  Matrix<S> logits(head.classes(), E.cols());
+  head.forward(E, logits);
+  std::vector<std::int32_t> classes(static_cast<std::size_t>(E.cols()));
+  nn::best_classes<S>(logits, classes);
+  return classes;
 }
 
 /// The share of columns of E that the head classifies right.

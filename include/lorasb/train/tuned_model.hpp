@@ -83,6 +83,35 @@ TunedModel<S> tune_ffa_lora(const FrozenModel<S>& base, const std::vector<Module
   return model;
 }
 
+/// The same from adapters that are there, one for each module, of any ranks; s is that of the first one, and where another has
+/// another scale the ratio goes into its B. Throws ErrorId::unknown_name for a module without an adapter, ErrorId::shape and
+/// value.
+template <Real S>
+TunedModel<S> tune_lora(const FrozenModel<S>& base, const std::vector<Module<S>>& modules,
+                        const NamedSet<LoraAdapter<S>>& start, const Parameters<S>& head) {
+  require(!modules.empty(), ErrorId::value, "tune_lora: there are no modules");
+  TunedModel<S> model{.method = Method::lora,
+                      .bases = {},
+                      .lora_scale = start.at(modules.front().name).scale,
+                      .weights = base,
+                      .values = {},
+                      .layers = {}};
+  require(model.lora_scale != 0, ErrorId::value, "tune_lora: the scale is 0, expected another number");
+  ParameterLayout layout;
+  for (const Module<S>& m : modules) append_lora(m.name, m.W0.rows(), m.W0.cols(), start.at(m.name).rank(), layout);
+  detail::start_values(model, head, std::move(layout));
+  for (const Module<S>& m : modules) {
+    const LoraAdapter<S>& from = start.at(m.name);
+    require_shape(from.B, m.W0.rows(), from.rank(), "tune_lora", "B", "out_features of ", in_quotes(m.name), " x rank");
+    require_shape(from.A, from.rank(), m.W0.cols(), "tune_lora", "A", "rank x in_features of ", in_quotes(m.name));
+    model.values->at(m.name, Role::factor_B) =
+        from.scale == model.lora_scale ? from.B : Weight<S>((from.scale / model.lora_scale) * from.B);
+    model.values->at(m.name, Role::factor_A) = from.A;
+  }
+  model.layers = bind_lora<S>(modules, model.lora_scale, *model.values);
+  return model;
+}
+
 /// full: every tensor of the model's layout is trained, in a copy.
 template <Real S>
 TunedModel<S> tune_all(const FrozenModel<S>& base, const std::vector<Module<S>>& modules, const ParameterLayout& layout,

@@ -29,6 +29,8 @@ struct SharedModelStart {
   Index clients = 1;                // of the session; bounds what a message may hold
   std::uint64_t seed = 0;           // of LoRA's random factors
   AdapterSet<S> adapters = {};      // of fed-sb, whose cores move into the values
+  NamedSet<LoraAdapter<S>> factors =
+      {};                           // of fedit, ffa-lora and fedex-lora: what they start from; empty: as initialize_lora() does
   ParameterLayout head = {};        // what is trained in full beside the adapters
   std::vector<S> head_values = {};  // in that layout
   std::vector<Module<S>> modules = {};  // with the frozen weights, which must outlive the model
@@ -71,8 +73,10 @@ class LORASB_OWNS_MEMORY SharedModel {
       std::ranges::copy(t.range().of(std::span<const S>(start.head_values)), values_.flat(t.name).begin());
     if (method_ == FederatedMethod::fed_sb)
       bases_ = take_cores(std::move(start.adapters), values_);
-    else
+    else if (start.factors.empty())
       start_lora(modules_, lora_options(seed_), method_ == FederatedMethod::ffa_lora ? frozen_A_ : values_);
+    else
+      take_factors(start.factors);
     for (const ParameterLayout::Tensor& t : frozen_A_.layout().tensors())
       start.frozen.push_back({t.name, std::as_const(frozen_A_)[t.name]});
     session_ = {.id = std::move(start.session_id), .base = base_digest(bases_, start.frozen), .layout = values_.layout(), .experts = start.experts};
@@ -134,8 +138,7 @@ class LORASB_OWNS_MEMORY SharedModel {
       throw Error(ErrorId::value, concat("SharedModel::take: ", name_of(rejection.reason), ": ", rejection.text));
     };
     // the largest message there can be bounds its length; its own number of participants then its tensors
-    const std::size_t most = static_cast<std::size_t>(sent_session(clients_).layout.size()) * sizeof(S);
-    const Checked<RawMessage> raw = read_message(message, "model", most);
+    const Checked<RawMessage> raw = read_message(message, "model", largest_message<S>(sent_session(clients_).layout));
     if (const Rejection* const rejection = std::get_if<Rejection>(&raw)) refuse(*rejection);
     const std::optional<std::uint64_t> participants = natural(std::get<RawMessage>(raw).field("participants"));
     if (!participants || *participants > static_cast<std::uint64_t>(clients_))
@@ -187,6 +190,18 @@ class LORASB_OWNS_MEMORY SharedModel {
   }
 
  private:
+  /// LoRA's s is 1 here: that of the factors goes into B.
+  void take_factors(const NamedSet<LoraAdapter<S>>& factors) {
+    require(method_ != FederatedMethod::flora, ErrorId::value,
+            "SharedModel: the clients of flora start every round from new factors");
+    for (const Module<S>& m : modules_) {
+      const LoraAdapter<S>& from = factors.at(m.name);
+      require_shape(from.B, m.W0.rows(), rank_, "SharedModel", "B", "out_features of ", in_quotes(m.name), " x rank");
+      require_shape(from.A, rank_, m.W0.cols(), "SharedModel", "A", "rank x in_features of ", in_quotes(m.name));
+      values_.at(m.name, Role::factor_B) = from.scale * from.B;
+      (method_ == FederatedMethod::ffa_lora ? frozen_A_ : values_).at(m.name, Role::factor_A) = from.A;
+    }
+  }
   LoraOptions lora_options(std::uint64_t seed) const { return {.rank = rank_, .alpha = double(rank_), .seed = seed}; }
   ConstWeightView<S> tensor(const std::string& module, Role role, std::span<const S> values) const {
     const ParameterLayout::Tensor& t = session_.layout.at(module, role);

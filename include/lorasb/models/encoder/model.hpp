@@ -32,7 +32,12 @@ class Encoder final : public TextEncoder<S> {
 
   /// `weights` has the tensors of encoder_layout(config) that are no modules' weights, perhaps more; `layers` one layer for each of
   /// encoder_modules(config), in their order; `values` is the layout of what is trained. Throws ErrorId::unknown_name, shape, model.
-  Encoder(const EncoderConfig& config, Borrowed<FrozenModel<S>> weights, Borrowed<Layers<S>> layers, const ParameterLayout& values)
+  Encoder(const EncoderConfig& config, Borrowed<FrozenModel<S>> weights, Borrowed<Layers<S>> layers,
+          const ParameterLayout& values)
+      : Encoder(config, weights, views_of(*layers), values) {}
+  /// The same of layers that others own.
+  Encoder(const EncoderConfig& config, Borrowed<FrozenModel<S>> weights, const LayerViews<S>& layers,
+          const ParameterLayout& values)
       : TextEncoder<S>("Encoder", config.hidden, config.max_tokens(), values), config_(config) {
     config_.validate();
     const EncoderNames names = encoder_names(config_.family);
@@ -43,10 +48,10 @@ class Encoder final : public TextEncoder<S> {
     embedding_norm_ = {names.whole(names.embedding_norm), config_.epsilon, *weights, map};
 
     const std::vector<ModuleShape> modules = encoder_modules(config_);
-    require(layers->size() == modules.size(), ErrorId::model, "Encoder: ", layers->size(), " layers, expected ", modules.size());
+    require(layers.size() == modules.size(), ErrorId::model, "Encoder: ", layers.size(), " layers, expected ", modules.size());
     std::size_t next = 0;
     const auto part = [&] {
-      const LinearLayer<S>& layer = *(*layers)[next];
+      const LinearLayer<S>& layer = *layers[next];
       const ModuleShape& m = modules[next++];
       require(layer.out_features() == m.out_features && layer.in_features() == m.in_features, ErrorId::shape, "Encoder: layer \"",
               m.name, "\" is ", layer.out_features(), " x ", layer.in_features(), ", expected ", m.out_features, " x ",

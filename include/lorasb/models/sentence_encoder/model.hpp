@@ -38,19 +38,24 @@ class SentenceEncoder final : public TextEncoder<S> {
   /// ErrorId::unknown_name, shape, model.
   SentenceEncoder(SentenceEncoderConfig config, Borrowed<FrozenModel<S>> weights, std::span<const S> inverse_timescales,
                   Borrowed<Layers<S>> layers, const ParameterLayout& values)
+      : SentenceEncoder(config, weights, inverse_timescales, views_of(*layers), values) {}
+  /// The same of layers that others own.
+  SentenceEncoder(SentenceEncoderConfig config, Borrowed<FrozenModel<S>> weights, std::span<const S> inverse_timescales,
+                  const LayerViews<S>& layers, const ParameterLayout& values)
       : TextEncoder<S>("SentenceEncoder", config.hidden, config.max_tokens, values),
-        config_(config), embedding_(weights->at("embedding.weight")) {
+        config_(config),
+        embedding_(weights->at("embedding.weight")) {
     config_.validate();
     const GradientMap map(values);
     require_shape(embedding_, config_.vocabulary, config_.embedding, "SentenceEncoder", "embedding.weight");
     embedding_gradient_ = map.of("embedding", Role::embedding, embedding_.size());
     const std::vector<ModuleShape> modules = sentence_encoder_modules(config_);
-    require(layers->size() == modules.size(), ErrorId::model, "SentenceEncoder: ", layers->size(), " layers, expected ",
+    require(layers.size() == modules.size(), ErrorId::model, "SentenceEncoder: ", layers.size(), " layers, expected ",
             modules.size());
     const auto part = [&](const std::string& name) {
       std::size_t m = 0;
       while (modules[m].name != name) ++m;
-      const LinearLayer<S>& layer = *(*layers)[m];
+      const LinearLayer<S>& layer = *layers[m];
       require(layer.out_features() == modules[m].out_features && layer.in_features() == modules[m].in_features, ErrorId::shape,
               "SentenceEncoder: layer \"", name, "\" is ", layer.out_features(), " x ", layer.in_features(), ", expected ",
               modules[m].out_features, " x ", modules[m].in_features);

@@ -1,0 +1,63 @@
+// A picture of which classes are taken for which.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "examples/common/metrics.hpp"
+#include "lorasb/core/text.hpp"
+#include "lorasb/io/atomic_file.hpp"
+#include "lorasb/text/nfkc.hpp"
+
+namespace lorasb::examples {
+
+/// Text that stands between tags: at most 24 characters, without control characters, `&`, `<`, `>` and quotes as entities.
+inline std::string svg_text(std::string_view utf8) {
+  std::string out;
+  int left = 24;
+  for (const std::int32_t c : text::decode_utf8(utf8)) {
+    if (--left < 0) return out + "…";
+    const std::string_view entity = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&quot;" : "";
+    if (entity.empty())
+      text::append_utf8(c < 32 || c == 127 ? ' ' : c, out);
+    else
+      out += entity;
+  }
+  return out;
+}
+
+/// A row for each true class, a column for each given one, counts in the squares, darker the larger their share of the row.
+inline void write_confusion_picture(const std::filesystem::path& path, const ConfusionMatrix& m,
+                                    const std::vector<std::string>& names) {
+  const Index side = m.classes() <= 20 ? 40 : 24, left = 190, top = 190;
+  const Index size = side * m.classes();
+  std::string svg = concat("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"", left + size + 20, "\" height=\"",
+                           top + size + 20, "\" font-family=\"sans-serif\" font-size=\"", side / 4 + 2,
+                           "\">\n<text x=\"10\" y=\"20\" font-size=\"12\">rows: true class, "
+                           "columns: given class; accuracy ",
+                           accuracy(m), ", macro F1 ", macro_f1(m), "</text>\n");
+  for (Index c = 0; c < m.classes(); ++c) {
+    const std::string name = svg_text(names[static_cast<std::size_t>(c)]);
+    const Index middle = side * c + side / 2;
+    svg +=
+        concat("<text text-anchor=\"end\" x=\"", left - 6, "\" y=\"", top + middle + 4, "\">", name,
+               "</text>\n<text transform=\"translate(", left + middle + 4, ",", top - 6, ") rotate(-60)\">", name, "</text>\n");
+    const double of_class = double(std::max<Index>(m.of_truth(c), 1));
+    for (Index p = 0; p < m.classes(); ++p) {
+      const double share = double(m.at(c, p)) / of_class;
+      const int light = int(255 - 205 * share);
+      svg += concat("<rect x=\"", left + side * p, "\" y=\"", top + side * c, "\" width=\"", side - 1, "\" height=\"", side - 1,
+                    "\" fill=\"rgb(", light, ",", light, ",255)\"/>");
+      if (m.at(c, p) > 0)
+        svg += concat("<text text-anchor=\"middle\" x=\"", left + side * p + side / 2, "\" y=\"", top + middle + 4,
+                      "\" fill=\"", share > 0.6 ? "white" : "black", "\">", m.at(c, p), "</text>");
+      svg += "\n";
+    }
+  }
+  io::write_file(path, svg + "</svg>\n");
+}
+
+}  // namespace lorasb::examples

@@ -1,0 +1,31 @@
+// A session that goes on from a classifier that is there.
+#pragma once
+
+#include "examples/common/trained_folder.hpp"
+#include "examples/federated/options.hpp"
+
+namespace lorasb::examples {
+
+/// Takes over what a loaded classifier decides: the rank, and fedit for plain LoRA when no method was given. Throws
+/// ErrorId::value for a folder that the method cannot start from.
+inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
+  const auto check = [&](bool good, const auto&... parts) {
+    require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
+  };
+  check(!folder.adapters.empty(), "holds no adapters: a session goes on from those of lora-sb, lora-xs or lora");
+  const bool plain = folder.method == Method::lora;
+  if (plain && !o.method_given) o.method = federated::FederatedMethod::fedit;
+  using federated::FederatedMethod;
+  check(o.method != FederatedMethod::flora && o.method != FederatedMethod::fedex_lora, "cannot start --method ", name_of(o),
+        ": it adds to the weights themselves, which no adapter holds");
+  check(plain == (o.method != FederatedMethod::fed_sb), plain ? "holds plain LoRA: --method fedit or ffa-lora goes on from it"
+                                                              : "holds cores: --method fed-sb goes on from them");
+  for (const auto& [name, adapter] : folder.adapters)
+    check(adapter.rank() == folder.rank(), "has adapters of several ranks, ", adapter.rank(), " and ", folder.rank(),
+          ": a session has one");
+  check(!o.rank_given || adapter_rank(o) == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", adapter_rank(o));
+  if (o.ranks.empty()) o.rank = folder.rank();
+  o.load_checksum = folder.checksum;
+}
+
+}  // namespace lorasb::examples
