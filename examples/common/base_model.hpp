@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "examples/common/common_options.hpp"
 #include "lorasb/models/encoder/model.hpp"
 #include "lorasb/models/encoder/open.hpp"
+#include "lorasb/models/head.hpp"
 #include "lorasb/models/sentence_encoder/model.hpp"
 #include "lorasb/models/sentence_encoder/weights.hpp"
 #include "lorasb/text/open_tokenizer.hpp"
@@ -19,8 +21,23 @@
 
 namespace lorasb::examples {
 
+/// The dense layer over the first token that the head of --pool pooler has before its last one, where it is no module of the base:
+/// RoBERTa's and DistilBERT's, and BERT's when the folder has none. It is trained in full.
+struct HeadDense {
+  std::string module;            // in files
+  double deviation = 0;          // of the normal numbers that it starts with
+  std::vector<float> start = {};  // weight and bias as the folder has them; empty: there are none
+};
+
 struct BaseModel {
   std::string name;                // for the folders that are written
+  std::filesystem::path folder = {};  // of Hugging Face; empty for use-lite
+  std::string prefix = {};         // of the family's tensors
+  std::string head = std::string(models::head_module);  // the last layer of the head in files
+  std::optional<HeadDense> dense = {};
+  bool lacks_pooler = false;       // it is loaded with zeros for the family's dense layer, which another file must bring
+  double head_scale = 0;           // TextEncoder::head_scale; 0: √features
+  nn::Activation head_activation = nn::Activation::tanh;
   FrozenModel<float> weights;
   std::vector<Module<float>> modules;
   ParameterLayout layout;          // of all tensors, for full fine-tuning
@@ -32,6 +49,11 @@ struct BaseModel {
       make_encoder;
   /// The ids of a text, at most max_tokens.
   std::function<text::Encoding(std::string_view)> encode;
+
+  /// The name in files of a tensor of the head.
+  std::string head_name(const ParameterLayout::Tensor& t) const {
+    return (t.module == models::dense_module && dense ? dense->module : head) + std::string(suffix_of(t.role));
+  }
 };
 
 inline BaseModel use_lite_model(const models::UseLite& model, const std::filesystem::path& package) {
@@ -55,15 +77,42 @@ inline BaseModel use_lite_model(const models::UseLite& model, const std::filesys
           }};
 }
 
-/// `name` is what PEFT will look for.
-inline BaseModel hugging_face_model(const std::filesystem::path& folder, std::string name, models::OpenEncoderOptions options) {
-  const models::OpenedEncoder model = models::open_encoder(folder, options);
+/// Whether more is trained of a model, or only what was trained is read.
+enum class ModelUse { train, load };
+
+/// `name` is what PEFT will look for. With Pooling::pooler the family's dense layer is a module where nothing more is trained, and in a
+/// BERT that has one; else it belongs to the head.
+inline BaseModel hugging_face_model(const std::filesystem::path& folder, std::string name, models::OpenEncoderOptions options,
+                                    ModelUse use = ModelUse::train) {
+  options.pooler_may_lack = true;
+  const bool own_head = options.pooling == models::Pooling::pooler;
+  models::OpenedEncoder model = models::open_encoder(folder, options);
+  const models::EncoderNames names = models::encoder_names(model.config.family);
+  const bool bert = model.config.family == models::EncoderFamily::bert;
+  std::optional<HeadDense> dense;
+  if (own_head && use == ModelUse::train && !(bert && model.has_pooler)) {
+    dense = {.module = std::string(names.pooler), .deviation = model.config.initializer_range};
+    if (model.has_pooler)
+      for (const char* suffix : {".weight", ".bias"}) {
+        const Weight<float> start = model.weights.at(dense->module + suffix).widened();
+        dense->start.insert(dense->start.end(), start.data(), start.data() + start.size());
+      }
+    options.pooling = models::Pooling::first_state;
+    model = models::open_encoder(folder, options);
+  }
   text::OpenedTokenizer opened = text::open_tokenizer(folder);
   const std::shared_ptr<const text::Tokenizer> tokenizer = std::move(opened.tokenizer);
   require(tokenizer->size() <= static_cast<std::size_t>(model.config.vocabulary), ErrorId::vocabulary, folder.string(),
           ": the tokenizer has ", tokenizer->size(), " ids, expected at most those of the model, ", model.config.vocabulary);
   const std::size_t most = std::min(opened.max_tokens, static_cast<std::size_t>(model.config.max_tokens()));
   return {.name = std::move(name),
+          .folder = folder,
+          .prefix = std::string(names.prefix),
+          .head = own_head && model.config.family == models::EncoderFamily::roberta ? "classifier.out_proj" : std::string(models::head_module),
+          .dense = std::move(dense),
+          .lacks_pooler = !model.has_pooler,
+          .head_scale = own_head ? 1.0 : 0.0,
+          .head_activation = models::pooler_activation(model.config.family),
           .weights = model.weights,
           .modules = model.modules(),
           .layout = models::encoder_layout(model.config),
@@ -77,7 +126,7 @@ inline BaseModel hugging_face_model(const std::filesystem::path& folder, std::st
 }
 
 /// What --model and --pool name. Throws ErrorId::model for a folder that holds no model, and what the readers throw.
-inline BaseModel read_base_model(const CommonOptions& options, Dtype modules = Dtype::f32) {
+inline BaseModel read_base_model(const CommonOptions& options, Dtype modules = Dtype::f32, ModelUse use = ModelUse::train) {
   const std::filesystem::path folder = model_folder(options);
   if (is_use_lite(options)) {
     require(options.pool == models::Pooling::mean, ErrorId::value, "--pool: use-lite has a pooling of its own");
@@ -86,7 +135,7 @@ inline BaseModel read_base_model(const CommonOptions& options, Dtype modules = D
   require(std::filesystem::exists(folder / "config.json"), ErrorId::model, "--model: \"", folder.string(),
           "\" holds neither config.json (a Hugging Face folder) nor dist/model.json (the package of use-lite)");
   return hugging_face_model(folder, options.model == "minilm" ? "sentence-transformers/all-MiniLM-L6-v2" : folder.string(),
-                            {.pooling = options.pool, .modules = modules});
+                            {.pooling = options.pool, .modules = modules}, use);
 }
 
 }  // namespace lorasb::examples

@@ -15,6 +15,7 @@ int main(int argc, char** argv) {
       LoadedClassifier classifier(options);
       if (!options.test.empty()) test(classifier, options);
       if (!options.predict.empty()) predict(classifier, options);
+      if (!options.write_merged.empty()) classifier.write_merged(options.write_merged);
       return 0;
     }
     Task task = read_task(options);

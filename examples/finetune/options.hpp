@@ -35,12 +35,16 @@ struct FinetuneOptions : CommonOptions {
   bool resume = false;
   PrivateOptions privacy;
   std::filesystem::path load, predict, test;  // a classifier that is there, and what to do with it
+  std::filesystem::path write_merged;         // a folder for the whole model, adapters merged; empty: none
   bool json = false;
   bool model_given = false;  // --model was on the command line
   std::vector<Index> lora_ranks{8, 16};
   std::vector<Index> lora_sb_ranks{};  // rank, and 64
 
-  FinetuneOptions() { out = "lorasb-out"; }
+  FinetuneOptions() {
+    out = "lorasb-out";
+    takes_pooler = true;
+  }
 };
 
 /// The rate that did best on WordNet's validation texts, see docs/results.md.
@@ -109,6 +113,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--load", o.load, "A classifier that is there, for --predict and --test: a folder that this program or PEFT wrote");
   t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each");
   t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints the accuracy");
+  t.add("--write-merged", o.write_merged,
+        "Write the whole model, adapters merged into its weights, as a Hugging Face folder: after training, or with --load");
   t.flag("--json", o.json, "Print --predict and --test as JSON lines");
   t.flag("--compare", o.compare, "Run head, LoRA-SB, LoRA-XS, LoRA and full fine-tuning with several seeds");
   t.list("--lora-ranks", o.lora_ranks, "Ranks of LoRA in --compare");
@@ -137,6 +143,23 @@ inline void check_private_run(FinetuneOptions& o) {
 
 }  // namespace detail
 
+namespace detail {
+
+/// Throws CLI::ValidationError, before anything is trained, for a place that --write-merged cannot write to.
+inline void check_merged_folder(const FinetuneOptions& o) {
+  const auto refuse = [](const std::string& why) { throw CLI::ValidationError("--write-merged", why); };
+  if (o.write_merged.empty()) return;
+  if (o.compare) refuse("writes one model, and --compare trains many");
+  if (is_use_lite(o) && (o.load.empty() || o.model_given))
+    refuse("needs a Hugging Face folder to complete: --model minilm or a folder; use-lite is none");
+  std::error_code error;
+  if (!std::filesystem::exists(o.write_merged, error)) return;
+  if (!std::filesystem::is_directory(o.write_merged, error)) refuse(in_quotes(o.write_merged.string()) + " is there, and is no folder");
+  if (!std::filesystem::is_empty(o.write_merged, error)) refuse(in_quotes(o.write_merged.string()) + " is not empty; give a new folder");
+}
+
+}  // namespace detail
+
 /// All that decides the bits of a run. Threads do not.
 inline std::map<std::string, std::string> run_config(FinetuneOptions o) {
   OptionTable table(nullptr);
@@ -155,8 +178,9 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     o.model_given = app.count("--model") > 0;
     if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
       throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
-    if (!o.load.empty() && o.predict.empty() && o.test.empty())
+    if (!o.load.empty() && o.predict.empty() && o.test.empty() && o.write_merged.empty())
       throw CLI::ValidationError("--load", "needs --predict or --test; training that goes on from it is not built yet");
+    detail::check_merged_folder(o);
     if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");

@@ -13,6 +13,8 @@
 #include "examples/common/tokenize.hpp"
 #include "examples/common/tsv.hpp"
 #include "examples/common/tuned_model.hpp"
+#include "examples/finetune/base_tensors.hpp"
+#include "examples/finetune/merged.hpp"
 #include "examples/finetune/options.hpp"
 #include "lorasb/formats/peft_reader.hpp"
 
@@ -31,38 +33,48 @@ inline void write_classifier_file(const std::filesystem::path& folder, std::stri
 /// A trained classifier that nothing more is trained of.
 class LoadedClassifier {
  public:
-  /// `options.load` is a folder that lorasb-finetune wrote (--out, or adapter/ or folded/ in it), or a folder of PEFT for the
-  /// classification of sequences. Its model is what --model names, else the one that the folder names. Throws what readers throw,
-  /// and ErrorId::adapter_folder for a folder that is no classifier of this model.
+  /// `options.load` is a folder that lorasb-finetune wrote (--out, or adapter/ or folded/ in it, or --write-merged), a folder of PEFT for
+  /// the classification of sequences, or a whole classifier of transformers. Its model is what --model names, else the one that the folder
+  /// names, or is. Throws what readers throw, and ErrorId::adapter_folder for a folder that is no classifier of this model.
   explicit LoadedClassifier(FinetuneOptions options) : folder_(options.load) {
     if (std::filesystem::exists(folder_ / "adapter" / "adapter_config.json")) folder_ /= "adapter";
     const bool has_adapter = std::filesystem::exists(folder_ / "adapter_config.json");
     const bool is_ours = std::filesystem::exists(folder_ / "classifier.json");
-    check(has_adapter || is_ours, "holds neither an adapter nor classifier.json");
+    const bool is_whole = !has_adapter && std::filesystem::exists(folder_ / "config.json");
+    check(has_adapter || is_ours || is_whole, "holds neither an adapter, nor classifier.json, nor a whole model with config.json");
     std::vector<formats::NamedTensor<float>> tensors;
     formats::AdapterFolder<float> adapter;
     if (has_adapter) {
       adapter = formats::read_adapter_folder<float>(folder_, {.plain_lora = true});
       tensors = std::move(adapter.full_tensors);
-    } else {
+    } else if (!is_whole) {
       tensors = read_tensors(folder_ / "model.safetensors");
     }
     nlohmann::json ours;
     if (is_ours) ours = io::read_json(folder_ / "classifier.json");
-    if (!options.model_given) {
+    if (is_whole) {
+      options.model = folder_.string();
+    } else if (!options.model_given) {
       if (is_ours) options.model = ours.at("model").get<std::string>();
       else if (adapter.base_model.ends_with("all-MiniLM-L6-v2")) options.model = "minilm";
       else if (adapter.base_model.find("model-embeddings-en") != std::string::npos) options.model = "use-lite";
       else if (!adapter.base_model.empty()) options.model = adapter.base_model;
     }
-    if (is_ours) options.pool = ours.at("pool") == "cls" ? models::Pooling::first_token : models::Pooling::mean;
-    const formats::NamedTensor<float>* const weight = tensor_named(tensors, "classifier.weight");
-    const formats::NamedTensor<float>* const bias = tensor_named(tensors, "classifier.bias");
-    check(weight != nullptr && weight->shape.size() == 2, "has no classifier.weight: it is no classifier");
+    if (is_ours) {
+      const auto pool = std::ranges::find(pool_names, ours.at("pool").get<std::string>());
+      check(pool != pool_names.end(), "has the pooling ", ours.at("pool").dump(), " in classifier.json, which is not known");
+      options.pool = static_cast<models::Pooling>(pool - pool_names.begin());
+    } else if (!is_use_lite(options)) {
+      options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
+    }
+    base_ = read_base_model(options, Dtype::f32, ModelUse::load);
+    pool_ = options.pool;
+    if (is_whole) tensors = head_of_whole();
+    const formats::NamedTensor<float>* const weight = tensor_named(tensors, base_.head + ".weight");
+    const formats::NamedTensor<float>* const bias = tensor_named(tensors, base_.head + ".bias");
+    check(weight != nullptr && weight->shape.size() == 2, "has no ", base_.head, ".weight: it is no classifier");
     const Index classes = weight->shape[0];
-    check(bias == nullptr || std::ssize(bias->values) == classes, "has a classifier.bias of another size than its weight");
-    if (!is_ours && !is_use_lite(options)) options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
-    base_ = read_base_model(options);
+    check(bias == nullptr || std::ssize(bias->values) == classes, "has a ", base_.head, ".bias of another size than its weight");
     check(weight->shape[1] == base_.features, "has a classifier of ", weight->shape[1], " features, but the vectors of ", base_.name, " have ",
           base_.features);
     ParameterLayout layout;
@@ -70,12 +82,18 @@ class LoadedClassifier {
     Parameters<float> head(layout);
     std::ranges::copy(weight->values, head.flat("classifier.weight").begin());
     if (bias != nullptr) std::ranges::copy(bias->values, head.flat("classifier.bias").begin());
-    bind(std::move(adapter.adapters), head, tensors);
+    std::erase_if(tensors, [&](const auto& t) { return formats::detail::module_of(t.name) == base_.head; });
+    replace_base_tensors(base_, std::move(tensors), "--load: " + in_quotes(folder_.string()));
+    bind(std::move(adapter.adapters), head);
     name_labels(ours, options, classes);
   }
 
   const std::vector<std::string>& labels() const { return labels_; }
   const BaseModel& base() const { return base_; }
+  /// The whole model as a Hugging Face folder.
+  void write_merged(const std::filesystem::path& folder) const {
+    examples::write_merged(folder, base_, base_.weights, adapters_, *model_.values, labels_, pool_);
+  }
 
   /// Probabilities, classes x texts.
   Matrix<float> probabilities(const TokenizedTexts& texts, Index parts, int threads) {
@@ -98,34 +116,33 @@ class LoadedClassifier {
   void check(bool good, const Parts&... parts) const {
     require(good, ErrorId::adapter_folder, "--load: \"", folder_.string(), "\" ", parts...);
   }
-  static std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path) {
+  /// Those of one module, or all.
+  static std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path, std::string_view module = {}) {
     const io::SafetensorsFile file(path);
     std::vector<formats::NamedTensor<float>> tensors;
     for (const io::TensorInfo& t : file.tensors()) {
+      if (!module.empty() && formats::detail::module_of(t.name) != module) continue;
       tensors.push_back({.name = t.name, .shape = t.shape, .values = std::vector<float>(static_cast<std::size_t>(t.elements()))});
       file.read<float>(t.name, tensors.back().values);
     }
     return tensors;
+  }
+  /// The last layer of the head: beside the tensors of a whole model, or in a file of its own where transformers has no such head.
+  std::vector<formats::NamedTensor<float>> head_of_whole() const {
+    if (std::filesystem::exists(folder_ / merged_head_file)) return read_tensors(folder_ / merged_head_file);
+    std::vector<formats::NamedTensor<float>> head;
+    for (const std::filesystem::path& file : models::detail::encoder_files(folder_))
+      for (auto& t : read_tensors(file, base_.head)) head.push_back(std::move(t));
+    return head;
   }
   static const formats::NamedTensor<float>* tensor_named(const std::vector<formats::NamedTensor<float>>& tensors, std::string_view name) {
     const auto at = std::ranges::find_if(tensors, [&](const auto& t) { return t.name == name; });
     return at == tensors.end() ? nullptr : &*at;
   }
 
-  /// The model with its adapters on; without any, its weights as they were trained in full, or untouched.
-  void bind(AdapterSet<float> adapters, const Parameters<float>& head, const std::vector<formats::NamedTensor<float>>& tensors) {
+  /// The model with its adapters on.
+  void bind(AdapterSet<float> adapters, const Parameters<float>& head) {
     model_ = train::tune_head<float>(base_.weights, base_.modules, head);
-    if (adapters.empty()) {
-      const bool is_full = std::ranges::any_of(tensors, [&](const auto& t) { return base_.layout.find(t.name) != nullptr; });
-      if (!is_full) return;
-      model_ = train::tune_all<float>(base_.weights, base_.modules, base_.layout, head);
-      for (const auto& t : tensors)
-        if (base_.layout.find(t.name) != nullptr) {
-          check(t.values.size() == model_.values->flat(t.name).size(), "has ", in_quotes(t.name), " in another size than ", base_.name);
-          std::ranges::copy(t.values, model_.values->flat(t.name).begin());
-        }
-      return;
-    }
     for (auto& [name, adapter] : adapters) {
       const auto at = std::ranges::find_if(base_.modules, [&](const Module<float>& m) { return formats::names_module(name, m.name); });
       check(at != base_.modules.end(), "adapts ", in_quotes(name), ", which ", base_.name, " does not have");
@@ -159,6 +176,7 @@ class LoadedClassifier {
   AdapterSet<float> adapters_;  // what the layers view
   train::TunedModel<float> model_;
   std::vector<std::string> labels_;
+  models::Pooling pool_ = models::Pooling::mean;
 };
 
 namespace detail {

@@ -38,18 +38,17 @@ class PrivateRun {
   }
 
   /// A head of zeros, or one from the public texts.
-  Parameters<float> start_head(const TokenizedTexts& known) const {
-    if (known.size() == 0) {
-      ParameterLayout layout;
-      models::append_head(task_.classes(), task_.base.features, layout);
-      return Parameters<float>(layout);
-    }
+  Parameters<float> first_head(const TokenizedTexts& known) const {
+    Parameters<float> zeros = start_head(task_.base, task_.classes(), options_.seed);
+    if (known.size() == 0) return zeros;
     return train::train_head<float>(frozen_features(task_.base, known, options_.parts, options_.threads), known.labels,
-                                    task_.classes(),
+                                    std::move(zeros),
                                     {.epochs = options_.start_head_epochs,
                                      .learning_rate = options_.head_learning_rate,
                                      .weight_decay = options_.head_decay,
-                                     .seed = options_.seed});
+                                     .seed = options_.seed,
+                                     .scale = task_.base.head_scale,
+                                     .activation = task_.base.head_activation});
   }
   TokenizedTexts public_texts() const {
     if (options_.privacy.bases != PrivateBases::public_file) return {};
@@ -66,7 +65,7 @@ class PrivateRun {
 
   train::TunedModel<float> start_model() {
     const TokenizedTexts known = public_texts();
-    const Parameters<float> head = start_head(known);
+    const Parameters<float> head = first_head(known);
     const FrozenModel<float>& base = task_.base.weights;
     const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::head) result_.rank = options_.rank;

@@ -89,8 +89,10 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
   const std::string base_model = task.base.name;
   const Parameters<float>& values = *run.model.values;
   std::vector<formats::NamedTensor<float>> head, all;
-  for (const ParameterLayout::Tensor& t : values.layout().tensors())
-    (is_head(t.role) ? head : all).push_back(formats::named_tensor(values, t));
+  for (const ParameterLayout::Tensor& t : values.layout().tensors()) {
+    formats::NamedTensor<float>& added = (is_head(t.role) ? head : all).emplace_back(formats::named_tensor(values, t));
+    if (is_head(t.role)) added.name = task.base.head_name(t);
+  }
   switch (run.result.method) {
     case Method::lora_sb:
     case Method::lora_xs:
@@ -143,6 +145,9 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   std::filesystem::create_directories(options.out);
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
   write_adapters(run, task, options.out);
+  if (!options.write_merged.empty())
+    write_merged(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules), *run.model.values,
+                 task.label_names, options.pool);
   const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;
   for (const char* folder : {"adapter", "folded", ""})
     if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);

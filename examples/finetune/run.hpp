@@ -51,11 +51,13 @@ class Run {
   Parameters<float> trained_head() {
     if (task_.train_features.cols() == 0)
       task_.train_features = frozen_features(task_.base, task_.train, options_.parts, options_.threads);
-    return train::train_head<float>(task_.train_features, task_.train.labels, task_.classes(),
+    return train::train_head<float>(task_.train_features, task_.train.labels, empty_head(),
                       {.epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs,
                        .learning_rate = options_.head_learning_rate,
                        .weight_decay = options_.head_decay,
-                       .seed = options_.seed});
+                       .seed = options_.seed,
+                       .scale = task_.base.head_scale,
+                       .activation = task_.base.head_activation});
   }
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
@@ -84,11 +86,7 @@ class Run {
     return train::tune_head(base, modules, head);
   }
 
-  Parameters<float> empty_head() const {
-    ParameterLayout layout;
-    models::append_head(task_.classes(), task_.base.features, layout);
-    return Parameters<float>(layout);
-  }
+  Parameters<float> empty_head() const { return start_head(task_.base, task_.classes(), options_.seed); }
 
   /// Adapters of the first step, estimated from some texts. The head stays as it is.
   AdapterSet<float> first_step_adapters(const Parameters<float>& head) {
@@ -207,7 +205,8 @@ class Run {
     const auto measure = [&](Matrix<float>& features, const TokenizedTexts& texts) {
       if (texts.size() == 0) return 0.0;
       if (features.cols() == 0) features = frozen_features(task_.base, texts, options_.parts, options_.threads);
-      return train::head_accuracy<float>(head, features, texts.labels);
+      return train::head_accuracy<float>(head, features, texts.labels,
+                                         {.scale = task_.base.head_scale, .activation = task_.base.head_activation});
     };
     result_.trainable_head = head.layout().size();
     result_.validation_accuracy = measure(task_.validation_features, task_.validation);

@@ -4,6 +4,7 @@
 
 #include "lorasb/adapter/merge.hpp"
 #include "lorasb/formats/peft_reader.hpp"
+#include "lorasb/io/safetensors_writer.hpp"
 #include "models/model_files.hpp"
 #include "program.hpp"
 #include "support.hpp"
@@ -77,6 +78,139 @@ TEST_CASE("a Hugging Face folder is trained by every method, and the adapters ha
   refused({"--model", model.string()}, "the tokenizer has 14 ids, expected at most those of the model, 13");
   fs::remove(model / "vocab.txt");
   refused({"--model", model.string()}, "no tokenizer.json");
+}
+
+TEST_CASE("the family's own head is trained with --pool pooler, and a merged folder classifies as the adapters do") {
+  const Folder folder;
+  std::ofstream(folder.path / "lines.txt") << "a good b\nthe bad is .\nab ba\n";
+  const std::string lines = (folder.path / "lines.txt").string();
+  const auto probabilities = [&](std::initializer_list<std::string> words) {
+    REQUIRE(run(folder, with({"--predict", lines, "--json"}, words)) == 0);
+    std::vector<double> all;
+    std::istringstream in(slurp(folder.path / "log"));
+    for (std::string line; std::getline(in, line);) {
+      const nlohmann::json found = nlohmann::json::parse(line);
+      for (const auto& [label, p] : found.at("probabilities").items()) all.push_back(p.get<double>());
+    }
+    REQUIRE(all.size() == 6);
+    return all;
+  };
+  const auto same = [](const std::vector<double>& a, const std::vector<double>& b) {
+    double most = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(a[i] - b[i]));
+    return most;
+  };
+  struct Case {
+    const char *model, *method, *pool, *dense, *head, *architecture;  // dense: a layer that is trained in full
+  };
+  for (const Case& c : std::vector<Case>{
+           {"tiny_bert", "lora-sb", "pooler", "", "classifier", "BertForSequenceClassification"},
+           {"tiny_bert_sharded", "lora", "pooler", "bert.pooler.dense", "classifier", "BertForSequenceClassification"},
+           {"tiny_roberta", "lora-sb", "pooler", "classifier.dense", "classifier.out_proj", "RobertaForSequenceClassification"},
+           {"tiny_distilbert", "lora-xs", "pooler", "pre_classifier", "classifier", "DistilBertForSequenceClassification"},
+           {"tiny_distilbert", "head", "pooler", "pre_classifier", "classifier", "DistilBertForSequenceClassification"},
+           {"tiny_roberta", "full", "pooler", "classifier.dense", "classifier.out_proj", "RobertaForSequenceClassification"},
+           {"tiny_bert", "lora-sb", "mean", "", "classifier", "BertModel"}}) {
+    INFO(c.model << " " << c.method);
+    const fs::path model = folder.path / "model", out = folder.path / "out", merged = folder.path / "merged";
+    for (const fs::path& old : {model, out, merged}) fs::remove_all(old);
+    fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / c.model, model);
+    std::ofstream(model / "vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\ngood\nbad\n.\nis\n";
+    REQUIRE(run(folder, with(folder.arguments("out"), {"--model", model.string(), "--pool", c.pool, "--method", c.method, "--write-merged",
+                                                       merged.string()})) == 0);
+    const bool has_adapter = fs::exists(out / "adapter");
+    const io::SafetensorsFile tensors(out / (has_adapter ? "folded/adapter_model.safetensors" : "model.safetensors"));
+    const std::string prefix = has_adapter ? "base_model.model." : "";
+    CHECK(tensors.contains(prefix + c.head + ".weight"));
+    CHECK(metrics(folder, "out")["trainable_head"] == 18 + (*c.dense != 0 ? 72 : 0));
+    if (*c.dense != 0) {
+      REQUIRE(tensors.contains(prefix + c.dense + ".weight"));
+      Weight<float> start = Weight<float>::Zero(8, 8);
+      if (std::string(c.model) != "tiny_bert_sharded")  // what the folder has is where training starts
+        start = io::SafetensorsFile(model / "model.safetensors").read_weight<float>(concat(c.dense, ".weight"));
+      const Weight<float> trained = tensors.read_weight<float>(concat(prefix, c.dense, ".weight"));
+      CHECK(trained != start);
+      CHECK((trained - start).cwiseAbs().maxCoeff() < 0.2f);  // some steps at a rate of 3e-3, or of a start of deviation 0.02
+    }
+    const std::vector<double> expected = probabilities({"--load", out.string()});
+    CHECK(same(probabilities({"--load", merged.string()}), expected) < 1e-6);
+    const nlohmann::json config = io::read_json(merged / "config.json"), before = io::read_json(model / "config.json");
+    CHECK(config["architectures"] == nlohmann::json{c.architecture});
+    CHECK(config["id2label"] == nlohmann::json{{"0", "animal"}, {"1", "number"}});
+    CHECK(config["label2id"] == nlohmann::json{{"animal", 0}, {"number", 1}});
+    CHECK(config["num_labels"] == 2);
+    CHECK(config["vocab_size"] == before["vocab_size"]);
+    CHECK(slurp(merged / "vocab.txt") == slurp(model / "vocab.txt"));
+    fs::rename(merged, folder.path / "moved");  // it needs neither its place nor its base
+    fs::rename(model, folder.path / "gone");
+    CHECK(same(probabilities({"--load", (folder.path / "moved").string()}), expected) < 1e-6);
+    fs::rename(folder.path / "gone", model);
+    fs::remove_all(folder.path / "moved");
+    REQUIRE(run(folder, {"--load", out.string(), "--write-merged", merged.string()}) == 0);
+    CHECK(same(probabilities({"--load", merged.string()}), expected) < 1e-6);
+    CHECK(run(folder, {"--load", out.string(), "--write-merged", merged.string()}) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("is not empty"));
+  }
+  const auto refused = [&](std::initializer_list<std::string> more, const std::string& words) {
+    CHECK(run(folder, with(folder.arguments("refused"), more)) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(words));
+    CHECK_FALSE(fs::exists(folder.path / "refused"));
+  };
+  const std::string merged = (folder.path / "new").string(), model = (folder.path / "model").string();
+  refused({"--model", "use-lite", "--write-merged", merged}, "use-lite is none");
+  refused({"--model", model, "--write-merged", merged, "--compare"}, "--compare trains many");
+  refused({"--model", model, "--write-merged", lines}, "is no folder");
+}
+
+TEST_CASE("tensors of the base that a folder of PEFT brings stand in the place of the base's, or are refused by name") {
+  const Folder folder;
+  const fs::path model = folder.path / "model", adapter = folder.path / "out" / "folded";
+  fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / "tiny_bert", model);
+  std::ofstream(model / "vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\ngood\nbad\n.\nis\n";
+  std::ofstream(folder.path / "lines.txt") << "a good b\nthe bad is .\nab ba\n";
+  REQUIRE(run(folder, with(folder.arguments("out"), {"--model", model.string(), "--pool", "pooler"})) == 0);
+  fs::remove(adapter / "classifier.json");  // as PEFT leaves it
+  const auto said = [&](const fs::path& base) {
+    CHECK(run(folder, {"--model", base.string(), "--load", adapter.string(), "--predict", (folder.path / "lines.txt").string()}) >= 0);
+    return slurp(folder.path / "log");
+  };
+  const std::string before = said(model);
+  CHECK_THAT(before, Catch::Contains("LABEL_"));
+
+  const std::string words = "bert.embeddings.word_embeddings.weight";
+  const auto rewrite = [](const fs::path& path, const std::string& name, Index rows, Index cols) {
+    const std::string bytes = slurp(path);
+    const fs::path copy = path.string() + ".old";
+    std::ofstream(copy, std::ios::binary) << bytes;
+    const io::SafetensorsFile file(copy);
+    std::vector<io::TensorBytes> tensors;
+    for (const io::TensorInfo& t : file.tensors())
+      if (t.name != name) tensors.push_back({t.name, t.dtype, t.shape, file.bytes(t.name)});
+    const Weight<float> new_words = random_matrix<Weight<float>>(rows, cols, 6);
+    tensors.push_back(io::tensor_bytes(name, new_words));
+    io::write_safetensors(path, std::move(tensors), file.metadata());
+    std::ofstream(copy, std::ios::binary) << bytes;
+    return copy;
+  };
+  const fs::path changed = folder.path / "changed", file = adapter / "adapter_model.safetensors";
+  fs::copy(model, changed);
+  rewrite(changed / "model.safetensors", words, 13, 8);
+  const std::string expected = said(changed);
+  REQUIRE(expected != before);
+  for (const std::string& name : {words, std::string("embeddings.word_embeddings.weight")}) {
+    const fs::path old = rewrite(file, "base_model.model." + name, 13, 8);
+    CHECK(said(model) == expected);
+    fs::rename(old, file);
+  }
+  REQUIRE(said(model) == before);
+  fs::path old = rewrite(file, "base_model.model." + words, 14, 8);
+  CHECK_THAT(said(model), Catch::Contains("holds \"bert.embeddings.word_embeddings.weight\" as 14 x 8, but in"));
+  fs::rename(old, file);
+  old = rewrite(file, "base_model.model.bert.embeddings.other.weight", 13, 8);
+  CHECK_THAT(said(model), Catch::Contains("holds the tensor \"bert.embeddings.other.weight\", which"));
+  fs::rename(old, file);
+  old = rewrite(file, "base_model.model.query.weight", 8, 8);
+  CHECK_THAT(said(model), Catch::Contains("which can be"));
 }
 
 TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree", "[model]") {

@@ -1,8 +1,9 @@
-// Training a linear head alone, on the vectors of a frozen encoder: a baseline, and the start of every other method.
+// Training a head alone, on the vectors of a frozen encoder: a baseline, and the start of every other method.
 #pragma once
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "lorasb/models/head.hpp"
@@ -20,15 +21,17 @@ struct HeadOptions {
   double learning_rate = 3e-3;
   double weight_decay = 0.01;
   std::uint64_t seed = 0;  // of the order
+  double scale = 0;        // of the features, and what stands behind a dense layer: TextEncoder's head_scale and head_activation
+  nn::Activation activation = nn::Activation::tanh;
 };
 
-/// AdamW from zero with linear decay on features x texts and labels. Returns the head's weight and bias (append_head).
+/// AdamW with linear decay on features x texts and labels, from the head in `values` (append_head, append_dense), which is returned
+/// trained.
 template <Real S>
-Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options) {
-  ParameterLayout layout;
-  models::append_head(classes, E.rows(), layout);
-  Parameters<S> values(layout);
-  const models::Head<S> head(values);
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Parameters<S> values, const HeadOptions& options) {
+  const models::Head<S> head(values, options.scale, options.activation);
+  const ParameterLayout& layout = values.layout();
+  const Index classes = head.classes();
   optim::AdamW<S> optimizer(layout.size(), {.weight_decay = options.weight_decay});
   ShuffledBatches batches(E.cols(), options.batch, options.seed);
   const Index steps = options.epochs * batches.batches_per_epoch();
@@ -52,11 +55,19 @@ Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> lab
   }
   return values;
 }
+/// The same from zeros, without a dense layer.
+template <Real S>
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options) {
+  ParameterLayout layout;
+  models::append_head(classes, E.rows(), layout);
+  return train_head<S>(E, labels, Parameters<S>(std::move(layout)), options);
+}
 
 /// The share of columns of E that the head classifies right.
 template <Real S>
-double head_accuracy(const Parameters<S>& values, ConstMatrixView<S> E, std::span<const std::int32_t> labels) {
-  const models::Head<S> head(values);
+double head_accuracy(const Parameters<S>& values, ConstMatrixView<S> E, std::span<const std::int32_t> labels,
+                     const HeadOptions& options = {}) {
+  const models::Head<S> head(values, options.scale, options.activation);
   Matrix<S> logits(head.classes(), E.cols());
   head.forward(E, logits);
   return double(nn::count_correct<S>(logits, labels)) / double(E.cols());
