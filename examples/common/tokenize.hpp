@@ -20,6 +20,7 @@ using models::TokenizedTexts;
 inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseModel& base, int threads, Index& cut) {
   TokenizedTexts texts;
   texts.ids.resize(examples.size());
+  texts.types.resize(examples.size());
   const Index pieces = 16;
   std::vector<Index> cuts(static_cast<std::size_t>(pieces));
   parallel_for(pieces, threads, [&](Index piece) {
@@ -28,6 +29,7 @@ inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseM
       require(!found.ids.empty(), ErrorId::data, "a text of label ", examples[i].label, " is empty");
       cuts[static_cast<std::size_t>(piece)] += found.cut;
       texts.ids[i] = std::move(found.ids);
+      texts.types[i] = std::move(found.types);
     }
   });
   for (const Example& example : examples) texts.labels.push_back(example.label);

@@ -39,6 +39,16 @@ inline Parameters<float> start_head(const BaseModel& base, Index classes, std::u
   return head;
 }
 
+/// How a head over this model's vectors is trained.
+inline train::HeadOptions head_options(const BaseModel& base, const CommonOptions& options, Index epochs, double weight_decay) {
+  return {.epochs = epochs,
+          .learning_rate = options.head_learning_rate,
+          .weight_decay = weight_decay,
+          .seed = options.seed,
+          .scale = base.head_scale,
+          .activation = base.head_activation};
+}
+
 /// Vectors of the frozen encoder: features x texts.
 inline Matrix<float> frozen_features(const BaseModel& base, const TokenizedTexts& texts, Index parts, int threads) {
   ParameterLayout layout;

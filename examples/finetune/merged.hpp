@@ -23,11 +23,13 @@ inline constexpr const char* merged_head_file = "classifier.safetensors";
 inline AdapterSet<float> trained_adapters(const train::TunedModel<float>& model, const std::vector<Module<float>>& modules) {
   AdapterSet<float> adapters;
   for (const auto& [name, basis] : model.bases)
-    adapters.add(name, {.B = basis.B, .R = std::as_const(*model.values).at(name, Role::core), .A = basis.A, .scale = basis.scale});
+    adapters.add(name,
+                 {.B = basis.B, .R = std::as_const(*model.values).at(name, Role::core), .A = basis.A, .scale = basis.scale});
   if (model.method != Method::lora) return adapters;
   for (auto& [name, lora] : lora_adapters(modules, model.lora_scale, std::as_const(*model.values))) {
     const Index rank = lora.rank();
-    adapters.add(name, {.B = std::move(lora.B), .R = Weight<float>::Identity(rank, rank), .A = std::move(lora.A), .scale = lora.scale});
+    adapters.add(
+        name, {.B = std::move(lora.B), .R = Weight<float>::Identity(rank, rank), .A = std::move(lora.A), .scale = lora.scale});
   }
   return adapters;
 }
@@ -44,7 +46,8 @@ inline std::string architecture(const std::string& model_type, bool classifier) 
 }
 
 /// config.json of the base with what a reader needs to know of the classifier. The weights are written as float32.
-inline nlohmann::json merged_config(const std::filesystem::path& base, const std::vector<std::string>& labels, bool classifier) {
+inline nlohmann::json merged_config(const std::filesystem::path& base, const std::vector<std::string>& labels,
+                                    bool classifier) {
   nlohmann::json config = io::read_json(base / "config.json");
   config["architectures"] = {architecture(config.at("model_type").get<std::string>(), classifier)};
   config.erase("torch_dtype");
@@ -63,15 +66,24 @@ inline nlohmann::json merged_config(const std::filesystem::path& base, const std
 
 }  // namespace detail
 
-/// Writes config.json, model.safetensors and copies of the tokenizer's files into `folder`, which is made. With --pool pooler transformers
-/// loads it as AutoModelForSequenceClassification. Else no class of transformers has the head: AutoModel loads the encoder, and
-/// classifier.safetensors and classifier.json hold the head, its labels and the pooling. `weights` are the base's, or were trained in full;
-/// `values` has the head. Throws ErrorId::model for a base that is no Hugging Face folder, and what merge and the writers throw.
+/// How a merged model reads its texts.
+struct MergedForm {
+  models::Pooling pool = models::Pooling::mean;
+  bool pairs = false;
+  Index max_tokens = 0;
+};
+
+/// Writes config.json, model.safetensors and copies of the tokenizer's files into `folder`, which is made. With --pool pooler
+/// transformers loads it as AutoModelForSequenceClassification. Else no class of transformers has the head: AutoModel loads the
+/// encoder, and classifier.safetensors holds the head. classifier.json says, for programs of this library, what config.json has
+/// no words for. `weights` are the base's, or were trained in full; `values` has the head. Throws ErrorId::model for a base
+/// that is no Hugging Face folder, and what merge and the writers throw.
 inline void write_merged(const std::filesystem::path& folder, const BaseModel& base, const FrozenModel<float>& weights,
-                         const AdapterSet<float>& adapters, const Parameters<float>& values, const std::vector<std::string>& labels,
-                         models::Pooling pool) {
-  require(!base.folder.empty(), ErrorId::model, "--write-merged: ", base.name, " is no Hugging Face folder, which could be completed");
-  const bool classifier = pool == models::Pooling::pooler;
+                         const AdapterSet<float>& adapters, const Parameters<float>& values,
+                         const std::vector<std::string>& labels, const MergedForm& form) {
+  require(!base.folder.empty(), ErrorId::model, "--write-merged: ", base.name,
+          " is no Hugging Face folder, which could be completed");
+  const bool classifier = form.pool == models::Pooling::pooler;
   const nlohmann::json config = detail::merged_config(base.folder, labels, classifier);
   const std::string prefix = base.prefix + ".";
   // the encoder alone has names without the family's prefix
@@ -80,7 +92,8 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
   };
   std::deque<Weight<float>> owned;  // what is not written as it lies
   std::vector<io::TensorBytes> tensors, head;
-  const auto add = [&](const ParameterLayout::Tensor& t, std::string name, const FrozenWeight<float>& weight, std::vector<io::TensorBytes>& to) {
+  const auto add = [&](const ParameterLayout::Tensor& t, std::string name, const FrozenWeight<float>& weight,
+                       std::vector<io::TensorBytes>& to) {
     const bool is_vector = t.role != Role::weight && t.role != Role::embedding && t.role != Role::head_weight;
     io::TensorBytes bytes = io::tensor_bytes<float>(std::move(name), weight);
     if (is_vector) bytes.shape = {t.cols};
@@ -106,14 +119,18 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
     if (is_head(t.role)) add(t, base.head_name(t), values[t.name], classifier ? tensors : head);
 
   std::filesystem::create_directories(folder);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-                           "vocab.json", "merges.txt", "sentencepiece.bpe.model"})
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                           "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model"})
     if (std::filesystem::exists(base.folder / name)) std::filesystem::copy_file(base.folder / name, folder / name);
   io::write_safetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}});
   if (!classifier) {
     io::write_safetensors(folder / merged_head_file, std::move(head), {{"format", "pt"}});
-    write_json(folder / "classifier.json", {{"labels", labels}, {"method", "merged"}, {"model", "."}, {"pool", pool_names[static_cast<std::size_t>(pool)]}});
   }
+  nlohmann::json ours = {
+      {"labels", labels}, {"method", "merged"}, {"model", "."}, {"pool", pool_names[static_cast<std::size_t>(form.pool)]}};
+  if (form.pairs) ours["pairs"] = true;
+  if (form.max_tokens > 0) ours["max_tokens"] = form.max_tokens;
+  write_json(folder / "classifier.json", ours);
   write_json(folder / "config.json", config);  // last: it says that there is a model
 }
 

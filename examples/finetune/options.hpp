@@ -32,6 +32,8 @@ struct FinetuneOptions : CommonOptions {
   WeightType weights = WeightType::f32;
   Index parts = 4;               // pieces of a batch; results depend on it, not on threads
   Index checkpoint_every = 200;  // steps
+  Index accumulate = 1;          // batches of an update
+  Index patience = 0;            // epochs without a better validation; 0: all epochs are run
   bool resume = false;
   PrivateOptions privacy;
   std::filesystem::path load, predict, test;  // a classifier that is there, and what to do with it
@@ -103,6 +105,19 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
         {.key = "head_learning_rate", .check = positive});
   t.add("--head-decay", o.head_decay, "Weight decay of the head when it is trained alone",
         {.key = "head_decay", .check = natural});
+  t.add("--accumulate", o.accumulate, "Batches whose gradients make one update, as one batch of so many times the size would",
+        {.check = CLI::Range(1, 1 << 20)});
+  if (o.accumulate > 1) t.set("accumulate", o.accumulate);  // no words that older runs have not
+  t.add(
+      "--patience", o.patience,
+      "Stop after that many epochs without a better validation accuracy, and keep the best epoch's numbers; 0: run all epochs",
+      {.check = natural});
+  if (o.patience > 0) t.set("patience", o.patience);
+  t.add("--max-tokens", o.max_tokens, "Cut texts to that many tokens, special ones among them; 0: to what the model reads",
+        {.check = natural});
+  if (o.max_tokens > 0) t.set("max_tokens", o.max_tokens);
+  t.flag("--pairs", o.pairs, "Lines have two texts: label<TAB>text<TAB>text in tsv: and --test, text<TAB>text in --predict");
+  if (o.pairs) t.set("pairs", 1);
   t.choice("--weights", o.weights, weight_names, "The frozen weights of the encoder in memory: f32 or bf16", "weights");
   t.add("--parts", o.parts, "Pieces that a batch is divided into; at least as many as threads pays",
         {.key = "parts", .check = CLI::Range(1, 4096)});
@@ -138,6 +153,11 @@ inline void check_private_run(FinetuneOptions& o) {
     throw CLI::ValidationError("--private", "full fine-tuning trains norms and an embedding, which have no gradients per text");
   if (o.rank_allocation == RankAllocation::energy || o.init_sketch)
     throw CLI::ValidationError("--private", "--rank-allocation energy and --init-sketch are not for private runs");
+  if (o.accumulate > 1)
+    throw CLI::ValidationError("--accumulate",
+                               "is not for private runs, whose --batch is an expected size and takes no memory");
+  if (o.patience > 0)
+    throw CLI::ValidationError("--patience", "is not for private runs, whose number of steps is in the account");
   if (o.resume || o.compare) throw CLI::ValidationError("--private", "runs once, from its start: no --resume, no --compare");
 }
 
@@ -154,8 +174,10 @@ inline void check_merged_folder(const FinetuneOptions& o) {
     refuse("needs a Hugging Face folder to complete: --model minilm or a folder; use-lite is none");
   std::error_code error;
   if (!std::filesystem::exists(o.write_merged, error)) return;
-  if (!std::filesystem::is_directory(o.write_merged, error)) refuse(in_quotes(o.write_merged.string()) + " is there, and is no folder");
-  if (!std::filesystem::is_empty(o.write_merged, error)) refuse(in_quotes(o.write_merged.string()) + " is not empty; give a new folder");
+  if (!std::filesystem::is_directory(o.write_merged, error))
+    refuse(in_quotes(o.write_merged.string()) + " is there, and is no folder");
+  if (!std::filesystem::is_empty(o.write_merged, error))
+    refuse(in_quotes(o.write_merged.string()) + " is not empty; give a new folder");
 }
 
 }  // namespace detail
@@ -181,6 +203,13 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     if (!o.load.empty() && o.predict.empty() && o.test.empty() && o.write_merged.empty())
       throw CLI::ValidationError("--load", "needs --predict or --test; training that goes on from it is not built yet");
     detail::check_merged_folder(o);
+    if (o.patience > 0 && o.validation_size == 0)
+      throw CLI::ValidationError("--patience", "needs validation texts: no --validation-size 0");
+    if (o.patience > 0 && o.method == Method::head && !o.compare)
+      throw CLI::ValidationError("--patience",
+                                 "is for methods that tune the encoder: the head alone has no validation between its epochs");
+    if (o.pairs && o.load.empty() && !o.data.starts_with("tsv:"))
+      throw CLI::ValidationError("--pairs", "needs --data tsv:TRAIN:TEST: the other sets have one text a line");
     if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");

@@ -24,24 +24,29 @@ namespace lorasb::examples {
 inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method, const std::vector<std::string>& labels,
                                   const CommonOptions& options) {
   const bool has_name = options.model == "use-lite" || options.model == "minilm";
-  write_json(folder / "classifier.json", {{"labels", labels},
-                                          {"method", method},
-                                          {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
-                                          {"pool", pool_names[static_cast<std::size_t>(options.pool)]}});
+  nlohmann::json json = {{"labels", labels},
+                         {"method", method},
+                         {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
+                         {"pool", pool_names[static_cast<std::size_t>(options.pool)]}};
+  if (options.pairs) json["pairs"] = true;
+  if (options.max_tokens > 0) json["max_tokens"] = options.max_tokens;
+  write_json(folder / "classifier.json", json);
 }
 
 /// A trained classifier that nothing more is trained of.
 class LoadedClassifier {
  public:
-  /// `options.load` is a folder that lorasb-finetune wrote (--out, or adapter/ or folded/ in it, or --write-merged), a folder of PEFT for
-  /// the classification of sequences, or a whole classifier of transformers. Its model is what --model names, else the one that the folder
-  /// names, or is. Throws what readers throw, and ErrorId::adapter_folder for a folder that is no classifier of this model.
+  /// `options.load` is a folder that lorasb-finetune wrote (--out, or adapter/ or folded/ in it, or --write-merged), a folder
+  /// of PEFT for the classification of sequences, or a whole classifier of transformers. Its model is what --model names, else
+  /// the one that the folder names, or is. Throws what readers throw, and ErrorId::adapter_folder for a folder that is no
+  /// classifier of this model.
   explicit LoadedClassifier(FinetuneOptions options) : folder_(options.load) {
     if (std::filesystem::exists(folder_ / "adapter" / "adapter_config.json")) folder_ /= "adapter";
     const bool has_adapter = std::filesystem::exists(folder_ / "adapter_config.json");
     const bool is_ours = std::filesystem::exists(folder_ / "classifier.json");
     const bool is_whole = !has_adapter && std::filesystem::exists(folder_ / "config.json");
-    check(has_adapter || is_ours || is_whole, "holds neither an adapter, nor classifier.json, nor a whole model with config.json");
+    check(has_adapter || is_ours || is_whole,
+          "holds neither an adapter, nor classifier.json, nor a whole model with config.json");
     std::vector<formats::NamedTensor<float>> tensors;
     formats::AdapterFolder<float> adapter;
     if (has_adapter) {
@@ -64,17 +69,24 @@ class LoadedClassifier {
       const auto pool = std::ranges::find(pool_names, ours.at("pool").get<std::string>());
       check(pool != pool_names.end(), "has the pooling ", ours.at("pool").dump(), " in classifier.json, which is not known");
       options.pool = static_cast<models::Pooling>(pool - pool_names.begin());
+      const bool pairs = ours.value("pairs", false);
+      check(pairs || !options.pairs, "was trained on single texts: leave --pairs out");
+      options.pairs = pairs;
+      if (options.max_tokens == 0) options.max_tokens = ours.value("max_tokens", Index{0});
     } else if (!is_use_lite(options)) {
       options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
     }
     base_ = read_base_model(options, Dtype::f32, ModelUse::load);
     pool_ = options.pool;
+    pairs_ = options.pairs;
+    max_tokens_ = options.max_tokens;
     if (is_whole) tensors = head_of_whole();
     const formats::NamedTensor<float>* const weight = tensor_named(tensors, base_.head + ".weight");
     const formats::NamedTensor<float>* const bias = tensor_named(tensors, base_.head + ".bias");
     check(weight != nullptr && weight->shape.size() == 2, "has no ", base_.head, ".weight: it is no classifier");
     const Index classes = weight->shape[0];
-    check(bias == nullptr || std::ssize(bias->values) == classes, "has a ", base_.head, ".bias of another size than its weight");
+    check(bias == nullptr || std::ssize(bias->values) == classes, "has a ", base_.head,
+          ".bias of another size than its weight");
     check(weight->shape[1] == base_.features, "has a classifier of ", weight->shape[1], " features, but the vectors of ", base_.name, " have ",
           base_.features);
     ParameterLayout layout;
@@ -90,9 +102,11 @@ class LoadedClassifier {
 
   const std::vector<std::string>& labels() const { return labels_; }
   const BaseModel& base() const { return base_; }
+  bool pairs() const { return pairs_; }
   /// The whole model as a Hugging Face folder.
   void write_merged(const std::filesystem::path& folder) const {
-    examples::write_merged(folder, base_, base_.weights, adapters_, *model_.values, labels_, pool_);
+    examples::write_merged(folder, base_, base_.weights, adapters_, *model_.values, labels_,
+                           {.pool = pool_, .pairs = pairs_, .max_tokens = max_tokens_});
   }
 
   /// Probabilities, classes x texts.
@@ -117,7 +131,8 @@ class LoadedClassifier {
     require(good, ErrorId::adapter_folder, "--load: \"", folder_.string(), "\" ", parts...);
   }
   /// Those of one module, or all.
-  static std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path, std::string_view module = {}) {
+  static std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path,
+                                                               std::string_view module = {}) {
     const io::SafetensorsFile file(path);
     std::vector<formats::NamedTensor<float>> tensors;
     for (const io::TensorInfo& t : file.tensors()) {
@@ -127,7 +142,8 @@ class LoadedClassifier {
     }
     return tensors;
   }
-  /// The last layer of the head: beside the tensors of a whole model, or in a file of its own where transformers has no such head.
+  /// The last layer of the head: beside the tensors of a whole model, or in a file of its own where transformers has no such
+  /// head.
   std::vector<formats::NamedTensor<float>> head_of_whole() const {
     if (std::filesystem::exists(folder_ / merged_head_file)) return read_tensors(folder_ / merged_head_file);
     std::vector<formats::NamedTensor<float>> head;
@@ -177,12 +193,14 @@ class LoadedClassifier {
   train::TunedModel<float> model_;
   std::vector<std::string> labels_;
   models::Pooling pool_ = models::Pooling::mean;
+  bool pairs_ = false;
+  Index max_tokens_ = 0;
 };
 
 namespace detail {
 
-/// A text per line. Throws ErrorId::data and ErrorId::text, with the line.
-inline std::vector<std::string> read_lines(const std::filesystem::path& path) {
+/// A text, or a pair of texts, per line. Throws ErrorId::data and ErrorId::text, with the line.
+inline std::vector<std::string> read_lines(const std::filesystem::path& path, bool pairs) {
   std::ifstream file(path, std::ios::binary);
   require(file.good() && !std::filesystem::is_directory(path), ErrorId::data, "--predict: cannot open \"", path.string(), "\"");
   std::vector<std::string> lines;
@@ -191,6 +209,8 @@ inline std::vector<std::string> read_lines(const std::filesystem::path& path) {
     if (lines.empty() && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
     if (line.ends_with('\r')) line.pop_back();
     require(!text::invalid_utf8(line), ErrorId::text, "--predict: \"", path.string(), "\", line ", lines.size() + 1, " is not UTF-8");
+    require(!pairs || is_pair(line), ErrorId::data, "--predict: \"", path.string(), "\", line ", lines.size() + 1,
+            " has no two texts, expected text<TAB>text");
     lines.push_back(line);
   }
   return lines;
@@ -204,19 +224,20 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
   TokenizedTexts texts;
   std::vector<Index> place;  // of a line among the texts; -1: it has no tokens
   // lines with the same tokens share a place: rounding depends on where in a batch a text stands
-  std::map<std::vector<std::int32_t>, Index> places;
+  std::map<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>, Index> places;
   Index cut = 0;
-  for (const std::string& line : detail::read_lines(options.predict)) {
+  for (const std::string& line : detail::read_lines(options.predict, classifier.pairs())) {
     text::Encoding found = classifier.base().encode(line);
     cut += found.cut;
     if (found.ids.empty()) {
       place.push_back(-1);
       continue;
     }
-    const auto [known, is_new] = places.try_emplace(found.ids, texts.size());
+    const auto [known, is_new] = places.try_emplace({found.ids, found.types}, texts.size());
     place.push_back(known->second);
     if (!is_new) continue;
     texts.ids.push_back(std::move(found.ids));
+    texts.types.push_back(std::move(found.types));
     texts.labels.push_back(0);
   }
   if (cut > 0) std::fprintf(stderr, "%td texts cut to the %td tokens that the encoder reads\n", cut, classifier.base().max_tokens);
@@ -239,7 +260,7 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
 /// --test: accuracy on a file with lines label<TAB>text, on standard output.
 inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   std::vector<Example> examples;
-  for (Row& row : read_tsv_file(options.test, options.header)) {
+  for (Row& row : read_tsv_file(options.test, options.header, nullptr, classifier.pairs())) {
     const auto label = std::ranges::find(classifier.labels(), row.label);
     require(label != classifier.labels().end(), ErrorId::data, "--test: \"", options.test.string(), "\", line ", examples.size() + 1 + options.header,
             " has the label \"", row.label, "\", which the classifier does not know");
@@ -247,6 +268,8 @@ inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   }
   Index cut = 0, right = 0;
   const TokenizedTexts texts = tokenize(examples, classifier.base(), options.threads, cut);
+  if (cut > 0)
+    std::fprintf(stderr, "%td texts cut to the %td tokens that the encoder reads\n", cut, classifier.base().max_tokens);
   const Matrix<float> P = classifier.probabilities(texts, options.parts, options.threads);
   for (Index i = 0; i < P.cols(); ++i) {
     Index best = 0;

@@ -43,17 +43,12 @@ class PrivateRun {
     if (known.size() == 0) return zeros;
     return train::train_head<float>(frozen_features(task_.base, known, options_.parts, options_.threads), known.labels,
                                     std::move(zeros),
-                                    {.epochs = options_.start_head_epochs,
-                                     .learning_rate = options_.head_learning_rate,
-                                     .weight_decay = options_.head_decay,
-                                     .seed = options_.seed,
-                                     .scale = task_.base.head_scale,
-                                     .activation = task_.base.head_activation});
+                                    head_options(task_.base, options_, options_.start_head_epochs, options_.head_decay));
   }
   TokenizedTexts public_texts() const {
     if (options_.privacy.bases != PrivateBases::public_file) return {};
     std::vector<Example> examples;
-    for (Row& row : read_tsv_file(options_.privacy.public_file)) {
+    for (Row& row : read_tsv_file(options_.privacy.public_file, false, nullptr, options_.pairs)) {
       const auto label = std::ranges::find(task_.label_names, row.label);
       require(label != task_.label_names.end(), ErrorId::data, "--bases: \"", options_.privacy.public_file, "\", line ",
               examples.size() + 1, " has the label \"", row.label, "\", which the training texts never show");
@@ -161,7 +156,8 @@ class PrivateRun {
     if (ledger_.is_private()) report.epsilon = claimed.epsilon;
     report.probe_after = probe(classifier);
     result_.validation_accuracy = report.probe_after;
-    result_.test_accuracy = models::accuracy(classifier, task_.test, options_.parts, options_.threads);
+    result_.take_test(task_.classes(), task_.test.labels,
+                      models::predictions(classifier, task_.test, options_.parts, options_.threads));
     result_.privacy = report;
   }
 

@@ -1,11 +1,13 @@
 // A run between two steps: what it has found so far, and how that is saved and restored.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "examples/common/metrics.hpp"
 #include "examples/finetune/options.hpp"
 #include "lorasb/train/run_state.hpp"
 
@@ -49,6 +51,9 @@ struct RunResult {
   std::uint64_t seed = 0;
   double validation_accuracy = 0;
   double test_accuracy = 0;
+  double macro_f1 = 0, matthews = 0;  // of the test texts
+  Index kept_step = 0;                // whose numbers are kept; 0: the last
+  Index stopped_step = 0;             // where patience ended; 0: nowhere
   double init_seconds = 0;   // head and adapters, up to the first step
   double train_seconds = 0;  // steps, without evaluations
   double peak_rss_bytes = 0;
@@ -58,6 +63,13 @@ struct RunResult {
   std::optional<PrivateReport> privacy;
   std::vector<HistoryEntry> history;
   std::vector<Evaluation> evaluations;
+
+  void take_test(Index classes, std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted) {
+    const ConfusionMatrix confusion(classes, labels, predicted);
+    test_accuracy = accuracy(confusion);
+    macro_f1 = examples::macro_f1(confusion);
+    matthews = examples::matthews(confusion);
+  }
 };
 
 namespace detail {
@@ -66,8 +78,35 @@ namespace detail {
 class RunState {
  public:
   RunState(const FinetuneOptions& options, train::TunedModel<float>& model, optim::Optimizer<float>& optimizer,
-           train::ShuffledBatches& batches, RunResult& result)
-      : options_(options), model_(model), optimizer_(optimizer), batches_(batches), result_(result) {}
+           train::ShuffledBatches& batches, RunResult& result, Index first_kept = 0)
+      : options_(options), model_(model), optimizer_(optimizer), batches_(batches), result_(result), first_kept_(first_kept) {}
+
+  /// The numbers of the best epoch so far, with --patience.
+  std::vector<float> best;
+
+  /// Takes them when the last evaluation is the best one, the first of equals.
+  void keep_best() {
+    if (options_.patience == 0) return;
+    const Evaluation& last = result_.evaluations.back();
+    for (const Evaluation& e : result_.evaluations)
+      if (e.step != last.step && e.step >= first_kept_ && e.validation_accuracy >= last.validation_accuracy) return;
+    const std::span<const float> values = std::as_const(*model_.values).flat();
+    best.assign(values.begin(), values.end());
+    result_.kept_step = last.step;
+  }
+  /// Whether so many epochs have passed since the best one.
+  bool is_out_of_patience() const {
+    if (options_.patience == 0 || best.empty()) return false;
+    return std::ranges::count_if(result_.evaluations, [&](const Evaluation& e) { return e.step > result_.kept_step; }) >=
+           options_.patience;
+  }
+  /// Goes back to them.
+  void restore_best() {
+    if (best.empty()) return;
+    std::ranges::copy(best, model_.values->flat().begin());
+    for (const Evaluation& e : result_.evaluations)
+      if (e.step == result_.kept_step) result_.validation_accuracy = e.validation_accuracy;
+  }
 
   void save() const {
     io::Checkpoint<float> c;
@@ -87,6 +126,10 @@ class RunState {
     for (const HistoryEntry& h : result_.history) history.push_back({h.step, h.loss, h.accuracy, h.learning_rate});
     nlohmann::json evaluations = nlohmann::json::array();
     for (const Evaluation& e : result_.evaluations) evaluations.push_back({e.step, e.validation_accuracy});
+    if (!best.empty()) {
+      c.tensors["best"] = best;
+      c.put_integer("best_step", static_cast<std::uint64_t>(result_.kept_step));
+    }
     c.state["captured"] = reports.dump();
     c.state["history"] = history.dump();
     c.state["evaluations"] = evaluations.dump();
@@ -111,6 +154,11 @@ class RunState {
   /// All but the frozen factors, which the model was made with.
   void restore(const io::Checkpoint<float>& c) {
     train::restore_run<float>(c, model_.values->flat(), optimizer_, batches_);
+    if (c.tensors.contains("best")) {
+      best.resize(model_.values->flat().size());
+      train::restore_tensor<float>(c, "best", best);
+      result_.kept_step = static_cast<Index>(c.integer("best_step"));
+    }
     result_.init_seconds = c.number("init_seconds");
     result_.train_seconds = c.number("train_seconds");
     if (const auto saved = c.state.find("look_ahead"); saved != c.state.end()) {
@@ -129,6 +177,7 @@ class RunState {
   optim::Optimizer<float>& optimizer_;
   train::ShuffledBatches& batches_;
   RunResult& result_;
+  Index first_kept_;  // evaluations before this step are of the scout, whose numbers are others
 };
 
 }  // namespace detail

@@ -23,7 +23,7 @@ struct Task {
 
 /// Reads model and data. Throws what their readers throw.
 inline Task read_task(const FinetuneOptions& options) {
-  Dataset data = split(read_dataset(options.data, options.spam_package, options.header),
+  Dataset data = split(read_dataset(options.data, options.spam_package, options.header, options.pairs),
                        {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
   const Dtype modules = options.weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32;
   Task task{.base = read_base_model(options, modules),

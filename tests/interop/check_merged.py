@@ -25,6 +25,7 @@ random.seed(3)
 torch.set_num_threads(1)  # tiny products
 words = "the quick brown fox jumps over lazy dog naive café resume 2024 don't we they're in, cab bad! é 中文 x 😀".split()
 texts = [" ".join(random.choices(words, k=random.randint(1, 14))) for _ in range(24)]
+pairs = [tuple(" ".join(random.choices(words, k=random.randint(1, 12))) for _ in range(2)) for _ in range(2000)]
 kinds = [random.randrange(3) for _ in texts]
 
 sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40, max_position_embeddings=64, initializer_range=0.2)
@@ -92,8 +93,8 @@ def check(name, make, kind, targets, saved):
     specials = dict(pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>", mask_token="<mask>") if kind == "byte_bpe" else dict(
         pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(golden / f"{kind}_tokenizer.json"), model_max_length=60, **specials)
-    if "DistilBERT" in name or kind == "byte_bpe":
-        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    types = ["token_type_ids"] if name.startswith("BERT") else []
+    tokenizer.model_input_names = ["input_ids", *types, "attention_mask"]
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.save_pretrained(base)
@@ -129,6 +130,23 @@ def check(name, make, kind, targets, saved):
         found = probabilities(merged, tokenizer)
         compare(f"{name}: the same merged, read by transformers", found, expected[:, order])
         report([merged.config.id2label[i] for i in range(3)] == sorted(labels), f"{name}: its labels have their names")
+
+    # two texts a line, cut as transformers cut them
+    limit, many = 16, pairs if kind == "byte_bpe" or "BERT" == name else pairs[:100]
+    (folder / "pairs.tsv").write_text("".join(f"{labels[len(a) % 3]}\t{a}\t{b}\n" for a, b in pairs[:60]))
+    (folder / "pairs.txt").write_text("".join(f"{a}\t{b}\n" for a, b in many))
+    run("--data", f"tsv:{folder}/pairs.tsv:{folder}/pairs.tsv", "--pairs", "--max-tokens", limit, "--model", base, "--pool", "pooler", "--method", "lora",
+        "--rank", 4, "--batch", 8, "--epochs", 2, "--threads", 1, "--out", folder / "pairs", "--write-merged", folder / "merged_pairs")
+    merged = AutoModelForSequenceClassification.from_pretrained(folder / "merged_pairs").eval()
+    found = [json.loads(line)["probabilities"] for line in run("--load", folder / "pairs", "--predict", folder / "pairs.txt", "--json").splitlines()]
+    expected = []
+    with torch.no_grad():
+        for first in range(0, len(many), 50):
+            a, b = zip(*many[first:first + 50])
+            batch = tokenizer(list(a), list(b), truncation="longest_first", max_length=limit, padding=True, return_tensors="pt")
+            expected.append(torch.softmax(merged(**batch).logits.double(), 1))
+    found = torch.tensor([[p[n] for n in sorted(labels)] for p in found], dtype=torch.double)
+    compare(f"{name}: {len(many)} pairs of texts, cut to {limit} tokens", found, torch.cat(expected))
 
     # without transformers' head: the encoder, and a head of its own
     run("--data", f"tsv:{folder}/train.tsv:{folder}/train.tsv", "--model", base, "--pool", "mean", "--method", "lora-sb", "--rank", 4, "--batch", 8, "--epochs", 1,

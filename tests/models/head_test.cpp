@@ -30,14 +30,16 @@ TEST_CASE("A head with a dense layer is W f(c W_d e + b_d) + b, and one without 
     CHECK(head.size() == 30 + 18);
     CHECK(head.features() == 5);
     head.forward(E, logits);
-    Matrix<double> H = (0.7 * values["classifier.dense.weight"] * E).colwise() + as_vector(values.flat("classifier.dense.bias"));
+    Matrix<double> H =
+        (0.7 * values["classifier.dense.weight"] * E).colwise() + as_vector(values.flat("classifier.dense.bias"));
     nn::activate<double>(f, H, H);
     const Matrix<double> expected = (values["classifier.weight"] * H).colwise() + as_vector(values.flat("classifier.bias"));
     CHECK(relative_error(logits, expected) < Tolerance<double>::sum);
   }
   const Parameters<double> values = random_head(false);
   Head<double>(values).forward(E, logits);
-  const Matrix<double> expected = (std::sqrt(5.0) * values["classifier.weight"] * E).colwise() + as_vector(values.flat("classifier.bias"));
+  const Matrix<double> expected =
+      (std::sqrt(5.0) * values["classifier.weight"] * E).colwise() + as_vector(values.flat("classifier.bias"));
   CHECK(relative_error(logits, expected) < Tolerance<double>::sum);
 }
 

@@ -29,7 +29,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
  public:
   /// `values` holds what is trained, the head among it; it must outlive the classifier, and so must all that the encoder views.
   TextClassifier(std::unique_ptr<const TextEncoder<S>> encoder, const Parameters<S>& values LORASB_LIFETIMEBOUND, Index parts)
-      : encoder_(std::move(encoder)), head_(values, encoder_->head_scale(), encoder_->head_activation()),
+      : encoder_(std::move(encoder)),
+        head_(values, encoder_->head_scale(), encoder_->head_activation()),
         layout_size_(values.layout().size()),
         scratch_(static_cast<std::size_t>(parts)) {
     require(head_.features() == encoder_->features(), ErrorId::shape, "TextClassifier: the head has ", head_.features(),
@@ -72,7 +73,12 @@ class LORASB_OWNS_MEMORY TextClassifier {
     return {.loss = nn::cross_entropy_loss<S>(logits, s.labels), .correct = nn::count_correct<S>(logits, s.labels)};
   }
 
-  /// The same, and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
+  /// The most likely class of each text named in `order`, the lowest among equals, into `classes`.
+  void predict(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<std::int32_t> classes) {
+    nn::best_classes<S>(classify(texts, order, part), classes);
+  }
+
+  /// The same as measure(), and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
   nn::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const nn::PassResult result = differentiate(texts, order, part);

@@ -24,20 +24,22 @@ inline void append_head(Index classes, Index features, ParameterLayout& layout) 
   layout.add(std::string(head_module), Role::head_weight, classes, features);
   layout.add(std::string(head_module), Role::head_bias, 1, classes);
 }
-/// Appends W_d (features x features) and b_d (1 x features) of the dense layer before it, "classifier.dense.weight" and ".bias".
+/// Appends W_d (features x features) and b_d (1 x features) of the dense layer before it, "classifier.dense.weight" and
+/// ".bias".
 inline void append_dense(Index features, ParameterLayout& layout) {
   layout.add(std::string(dense_module), Role::head_weight, features, features);
   layout.add(std::string(dense_module), Role::head_bias, 1, features);
 }
 
-/// logits = c W e + b, with e the vector of a text (d numbers) and c = √d for unit vectors, so that the features of the head have size
-/// one (TextEncoder::head_scale). Where the values have a dense layer: logits = W f(c W_d e + b_d) + b, with f tanh or relu, as
-/// transformers' classifiers of sequences have it. The head views its values in the trainer's buffer, which must outlive it.
+/// logits = c W e + b, with e the vector of a text (d numbers) and c = √d for unit vectors, so that the features of the head
+/// have size one (TextEncoder::head_scale). Where the values have a dense layer: logits = W f(c W_d e + b_d) + b, with f tanh
+/// or relu, as transformers' classifiers of sequences have it. The head views its values in the trainer's buffer, which must
+/// outlive it.
 template <Real S>
 class Head {
  public:
-  /// `scale` is c; 0: √d. Throws ErrorId::unknown_name when `values` has no head, ErrorId::shape for a dense layer of other sizes, and
-  /// ErrorId::value for another f.
+  /// `scale` is c; 0: √d. Throws ErrorId::unknown_name when `values` has no head, ErrorId::shape for a dense layer of other
+  /// sizes, and ErrorId::value for another f.
   explicit Head(const Parameters<S>& values LORASB_LIFETIMEBOUND, double scale = 0, nn::Activation f = nn::Activation::tanh)
       : last_(head_module, values), activation_(f) {
     const S c = scale != 0 ? static_cast<S>(scale) : std::sqrt(static_cast<S>(last_.W.cols()));
@@ -65,9 +67,8 @@ class Head {
   /// dW += c dlogits Eᵀ, db += Σ dlogits, in `gradient`, which has the layout of the values; overwrites dE = c Wᵀ dlogits
   /// unless it is not wanted.
   void backward(ConstMatrixView<S> E, ConstMatrixView<S> dlogits, std::span<S> gradient, const InputGradient<S>& dE) const {
-    run_backward(E, dlogits, dE, [&](const Layer& layer, ConstMatrixView<S> X, ConstMatrixView<S> dY) {
-      layer.add_gradient(X, dY, gradient);
-    });
+    run_backward(E, dlogits, dE,
+                 [&](const Layer& layer, ConstMatrixView<S> X, ConstMatrixView<S> dY) { layer.add_gradient(X, dY, gradient); });
   }
   /// The same with the gradient of each text in its column of `each` (values x texts): dW_i = c dz_i e_iᵀ, db_i = dz_i.
   void backward_per_example(ConstMatrixView<S> E, ConstMatrixView<S> dlogits, MatrixView<S> each,
@@ -98,7 +99,8 @@ class Head {
     }
     /// dW += scale dY Xᵀ, db += Σ dY.
     void add_gradient(ConstMatrixView<S> X, ConstMatrixView<S> dY, std::span<S> gradient) const {
-      linalg::multiply(dY, linalg::transposed(X), WeightView<S>(weight_range.of(gradient).data(), W.rows(), W.cols()), scale, 1);
+      linalg::multiply(dY, linalg::transposed(X), WeightView<S>(weight_range.of(gradient).data(), W.rows(), W.cols()), scale,
+                       1);
       nn::add_bias_backward_parameters<S>(dY, bias_range.of(gradient));
     }
     /// dX = scale Wᵀ dY.

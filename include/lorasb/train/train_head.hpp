@@ -21,14 +21,15 @@ struct HeadOptions {
   double learning_rate = 3e-3;
   double weight_decay = 0.01;
   std::uint64_t seed = 0;  // of the order
-  double scale = 0;        // of the features, and what stands behind a dense layer: TextEncoder's head_scale and head_activation
+  double scale = 0;  // of the features, and what stands behind a dense layer: TextEncoder's head_scale and head_activation
   nn::Activation activation = nn::Activation::tanh;
 };
 
-/// AdamW with linear decay on features x texts and labels, from the head in `values` (append_head, append_dense), which is returned
-/// trained.
+/// AdamW with linear decay on features x texts and labels, from the head in `values` (append_head, append_dense), which is
+/// returned trained.
 template <Real S>
-Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Parameters<S> values, const HeadOptions& options) {
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Parameters<S> values,
+                         const HeadOptions& options) {
   const models::Head<S> head(values, options.scale, options.activation);
   const ParameterLayout& layout = values.layout();
   const Index classes = head.classes();
@@ -57,10 +58,22 @@ Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> lab
 }
 /// The same from zeros, without a dense layer.
 template <Real S>
-Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options) {
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes,
+                         const HeadOptions& options) {
   ParameterLayout layout;
   models::append_head(classes, E.rows(), layout);
   return train_head<S>(E, labels, Parameters<S>(std::move(layout)), options);
+}
+
+/// The most likely class of each column of E, the lowest among equals.
+template <Real S>
+std::vector<std::int32_t> head_predictions(const Parameters<S>& values, ConstMatrixView<S> E, const HeadOptions& options = {}) {
+  const models::Head<S> head(values, options.scale, options.activation);
+  Matrix<S> logits(head.classes(), E.cols());
+  head.forward(E, logits);
+  std::vector<std::int32_t> classes(static_cast<std::size_t>(E.cols()));
+  nn::best_classes<S>(logits, classes);
+  return classes;
 }
 
 /// The share of columns of E that the head classifies right.

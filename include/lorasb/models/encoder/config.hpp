@@ -19,10 +19,10 @@ enum class EncoderFamily {
 
 /// What becomes of the hidden states of a text.
 enum class Pooling {
-  mean,        // of all tokens, scaled to length one
-  first_token, // that of [CLS] or <s>, scaled to length one
-  pooler,      // a dense layer and an activation over the first token, as the family's classifier of sequences has them
-  first_state, // that of [CLS] or <s> as it is, for a head that has the dense layer itself (models/head.hpp)
+  mean,         // of all tokens, scaled to length one
+  first_token,  // that of [CLS] or <s>, scaled to length one
+  pooler,       // a dense layer and an activation over the first token, as the family's classifier of sequences has them
+  first_state,  // that of [CLS] or <s> as it is, for a head that has the dense layer itself (models/head.hpp)
 };
 
 /// The defaults are those of BERT base (Devlin et al., arXiv 1810.04805).

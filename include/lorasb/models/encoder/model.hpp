@@ -22,8 +22,9 @@ namespace lorasb::models {
 ///     x    = LN(E[w] + P[p] + T[t])                                              hidden x tokens
 ///     x'   = block(x), in each layer (EncoderBlock)                              hidden x tokens
 ///     y    = v / ‖v‖ with v the mean of x' over the tokens, or x' of the first token; or f(W_p x'_first + b_p); or x'_first
-/// f is tanh for BERT and RoBERTa, relu for DistilBERT. Positions count from 0; with RoBERTa from padding + 1. The weights W are linear
-/// layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. There is no dropout.
+/// f is tanh for BERT and RoBERTa, relu for DistilBERT. Positions count from 0; with RoBERTa from padding + 1. The weights W
+/// are linear layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. There is no
+/// dropout.
 template <Real S>
 class Encoder final : public TextEncoder<S> {
  public:

@@ -22,7 +22,8 @@ namespace lorasb::models {
 
 struct OpenEncoderOptions {
   Pooling pooling = Pooling::mean;
-  bool pooler_may_lack = false;  // a dense layer of Pooling::pooler that the folder does not have is 0; OpenedEncoder::has_pooler says so
+  bool pooler_may_lack =
+      false;  // a dense layer of Pooling::pooler that the folder does not have is 0; OpenedEncoder::has_pooler says so
   Dtype modules = Dtype::f32;  // F32: the linear modules' weights as they are stored; BF16: F32 ones rounded to the nearest, a copy
 };
 
