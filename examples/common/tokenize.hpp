@@ -32,6 +32,7 @@ struct TextCounts {
 inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseModel& base, int threads, TextCounts& counts) {
   TokenizedTexts texts;
   texts.ids.resize(examples.size());
+  texts.types.resize(examples.size());
   const Index pieces = 16;
   std::vector<TextCounts> of_piece(static_cast<std::size_t>(pieces));
   parallel_for(pieces, threads, [&](Index piece) {
@@ -42,6 +43,7 @@ inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseM
       found_here.unknown += found.unknown;
       if (found.ids.empty()) found.ids.push_back(0);
       texts.ids[i] = std::move(found.ids);
+      texts.types[i] = std::move(found.types);
     }
   });
   for (const Example& example : examples) texts.labels.push_back(example.label);

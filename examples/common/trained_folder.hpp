@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -26,19 +27,25 @@ namespace lorasb::examples {
 inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method,
                                   const std::vector<std::string>& labels, const CommonOptions& options) {
   const bool has_name = options.model == "use-lite" || options.model == "minilm";
-  write_json(folder / "classifier.json",
-             {{"labels", labels},
-              {"method", method},
-              {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
-              {"pool", pool_names[static_cast<std::size_t>(options.pool)]}});
+  nlohmann::json json = {{"labels", labels},
+                         {"method", method},
+                         {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
+                         {"pool", pool_names[static_cast<std::size_t>(options.pool)]}};
+  if (options.pairs) json["pairs"] = true;
+  if (options.max_tokens > 0) json["max_tokens"] = options.max_tokens;
+  write_json(folder / "classifier.json", json);
 }
+
+/// The head of a merged folder where transformers has no model with it.
+inline constexpr const char* merged_head_file = "classifier.safetensors";
 
 /// `adapters` is empty where the method is full or head.
 struct TrainedFolder {
   std::filesystem::path path = {};
   Method method = Method::head;                           // that goes on from it
   AdapterSet<float> adapters = {};                        // plain LoRA with R = I; under the folder's names
-  std::vector<formats::NamedTensor<float>> tensors = {};  // the head, and of `full` the weights
+  std::vector<formats::NamedTensor<float>> tensors = {};  // the head, and what was trained in full beside it
+  std::string head = std::string(models::head_module);    // the head's last layer in `tensors`
   std::vector<std::string> labels = {};
   std::string checksum = {};  // of the tensor file
 
@@ -51,7 +58,14 @@ struct TrainedFolder {
     const auto at = std::ranges::find_if(tensors, [&](const auto& t) { return t.name == name; });
     return at == tensors.end() ? nullptr : &*at;
   }
-  Index classes() const { return tensor("classifier.weight")->shape[0]; }
+  Index classes() const { return tensor(head + ".weight")->shape[0]; }
+  /// All tensors but those of the head's last layer.
+  std::vector<formats::NamedTensor<float>> beside_head() const {
+    std::vector<formats::NamedTensor<float>> others;
+    for (const formats::NamedTensor<float>& t : tensors)
+      if (formats::detail::module_of(t.name) != head) others.push_back(t);
+    return others;
+  }
   /// The largest rank of the adapters; 0 without any.
   Index rank() const {
     Index largest = 0;
@@ -62,10 +76,15 @@ struct TrainedFolder {
 
 namespace detail {
 
-inline std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path) {
+/// Modules that the last layer of a head can be, as transformers names it: RoBERTa's, and all others.
+inline constexpr std::array<std::string_view, 2> head_modules{"classifier.out_proj", "classifier"};
+
+/// All, or those of the head's last layer alone.
+inline std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path, bool head_alone = false) {
   const io::SafetensorsFile file(path);
   std::vector<formats::NamedTensor<float>> tensors;
   for (const io::TensorInfo& t : file.tensors()) {
+    if (head_alone && std::ranges::find(head_modules, formats::detail::module_of(t.name)) == head_modules.end()) continue;
     tensors.push_back({.name = t.name, .shape = t.shape, .values = std::vector<float>(static_cast<std::size_t>(t.elements()))});
     file.read<float>(t.name, tensors.back().values);
   }
@@ -96,15 +115,18 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlo
 
 }  // namespace detail
 
-/// Reads what --load names: a folder that the programs wrote (--out, or adapter/ or folded/ in it), or a folder of PEFT for the
-/// classification of sequences. Sets model and pool of `options` as the folder has them, but for a --model that was given.
+/// Reads what --load names: a folder that the programs wrote (--out, or adapter/ or folded/ in it, or --write-merged), a folder
+/// of PEFT for the classification of sequences, or a whole classifier of transformers, which is its own base. Sets model, pool
+/// and form of the texts in `options` as the folder has them, but for a --model that was given.
 /// Throws what readers throw, and ErrorId::adapter_folder for a folder that is no classifier.
 inline TrainedFolder read_trained_folder(CommonOptions& options) {
   TrainedFolder folder{.path = options.load};
   if (std::filesystem::exists(folder.path / "adapter" / "adapter_config.json")) folder.path /= "adapter";
   const bool has_adapter = std::filesystem::exists(folder.path / "adapter_config.json");
   const bool is_ours = std::filesystem::exists(folder.path / "classifier.json");
-  folder.check(has_adapter || is_ours, "holds neither an adapter nor classifier.json");
+  const bool is_whole = !has_adapter && std::filesystem::exists(folder.path / "config.json");
+  folder.check(has_adapter || is_ours || is_whole,
+               "holds neither an adapter, nor classifier.json, nor a whole model with config.json");
   nlohmann::json ours;
   if (is_ours) ours = io::read_json(folder.path / "classifier.json");
   formats::AdapterFolder<float> adapter;
@@ -117,27 +139,35 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
     folder.adapters = std::move(adapter.adapters);
     folder.check(!adapter.fan_in_fan_out,
                  "has fan_in_fan_out: it is of a model whose weights are stored transposed, which no encoder here is");
-  } else {
+  } else if (!is_whole) {
     folder.tensors = detail::read_tensors(folder.path / "model.safetensors");
+  } else if (std::filesystem::exists(folder.path / merged_head_file)) {
+    folder.tensors = detail::read_tensors(folder.path / merged_head_file);
+  } else {
+    for (const std::filesystem::path& file : models::detail::encoder_files(folder.path))
+      for (auto& t : detail::read_tensors(file, true)) folder.tensors.push_back(std::move(t));
   }
-  const io::MappedFile file(folder.path / (has_adapter ? "adapter_model.safetensors" : "model.safetensors"));
+  std::vector<std::filesystem::path> files{folder.path / (has_adapter ? "adapter_model.safetensors" : "model.safetensors")};
+  if (is_whole) files = models::detail::encoder_files(folder.path);
   Sha256 sha;
-  sha.update(file.bytes());
+  for (const std::filesystem::path& file : files) sha.update(io::MappedFile(file).bytes());
   folder.checksum = hex(sha.digest());
 
-  const formats::NamedTensor<float>* const weight = folder.tensor("classifier.weight");
-  const formats::NamedTensor<float>* const bias = folder.tensor("classifier.bias");
-  folder.check(weight != nullptr && weight->shape.size() == 2, "has no classifier.weight: it is no classifier");
-  folder.check(bias == nullptr || std::ssize(bias->values) == folder.classes(),
-               "has a classifier.bias of another size than its weight");
-  for (const formats::NamedTensor<float>& t : folder.tensors) {
-    if (&t == weight || &t == bias) continue;
-    folder.check(!has_adapter, "holds ", in_quotes(t.name),
-                 ", which was trained in full beside the adapters: this program reads a head alone");
-    folder.method = Method::full;
-  }
+  for (const std::string_view module : detail::head_modules)
+    if (folder.tensor(std::string(module) + ".weight") != nullptr) {
+      folder.head = module;
+      break;
+    }
+  const formats::NamedTensor<float>* const weight = folder.tensor(folder.head + ".weight");
+  const formats::NamedTensor<float>* const bias = folder.tensor(folder.head + ".bias");
+  folder.check(weight != nullptr && weight->shape.size() == 2, "has no ", folder.head, ".weight: it is no classifier");
+  folder.check(bias == nullptr || std::ssize(bias->values) == folder.classes(), "has a ", folder.head,
+               ".bias of another size than its weight");
+  if (is_ours && ours.at("method") == "full") folder.method = Method::full;
 
-  if (!options.model_given) {
+  if (is_whole) {
+    options.model = folder.path.string();
+  } else if (!options.model_given) {
     if (is_ours)
       options.model = ours.at("model").get<std::string>();
     else if (adapter.base_model.ends_with("all-MiniLM-L6-v2"))
@@ -149,8 +179,13 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   }
   if (is_ours) {
     const auto pool = std::ranges::find(pool_names, ours.at("pool").get<std::string>());
-    folder.check(pool != pool_names.end(), "has the pool ", ours.at("pool").dump(), ", which is not known");
+    folder.check(pool != pool_names.end(), "has the pooling ", ours.at("pool").dump(),
+                 " in classifier.json, which is not known");
     options.pool = static_cast<models::Pooling>(pool - pool_names.begin());
+    const bool pairs = ours.value("pairs", false);
+    folder.check(pairs || !options.pairs, "was trained on single texts: leave --pairs out");
+    options.pairs = pairs;
+    if (options.max_tokens == 0) options.max_tokens = ours.value("max_tokens", Index{0});
   } else if (!is_use_lite(options)) {
     options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
   }
@@ -178,18 +213,23 @@ inline AdapterSet<float> fit_adapters(const TrainedFolder& folder, BaseModel& ba
   return fitted;
 }
 
-/// Its head, with rows of zeros for the labels that `classes` has beyond it. Throws ErrorId::adapter_folder for a head over
-/// other features.
-inline Parameters<float> loaded_head(const TrainedFolder& folder, const BaseModel& base, Index classes) {
-  const formats::NamedTensor<float>& weight = *folder.tensor("classifier.weight");
+/// Its head in the place of `head`'s numbers, with rows of zeros for the labels that `head` has beyond it, and its dense layer
+/// where `head` has one. Throws ErrorId::adapter_folder for a head of another model.
+inline Parameters<float> loaded_head(const TrainedFolder& folder, const BaseModel& base, Parameters<float> head) {
+  folder.check(folder.head == base.head, "has no ", base.head, ".weight: it is no classifier of ", base.name);
+  const formats::NamedTensor<float>& weight = *folder.tensor(folder.head + ".weight");
   folder.check(weight.shape[1] == base.features, "has a classifier of ", weight.shape[1], " features, but the vectors of ",
                base.name, " have ", base.features);
-  ParameterLayout layout;
-  models::append_head(classes, base.features, layout);
-  Parameters<float> head(layout);
-  std::ranges::copy(weight.values, head.flat("classifier.weight").begin());
-  if (const formats::NamedTensor<float>* const bias = folder.tensor("classifier.bias"))
-    std::ranges::copy(bias->values, head.flat("classifier.bias").begin());
+  for (const ParameterLayout::Tensor& t : head.layout().tensors()) {
+    const std::span<float> to = head.flat(t.name);
+    const bool is_dense = t.module == models::dense_module;
+    const formats::NamedTensor<float>* const from = folder.tensor(base.head_name(t));
+    if (!is_dense) std::ranges::fill(to, 0.0f);
+    if (from == nullptr) continue;  // a head without a bias; a dense layer that the base model has
+    folder.check(is_dense ? from->values.size() == to.size() : from->values.size() <= to.size(), "has ", in_quotes(from->name),
+                 " in another size than ", base.name);
+    std::ranges::copy(from->values, to.begin());
+  }
   return head;
 }
 
@@ -209,6 +249,7 @@ inline train::TunedModel<float> tune_loaded(const TrainedFolder& folder, const B
     case Method::lora_xs:
       return train::tune_cores(folder.method, base.weights, base.modules, std::move(adapters), head);
     case Method::lora:
+    case Method::ffa_lora:
       return train::tune_lora(base.weights, base.modules, lora_factors(adapters), head);
     case Method::full:
       break;
@@ -217,7 +258,8 @@ inline train::TunedModel<float> tune_loaded(const TrainedFolder& folder, const B
   }
   train::TunedModel<float> model = train::tune_all(base.weights, base.modules, base.layout, head);
   for (const formats::NamedTensor<float>& t : folder.tensors) {
-    if (t.name.starts_with("classifier.")) continue;
+    if (formats::detail::module_of(t.name) == folder.head) continue;
+    if (base.dense && formats::detail::module_of(t.name) == base.dense->module) continue;
     folder.check(base.layout.find(t.name) != nullptr, "holds ", in_quotes(t.name), ", which ", base.name, " does not have");
     folder.check(t.values.size() == model.values->flat(t.name).size(), "has ", in_quotes(t.name), " in another size than ",
                  base.name);

@@ -44,6 +44,13 @@ inline std::string visible(std::string_view label) {
   return without_controls(out);
 }
 
+/// Whether there is a tab with a text on both sides.
+inline bool is_pair(std::string_view texts) {
+  const std::size_t tab = texts.find('\t');
+  return tab != std::string_view::npos && texts.substr(0, tab).find_first_not_of(' ') != std::string_view::npos &&
+         texts.find_first_not_of(" \t", tab) != std::string_view::npos;
+}
+
 /// "3 classes: rare (1), other (20), most (400)", rare ones first, at most 30 of them.
 inline std::string class_note(const std::vector<std::pair<std::string, std::size_t>>& counts) {
   constexpr std::size_t most = 30;
@@ -59,10 +66,13 @@ inline std::string class_note(const std::vector<std::pair<std::string, std::size
 }  // namespace detail
 
 /// The lines of one file. The text goes on to the end of the line, further tabs belong to it; a carriage return at the end of a
-/// line, a byte order mark at the start and empty lines at the end are passed over, and with `header` the first line. Labels are trimmed
-/// and spelt as texts are (NFKC). Throws ErrorId::data, with file and line, for a line with no tab, no label or no text, an empty line
-/// before others, and for a file that is empty, missing, or has carriage returns as line ends; ErrorId::text for a line that is not UTF-8.
-inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool header = false, TsvReport* report = nullptr) {
+/// line, a byte order mark at the start and empty lines at the end are passed over, and with `header` the first line. Labels
+/// are trimmed and spelt as texts are (NFKC). Throws ErrorId::data, with file and line, for a line with no tab, no label or no
+/// text, an empty line before others, and for a file that is empty, missing, or has carriage returns as line ends;
+/// ErrorId::text for a line that is not UTF-8. With `pairs` the text is two, and stays as it is: the first tab in it lies
+/// between them.
+inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool header = false, TsvReport* report = nullptr,
+                                      bool pairs = false) {
   std::ifstream file(path, std::ios::binary);
   require(file.good() && !std::filesystem::is_directory(path), ErrorId::data, "read_tsv: cannot open \"", path.string(), "\"");
   std::vector<Row> rows;
@@ -92,6 +102,9 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
     check(tab != std::string::npos, ErrorId::data, " has no tab, expected label<TAB>text");
     check(tab > 0, ErrorId::data, " has no label before its tab");
     check(line.find_first_not_of(" \t", tab) != std::string::npos, ErrorId::data, " has no text after its tab");
+    if (pairs)
+      check(detail::is_pair(std::string_view(line).substr(tab + 1)), ErrorId::data,
+            " has no two texts, expected label<TAB>text<TAB>text");
     auto [label, trimmed] = detail::clean_label(std::string_view(line).substr(0, tab));
     check(!label.empty(), ErrorId::data, " has a label of white space alone");
     found.trimmed_labels += trimmed;
@@ -107,11 +120,11 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
 /// is passed over. Throws what read_tsv_file does, and ErrorId::data, with file and line, for a label of the test file that
 /// training never shows and that is not `known`.
 inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem::path& test, bool header = false,
-                       const std::vector<std::string>& known = {}) {
+                       bool pairs = false, const std::vector<std::string>& known = {}) {
   Corpus corpus;
   const auto read = [&](const std::filesystem::path& path) {
     TsvReport report;
-    std::vector<Row> rows = read_tsv_file(path, header, &report);
+    std::vector<Row> rows = read_tsv_file(path, header, &report, pairs);
     std::string note = concat(path.string(), ": ", report.lines, " lines");
     if (header) note += ", 1 left out (the header)";
     if (report.empty_lines > 0) note += concat(", ", report.empty_lines, " left out (empty, at the end)");

@@ -1,6 +1,7 @@
 // The encoder of both programs as a classifier, and the start of LoRA-SB on it.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 #include <span>
 #include <vector>
@@ -21,6 +22,31 @@ using Classifier = models::TextClassifier<float>;
 inline Classifier make_classifier(const BaseModel& base, const FrozenModel<float>& weights, const Layers<float>& layers,
                                   const Parameters<float>& values, Index parts) {
   return Classifier(base.make_encoder(weights, views_of(layers), values.layout()), values, parts);
+}
+
+/// A head of zeros for `classes` classes. Its dense layer, where it has one, is that of the model's folder, or normal numbers.
+inline Parameters<float> start_head(const BaseModel& base, Index classes, std::uint64_t seed) {
+  ParameterLayout layout;
+  if (base.dense) models::append_dense(base.features, layout);
+  models::append_head(classes, base.features, layout);
+  Parameters<float> head(layout);
+  if (!base.dense) return head;
+  std::ranges::copy(base.dense->start, head.flat().begin());  // the dense layer is the first
+  if (base.dense->start.empty()) {
+    Random random(seed, 17);  // a stream of its own
+    for (float& w : head.flat(models::dense_module, Role::head_weight)) w = float(base.dense->deviation * random.normal());
+  }
+  return head;
+}
+
+/// How a head over this model's vectors is trained.
+inline train::HeadOptions head_options(const BaseModel& base, const CommonOptions& options, Index epochs, double weight_decay) {
+  return {.epochs = epochs,
+          .learning_rate = options.head_learning_rate,
+          .weight_decay = weight_decay,
+          .seed = options.seed,
+          .scale = base.head_scale,
+          .activation = base.head_activation};
 }
 
 /// Vectors of the frozen encoder: features x texts.

@@ -156,7 +156,7 @@ class ClientEstimates {
 
 /// The head that everybody starts with, that of --load or one from the texts of --init-data.
 inline Parameters<float> start_head(const FederatedTask& task, const FederateOptions& options) {
-  if (task.loaded) return loaded_head(*task.loaded, task.base, task.classes());
+  if (task.loaded) return loaded_head(*task.loaded, task.base, start_head(task.base, task.classes(), options.seed));
   return train::train_head<float>(frozen_features(task.base, task.start, 4, options.threads), task.start.labels, task.classes(),
                                   {.epochs = options.start_head_epochs,
                                    .batch = 32,

@@ -14,10 +14,11 @@ int main(int argc, char** argv) {
     choose_backend(options.backend);
     std::optional<TrainedFolder> loaded;
     if (!options.load.empty()) loaded = read_trained_folder(options);
-    if (loaded && !(options.predict.empty() && options.test.empty())) {
+    if (loaded && options.only_uses_loaded()) {
       LoadedClassifier classifier(*loaded, options);
       if (!options.test.empty()) test(classifier, options);
       if (!options.predict.empty()) predict(classifier, options);
+      if (!options.write_merged.empty()) classifier.write_merged(options.write_merged);
       return 0;
     }
     if (loaded) go_on_from(*loaded, options);

@@ -39,15 +39,28 @@ struct FinetuneOptions : CommonOptions {
   std::string class_weights = "none";  // balanced, none or a file
   Index parts = 4;               // pieces of a batch; results depend on it, not on threads
   Index checkpoint_every = 200;  // steps
+  Index accumulate = 1;          // batches of an update
+  Index patience = 0;            // epochs without a better validation; 0: all epochs are run
   bool resume = false;
   PrivateOptions privacy;
   std::filesystem::path predict, test;  // what to do with the classifier of --load
+  std::filesystem::path write_merged;   // a folder for the whole model, adapters merged; empty: none
   bool json = false;
   bool method_given = false, rank_given = false;  // on the command line
   std::vector<Index> lora_ranks{8, 16};
   std::vector<Index> lora_sb_ranks{};  // rank, and 64
 
-  FinetuneOptions() { out = "lorasb-out"; }
+  bool data_given = false;  // --data was on the command line
+
+  /// Whether the classifier of --load is used as it is, and nothing is trained.
+  bool only_uses_loaded() const {
+    return !load.empty() && (!predict.empty() || !test.empty() || (!write_merged.empty() && !data_given));
+  }
+
+  FinetuneOptions() {
+    out = "lorasb-out";
+    takes_pooler = true;
+  }
 };
 
 /// The rate that did best on WordNet's validation texts, see docs/results.md.
@@ -116,6 +129,19 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
         "label<TAB>weight");
   if (o.keep != Keep::last) t.set("keep", keep_names[std::size_t(o.keep)]);  // no words that older runs have not
   if (o.class_weights != "none") t.set("class_weights", o.class_weights);
+  t.add("--accumulate", o.accumulate, "Batches whose gradients make one update, as one batch of so many times the size would",
+        {.check = CLI::Range(1, 1 << 20)});
+  if (o.accumulate > 1) t.set("accumulate", o.accumulate);  // no words that older runs have not
+  t.add(
+      "--patience", o.patience,
+      "Stop after that many epochs without a better validation accuracy, and keep the best epoch's numbers; 0: run all epochs",
+      {.check = natural});
+  if (o.patience > 0) t.set("patience", o.patience);
+  t.add("--max-tokens", o.max_tokens, "Cut texts to that many tokens, special ones among them; 0: to what the model reads",
+        {.check = natural});
+  if (o.max_tokens > 0) t.set("max_tokens", o.max_tokens);
+  t.flag("--pairs", o.pairs, "Lines have two texts: label<TAB>text<TAB>text in tsv: and --test, text<TAB>text in --predict");
+  if (o.pairs) t.set("pairs", 1);
   t.choice("--weights", o.weights, weight_names, "The frozen weights of the encoder in memory: f32 or bf16", "weights");
   t.add("--parts", o.parts, "Pieces that a batch is divided into; at least as many as threads pays",
         {.key = "parts", .check = CLI::Range(1, 4096)});
@@ -128,6 +154,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
         "from with --data");
   t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each");
   t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints the accuracy");
+  t.add("--write-merged", o.write_merged,
+        "Write the whole model, adapters merged into its weights, as a Hugging Face folder: after training, or with --load");
   t.flag("--json", o.json, "Print --predict and --test as JSON lines");
   t.flag("--compare", o.compare, "Run head, LoRA-SB, LoRA-XS, LoRA and full fine-tuning with several seeds");
   t.list("--lora-ranks", o.lora_ranks, "Ranks of LoRA in --compare");
@@ -151,7 +179,31 @@ inline void check_private_run(FinetuneOptions& o) {
     throw CLI::ValidationError("--private", "full fine-tuning trains norms and an embedding, which have no gradients per text");
   if (o.rank_allocation == RankAllocation::energy || o.init_sketch)
     throw CLI::ValidationError("--private", "--rank-allocation energy and --init-sketch are not for private runs");
+  if (o.accumulate > 1)
+    throw CLI::ValidationError("--accumulate",
+                               "is not for private runs, whose --batch is an expected size and takes no memory");
+  if (o.patience > 0)
+    throw CLI::ValidationError("--patience", "is not for private runs, whose number of steps is in the account");
   if (o.compare) throw CLI::ValidationError("--private", "runs one method: no --compare");
+}
+
+}  // namespace detail
+
+namespace detail {
+
+/// Throws CLI::ValidationError, before anything is trained, for a place that --write-merged cannot write to.
+inline void check_merged_folder(const FinetuneOptions& o) {
+  const auto refuse = [](const std::string& why) { throw CLI::ValidationError("--write-merged", why); };
+  if (o.write_merged.empty()) return;
+  if (o.compare) refuse("writes one model, and --compare trains many");
+  if (is_use_lite(o) && (o.load.empty() || o.model_given))
+    refuse("needs a Hugging Face folder to complete: --model minilm or a folder; use-lite is none");
+  std::error_code error;
+  if (!std::filesystem::exists(o.write_merged, error)) return;
+  if (!std::filesystem::is_directory(o.write_merged, error))
+    refuse(in_quotes(o.write_merged.string()) + " is there, and is no folder");
+  if (!std::filesystem::is_empty(o.write_merged, error))
+    refuse(in_quotes(o.write_merged.string()) + " is not empty; give a new folder");
 }
 
 }  // namespace detail
@@ -176,14 +228,24 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     o.rank_given = app.count("--rank") > 0;
     if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
       throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
-    if (!o.load.empty() && o.predict.empty() && o.test.empty() && app.count("--data") == 0)
-      throw CLI::ValidationError("--load", "needs --predict or --test, or --data to go on training with");
+    o.data_given = app.count("--data") > 0;
+    if (!o.load.empty() && !o.only_uses_loaded() && !o.data_given)
+      throw CLI::ValidationError("--load", "needs --predict, --test or --write-merged, or --data to go on training with");
     if (!o.load.empty() && (o.compare || o.privacy.enabled))
       throw CLI::ValidationError(
           "--load", "is for one run: no --compare; and no --private: what the folder has learnt from is in no account");
     if (!o.modules.empty() && (o.compare || o.method == Method::full || o.method == Method::head))
       throw CLI::ValidationError("--modules",
                                  "is for the adapters of one run: not for --compare, and --method full and head have none");
+    detail::check_merged_folder(o);
+    if (o.patience > 0) o.keep = Keep::best;
+    if (o.patience > 0 && o.validation_size == 0)
+      throw CLI::ValidationError("--patience", "needs validation texts: no --validation-size 0");
+    if (o.patience > 0 && o.method == Method::head && !o.compare)
+      throw CLI::ValidationError("--patience",
+                                 "is for methods that tune the encoder: the head alone has no validation between its epochs");
+    if (o.pairs && o.load.empty() && !o.data.starts_with("tsv:"))
+      throw CLI::ValidationError("--pairs", "needs --data tsv:TRAIN:TEST: the other sets have one text a line");
     if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
     if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
       throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");

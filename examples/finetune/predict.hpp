@@ -13,6 +13,8 @@
 #include "examples/common/tokenize.hpp"
 #include "examples/common/tsv.hpp"
 #include "examples/common/tuned_model.hpp"
+#include "examples/finetune/base_tensors.hpp"
+#include "examples/finetune/merged.hpp"
 #include "examples/finetune/options.hpp"
 
 namespace lorasb::examples {
@@ -23,13 +25,25 @@ class LoadedClassifier {
   /// `folder` is what read_trained_folder(options) found. Throws what the readers of models throw, and ErrorId::adapter_folder
   /// for a folder that is of another model.
   LoadedClassifier(const TrainedFolder& folder, const FinetuneOptions& options)
-      : base_(read_base_model(options)), labels_(folder.labels) {
+      : base_(read_base_model(options, Dtype::f32, ModelUse::load)),
+        labels_(folder.labels),
+        form_{.pool = options.pool, .pairs = options.pairs, .max_tokens = options.max_tokens} {
+    ParameterLayout layout;
+    models::append_head(folder.classes(), base_.features, layout);
+    const Parameters<float> head = loaded_head(folder, base_, Parameters<float>(std::move(layout)));
+    replace_base_tensors(base_, folder.beside_head(), concat("--load: ", in_quotes(folder.path.string())));
     AdapterSet<float> adapters = fit_adapters(folder, base_);
-    model_ = tune_loaded(folder, base_, std::move(adapters), loaded_head(folder, base_, folder.classes()));
+    model_ = adapters.empty() ? train::tune_head<float>(base_.weights, base_.modules, head)
+                              : tune_loaded(folder, base_, std::move(adapters), head);
   }
 
   const std::vector<std::string>& labels() const { return labels_; }
   const BaseModel& base() const { return base_; }
+  bool pairs() const { return form_.pairs; }
+  /// The whole model as a Hugging Face folder.
+  void write_merged(const std::filesystem::path& folder) const {
+    examples::write_merged(folder, base_, base_.weights, trained_adapters(model_, base_.modules), *model_.values, labels_, form_);
+  }
 
   /// Probabilities, classes x texts.
   Matrix<float> probabilities(const TokenizedTexts& texts, Index parts, int threads) {
@@ -51,12 +65,13 @@ class LoadedClassifier {
   BaseModel base_;
   train::TunedModel<float> model_;
   std::vector<std::string> labels_;
+  MergedForm form_;
 };
 
 namespace detail {
 
-/// A text per line. Throws ErrorId::data and ErrorId::text, with the line.
-inline std::vector<std::string> read_lines(const std::filesystem::path& path) {
+/// A text, or a pair of texts, per line. Throws ErrorId::data and ErrorId::text, with the line.
+inline std::vector<std::string> read_lines(const std::filesystem::path& path, bool pairs) {
   std::ifstream file(path, std::ios::binary);
   require(file.good() && !std::filesystem::is_directory(path), ErrorId::data, "--predict: cannot open \"", path.string(), "\"");
   std::vector<std::string> lines;
@@ -65,6 +80,8 @@ inline std::vector<std::string> read_lines(const std::filesystem::path& path) {
     if (lines.empty() && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
     if (line.ends_with('\r')) line.pop_back();
     require(!text::invalid_utf8(line), ErrorId::text, "--predict: \"", path.string(), "\", line ", lines.size() + 1, " is not UTF-8");
+    require(!pairs || is_pair(line), ErrorId::data, "--predict: \"", path.string(), "\", line ", lines.size() + 1,
+            " has no two texts, expected text<TAB>text");
     lines.push_back(line);
   }
   return lines;
@@ -78,9 +95,9 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
   TokenizedTexts texts;
   std::vector<Index> place;  // of a line among the texts; -1: it has no tokens
   // lines with the same tokens share a place: rounding depends on where in a batch a text stands
-  std::map<std::vector<std::int32_t>, Index> places;
+  std::map<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>, Index> places;
   TextCounts counts;
-  for (const std::string& line : detail::read_lines(options.predict)) {
+  for (const std::string& line : detail::read_lines(options.predict, classifier.pairs())) {
     text::Encoding found = classifier.base().encode(line);
     counts.cut += found.cut;
     counts.unknown += found.unknown;
@@ -88,10 +105,11 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
       place.push_back(-1);
       continue;
     }
-    const auto [known, is_new] = places.try_emplace(found.ids, texts.size());
+    const auto [known, is_new] = places.try_emplace({found.ids, found.types}, texts.size());
     place.push_back(known->second);
     if (!is_new) continue;
     texts.ids.push_back(std::move(found.ids));
+    texts.types.push_back(std::move(found.types));
     texts.labels.push_back(0);
   }
   std::vector<std::string> notes;
@@ -116,7 +134,7 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
 /// --test: accuracy and macro F1 on a file with lines label<TAB>text, on standard output.
 inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   std::vector<Example> examples;
-  for (Row& row : read_tsv_file(options.test, options.header)) {
+  for (Row& row : read_tsv_file(options.test, options.header, nullptr, classifier.pairs())) {
     const auto label = std::ranges::find(classifier.labels(), row.label);
     require(label != classifier.labels().end(), ErrorId::data, "--test: \"", options.test.string(), "\", line ", examples.size() + 1 + options.header,
             " has the label \"", row.label, "\", which the classifier does not know");

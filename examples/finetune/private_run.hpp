@@ -61,23 +61,17 @@ class PrivateRun {
   }
 
   /// A head of zeros, or one from the public texts.
-  Parameters<float> start_head(const TokenizedTexts& known) const {
-    if (known.size() == 0) {
-      ParameterLayout layout;
-      models::append_head(task_.classes(), task_.base.features, layout);
-      return Parameters<float>(layout);
-    }
+  Parameters<float> first_head(const TokenizedTexts& known) const {
+    Parameters<float> zeros = start_head(task_.base, task_.classes(), options_.seed);
+    if (known.size() == 0) return zeros;
     return train::train_head<float>(frozen_features(task_.base, known, options_.parts, options_.threads), known.labels,
-                                    task_.classes(),
-                                    {.epochs = options_.start_head_epochs,
-                                     .learning_rate = options_.head_learning_rate,
-                                     .weight_decay = options_.head_decay,
-                                     .seed = options_.seed});
+                                    std::move(zeros),
+                                    head_options(task_.base, options_, options_.start_head_epochs, options_.head_decay));
   }
   TokenizedTexts public_texts() const {
     if (options_.privacy.bases != PrivateBases::public_file) return {};
     std::vector<Example> examples;
-    for (Row& row : read_tsv_file(options_.privacy.public_file)) {
+    for (Row& row : read_tsv_file(options_.privacy.public_file, false, nullptr, options_.pairs)) {
       const auto label = std::ranges::find(task_.label_names, row.label);
       require(label != task_.label_names.end(), ErrorId::data, "--bases: \"", options_.privacy.public_file, "\", line ",
               examples.size() + 1, " has the label \"", row.label, "\", which the training texts never show");
@@ -89,7 +83,7 @@ class PrivateRun {
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
     const TokenizedTexts known = saved ? TokenizedTexts() : public_texts();
-    const Parameters<float> head = start_head(known);
+    const Parameters<float> head = first_head(known);
     const FrozenModel<float>& base = task_.base.weights;
     const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::head) result_.rank = options_.rank;

@@ -41,6 +41,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"test_accuracy", r.test_accuracy},
                       {"macro_f1", r.macro_f1},
                       {"keep", keep_names[static_cast<std::size_t>(options.keep)]},
+                      {"matthews", r.matthews},
                       {"init_seconds", r.init_seconds},
                       {"train_seconds", r.train_seconds},
                       {"peak_rss_bytes", r.peak_rss_bytes},
@@ -70,6 +71,8 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                        {"seconds", l.seconds},
                        {"extra_bytes", l.bytes}};
   }
+  if (r.kept_step > 0) m["kept_step"] = r.kept_step;
+  if (r.stopped_step > 0) m["stopped_step"] = r.stopped_step;
   if (r.privacy) {
     const PrivateReport& p = *r.privacy;
     m["epsilon"] = p.epsilon ? nlohmann::json(*p.epsilon) : nlohmann::json();
@@ -106,8 +109,10 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
   const std::string base_model = task.base.name;
   const Parameters<float>& values = *run.model.values;
   std::vector<formats::NamedTensor<float>> head, all;
-  for (const ParameterLayout::Tensor& t : values.layout().tensors())
-    (is_head(t.role) ? head : all).push_back(formats::named_tensor(values, t));
+  for (const ParameterLayout::Tensor& t : values.layout().tensors()) {
+    formats::NamedTensor<float>& added = (is_head(t.role) ? head : all).emplace_back(formats::named_tensor(values, t));
+    if (is_head(t.role)) added.name = task.base.head_name(t);
+  }
   switch (run.result.method) {
     case Method::lora_sb:
     case Method::lora_xs:
@@ -162,6 +167,10 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   std::filesystem::create_directories(options.out);
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
   write_adapters(run, task, options.out);
+  if (!options.write_merged.empty())
+    write_merged(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules),
+                 *run.model.values, task.label_names,
+                 {.pool = options.pool, .pairs = options.pairs, .max_tokens = options.max_tokens});
   const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;
   for (const char* folder : {"adapter", "folded", ""})
     if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);
@@ -173,12 +182,12 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
 }
 
 inline void print_table_head() {
-  std::printf("\n%-8s %5s %12s %8s %10s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.", "macro F1",
-              "train s", "init s", "peak MiB");
+  std::printf("\n%-8s %5s %12s %8s %10s %10s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.",
+              "macro F1", "Matthews", "train s", "init s", "peak MiB");
 }
 inline void print_table_row(const RunResult& r) {
-  std::printf("%-8s %5td %12td %8td %9.2f%% %10.4f %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank,
-              r.trainable, r.trainable_head, 100 * r.test_accuracy, r.macro_f1, r.train_seconds, r.init_seconds,
+  std::printf("%-8s %5td %12td %8td %9.2f%% %10.4f %10.4f %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank,
+              r.trainable, r.trainable_head, 100 * r.test_accuracy, r.macro_f1, r.matthews, r.train_seconds, r.init_seconds,
               r.peak_rss_bytes / (1 << 20));
 }
 

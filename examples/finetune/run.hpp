@@ -21,7 +21,9 @@ struct FinishedRun {
 class Run {
  public:
   Run(Task& task, FinetuneOptions options)
-      : task_(task), options_(std::move(options)), batches_(task.train.size(), options_.batch, options_.seed) {
+      : task_(task),
+        options_(std::move(options)),
+        batches_(task.train.size(), options_.batch * options_.accumulate, options_.seed) {
     const Index epochs = options_.epochs * steps_per_epoch();
     if (options_.method == Method::lora_sb && !goes_on())
       scouted_ = options_.look_ahead == FinetuneOptions::automatic ? epochs / 6 : options_.look_ahead;
@@ -53,18 +55,13 @@ class Run {
 
   Parameters<float> trained_head() {
     std::optional<Parameters<float>> start;
-    if (task_.loaded) start = loaded_head(*task_.loaded, task_.base, task_.classes());
+    if (task_.loaded) start = loaded_head(*task_.loaded, task_.base, empty_head());
     if (start && options_.method != Method::head) return std::move(*start);
     if (task_.train_features.cols() == 0)
       task_.train_features = frozen_features(task_.base, task_.train, options_.parts, options_.threads);
-    return train::train_head<float>(
-        task_.train_features, task_.train.labels, task_.classes(),
-        {.epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs,
-         .learning_rate = options_.head_learning_rate,
-         .weight_decay = options_.head_decay,
-         .seed = options_.seed,
-         .class_weights = task_.class_weights},
-        start ? &*start : nullptr);
+    const Index epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs;
+    return train::train_head<float>(task_.train_features, task_.train.labels, start ? std::move(*start) : empty_head(),
+                                    head_options(epochs));
   }
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
@@ -99,11 +96,12 @@ class Run {
     return train::tune_head(base, modules, head);
   }
 
-  Parameters<float> empty_head() const {
-    ParameterLayout layout;
-    models::append_head(task_.classes(), task_.base.features, layout);
-    return Parameters<float>(layout);
+  train::HeadOptions head_options(Index epochs) const {
+    train::HeadOptions head = examples::head_options(task_.base, options_, epochs, options_.head_decay);
+    head.class_weights = task_.class_weights;
+    return head;
   }
+  Parameters<float> empty_head() const { return start_head(task_.base, task_.classes(), options_.seed); }
 
   /// Adapters of the first step, estimated from some texts. The head stays as it is.
   AdapterSet<float> first_step_adapters(const Parameters<float>& head) {
@@ -146,8 +144,9 @@ class Run {
       set_head_rate(*optimizer, scout.values().layout(), scout_learning_rate(options_));
       const optim::Schedule rates({.learning_rate = scout_learning_rate(options_),
                                    .warmup_steps = Index(options_.warmup * double(scouted_))});
-      take_steps("scout", "--scout-learning-rate", 1, scouted_, classifier, scout.values(), *optimizer, [&](Index t) { return rates.rate(t); },
-                 [&] { scout.after_step(); }, [](Index) {});
+      take_steps(
+          "scout", "--scout-learning-rate", 1, scouted_, classifier, scout.values(), *optimizer,
+          [&](Index t) { return rates.rate(t); }, [&] { scout.after_step(); }, [](Index) { return false; });
     }
     found.loss_after_scout = mean_loss(scout.layers(), scout.values(), order);
     head = scout.head();
@@ -194,7 +193,10 @@ class Run {
     return std::accumulate(losses.begin(), losses.end(), 0.0) / double(order.size());
   }
 
-  Index steps_per_epoch() const { return (task_.train.size() + options_.batch - 1) / options_.batch; }
+  /// Texts of an update: the sampler draws them together, so that the gradients of several batches are those of one large
+  /// batch.
+  Index texts_per_step() const { return options_.batch * options_.accumulate; }
+  Index steps_per_epoch() const { return (task_.train.size() + texts_per_step() - 1) / texts_per_step(); }
   /// Of the steps after the scout's, counted from 1.
   optim::Schedule schedule() const {
     const Index steps = all_steps_ - scouted_;
@@ -207,7 +209,7 @@ class Run {
   void measure_head(const Parameters<float>& head) {
     const auto predict = [&](Matrix<float>& features, const TokenizedTexts& texts) {
       if (features.cols() == 0) features = frozen_features(task_.base, texts, options_.parts, options_.threads);
-      return train::head_predictions<float>(head, features);
+      return train::head_predictions<float>(head, features, head_options(0));
     };
     result_.trainable_head = head.layout().size();
     if (task_.validation.size() > 0)
@@ -225,25 +227,27 @@ class Run {
     if (options_.optimizer == OptimizerKind::adamw)  // SGD's rates are of another size: there the head has the method's
       set_head_rate(*optimizer, model.values->layout(), learning_rate(options_));
     classifier.set_class_weights(task_.class_weights);
+    require(options_.keep == Keep::last || task_.validation.size() > 0, ErrorId::data, options_.patience > 0 ? "--patience" : "--keep best",
+            ": there are no validation texts: a tenth of the training texts is none");
     detail::RunState state(options_, model, *optimizer, batches_, result_, scouted_ + 1);
     if (saved) state.restore(*saved);
 
     const optim::Schedule rates = schedule();
-    take_steps(
-        std::string(name_of(options_.method)), "--learning-rate", scouted_ + Index(optimizer->steps()) + 1, all_steps_,
-        classifier, *model.values, *optimizer, [&](Index t) { return rates.rate(t - scouted_); }, [] {},
-        [&](Index t) {
-          if (!result_.evaluations.empty() && result_.evaluations.back().step == t) state.keep_best();
-          if (options_.checkpoint_every > 0 && (t % options_.checkpoint_every == 0 || t == all_steps_)) state.save();
-        });
+    if (!state.is_out_of_patience())
+      take_steps(
+          std::string(name_of(options_.method)), "--learning-rate", scouted_ + Index(optimizer->steps()) + 1, all_steps_,
+          classifier, *model.values, *optimizer, [&](Index t) { return rates.rate(t - scouted_); }, [] {},
+          [&](Index t) {
+            const bool is_evaluated = !result_.evaluations.empty() && result_.evaluations.back().step == t;
+            if (is_evaluated) state.keep_best();
+            const bool is_done = is_evaluated && state.is_out_of_patience();
+            if (options_.checkpoint_every > 0 && (t % options_.checkpoint_every == 0 || t == all_steps_ || is_done))
+              state.save();
+            return is_done;
+          });
+    if (state.is_out_of_patience()) result_.stopped_step = result_.evaluations.back().step;
     if (!result_.evaluations.empty()) result_.validation_accuracy = result_.evaluations.back().validation_accuracy;
-    if (options_.keep == Keep::best) {
-      require(!state.best.empty(), ErrorId::data,
-              "--keep best: there are no validation texts: a tenth of the training texts is none");
-      std::ranges::copy(state.best, model.values->flat().begin());
-      for (const Evaluation& e : result_.evaluations)
-        if (e.step == result_.kept_step) result_.validation_accuracy = e.validation_accuracy;
-    }
+    state.restore_best();
     result_.take_test(task_.classes(), task_.test.labels,
                       models::predictions(classifier, task_.test, options_.parts, options_.threads));
   }
@@ -254,21 +258,24 @@ class Run {
   }
 
   /// Steps first, ..., last of the run, with the rate `rate(t)`. `moved()` follows each step; then comes validation, where an
-  /// epoch ends, and `finished(t)`.
+  /// epoch ends, and `finished(t)`, which says whether to stop.
   template <class Rate, class Moved, class Finished>
   void take_steps(const std::string& name, const char* rate_flag, Index first, Index last, Classifier& classifier, Parameters<float>& values,
                   optim::Optimizer<float>& optimizer, const Rate& rate, const Moved& moved,
                   const Finished& finished) {
     train::Step<float> step(values.layout().size(), options_.parts, options_.threads);
     train::GradientWatch watch(values.layout());
-    ProgressBar bar(name, double(last * options_.batch));
+    ProgressBar bar(name, double(last * texts_per_step()));
     double running_loss = 0;
     for (Index t = first; t <= last; ++t) {
       const double began = seconds_now();
       const std::span<const Index> batch = batches_.next();
-      step.accumulate(std::ssize(batch), [&](Index part, Index start, Index count, std::span<float> gradient) {
-        return classifier.pass(task_.train, batch.subspan(std::size_t(start), std::size_t(count)), part, gradient);
-      });
+      for (std::size_t done = 0; done < batch.size(); done += std::size_t(options_.batch)) {
+        const std::span<const Index> piece = batch.subspan(done, std::min(std::size_t(options_.batch), batch.size() - done));
+        step.accumulate(std::ssize(piece), [&](Index part, Index start, Index count, std::span<float> gradient) {
+          return classifier.pass(task_.train, piece.subspan(std::size_t(start), std::size_t(count)), part, gradient);
+        });
+      }
       watch.see<float>(step.gradient_sum());
       const train::StepResult found = step.apply(values.flat(), optimizer, rate(t), {.max_norm = options_.max_norm});
       require(found.status == train::StepStatus::updated, ErrorId::not_finite, name, ", step ", t, ": the loss is ",
@@ -279,10 +286,10 @@ class Run {
       running_loss = t == first ? found.mean_loss : 0.95 * running_loss + 0.05 * found.mean_loss;
       char note[48];
       std::snprintf(note, sizeof note, "loss %.3f", running_loss);
-      bar.update(double(t * options_.batch), double((first - 1) * options_.batch), note);
+      bar.update(double(t * texts_per_step()), double((first - 1) * texts_per_step()), note);
       if (t % steps_per_epoch() == 0 && task_.validation.size() > 0)
         result_.evaluations.push_back({t, models::accuracy(classifier, task_.validation, options_.parts, options_.threads)});
-      finished(t);
+      if (finished(t)) return;
     }
   }
 

@@ -1,6 +1,7 @@
 // A run between two steps: what it has found so far, and how that is saved and restored.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -53,9 +54,10 @@ struct RunResult {
   std::uint64_t seed = 0;
   double validation_accuracy = 0;
   double test_accuracy = 0;
-  double macro_f1 = 0;                       // of the test texts
+  double macro_f1 = 0, matthews = 0;         // of the test texts
   std::optional<ConfusionMatrix> confusion;  // of the test texts
   Index kept_step = 0;                       // whose numbers are kept; 0: the last
+  Index stopped_step = 0;                    // where patience ended; 0: nowhere
   double init_seconds = 0;   // head and adapters, up to the first step
   double train_seconds = 0;  // steps, without evaluations
   double peak_rss_bytes = 0;
@@ -70,6 +72,7 @@ struct RunResult {
     confusion.emplace(classes, labels, predicted);
     test_accuracy = accuracy(*confusion);
     macro_f1 = examples::macro_f1(*confusion);
+    matthews = examples::matthews(*confusion);
   }
 };
 
@@ -125,7 +128,19 @@ class RunState {
     const std::span<const float> values = std::as_const(*model_.values).flat();
     best.assign(values.begin(), values.end());
     result_.kept_step = last.step;
-    result_.validation_accuracy = last.validation_accuracy;
+  }
+  /// Whether so many epochs have passed since the best one.
+  bool is_out_of_patience() const {
+    if (options_.patience == 0 || best.empty()) return false;
+    return std::ranges::count_if(result_.evaluations, [&](const Evaluation& e) { return e.step > result_.kept_step; }) >=
+           options_.patience;
+  }
+  /// Goes back to them.
+  void restore_best() {
+    if (best.empty()) return;
+    std::ranges::copy(best, model_.values->flat().begin());
+    for (const Evaluation& e : result_.evaluations)
+      if (e.step == result_.kept_step) result_.validation_accuracy = e.validation_accuracy;
   }
 
   /// With more entries of its state.

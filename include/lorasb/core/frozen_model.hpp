@@ -32,6 +32,12 @@ class FrozenModel {
 
   /// `weight` looks at memory that outlives the model, or that keep() is given. Throws ErrorId::duplicate_name.
   void add(std::string name, FrozenWeight<S> weight) { weights_.add(std::move(name), weight); }
+  /// Another weight of the same shape under a name that is there. Throws ErrorId::unknown_name and ErrorId::shape.
+  void replace(std::string_view name, FrozenWeight<S> weight) {
+    FrozenWeight<S>& old = weights_.at(name);
+    require_shape(weight, old.rows(), old.cols(), "FrozenModel::replace", std::string(name));
+    old = weight;
+  }
   /// Holds on to the owner of memory, such as a mapped file, for as long as this model or a copy of it lives.
   void keep(std::shared_ptr<const void> owner) { owners_.push_back(std::move(owner)); }
 

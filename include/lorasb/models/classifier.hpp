@@ -30,7 +30,9 @@ class LORASB_OWNS_MEMORY TextClassifier {
  public:
   /// `values` holds what is trained, the head among it; it must outlive the classifier, and so must all that the encoder views.
   TextClassifier(std::unique_ptr<const TextEncoder<S>> encoder, const Parameters<S>& values LORASB_LIFETIMEBOUND, Index parts)
-      : encoder_(std::move(encoder)), head_(values, encoder_->head_scale()), layout_size_(values.layout().size()),
+      : encoder_(std::move(encoder)),
+        head_(values, encoder_->head_scale(), encoder_->head_activation()),
+        layout_size_(values.layout().size()),
         scratch_(static_cast<std::size_t>(parts)) {
     require(head_.features() == encoder_->features(), ErrorId::shape, "TextClassifier: the head has ", head_.features(),
             " features, expected those of the encoder, ", encoder_->features());

@@ -13,6 +13,7 @@
 #include "lorasb/core/layer.hpp"
 #include "lorasb/core/parameters.hpp"
 #include "lorasb/models/gradient_map.hpp"
+#include "lorasb/nn/activation.hpp"
 #include "lorasb/nn/packed_batch.hpp"
 
 namespace lorasb::models {
@@ -53,6 +54,8 @@ class TextEncoder {
   Index max_tokens() const { return max_tokens_; }
   /// What a head multiplies Y with, so that its features have size one: √features where the columns have length one.
   virtual double head_scale() const { return std::sqrt(double(features_)); }
+  /// What a head with a dense layer of its own puts behind that layer.
+  virtual nn::Activation head_activation() const { return nn::Activation::tanh; }
   virtual std::unique_ptr<TextEncoderCache<S>> make_cache() const = 0;
 
   /// Overwrites Y, features x texts, and the cache. Every text must have 1 to max_tokens tokens: ErrorId::value.

@@ -35,6 +35,16 @@ void for_pieces(Index texts, Index parts, int threads, const Visit& visit) {
   });
 }
 
+/// The most likely class of each text.
+template <class Classifier>
+std::vector<std::int32_t> predictions(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
+  std::vector<std::int32_t> classes(static_cast<std::size_t>(texts.size()));
+  for_pieces(texts.size(), parts, threads, [&](Index part, Index first, std::span<const Index> piece) {
+    classifier.predict(texts, piece, part, std::span(classes).subspan(static_cast<std::size_t>(first), piece.size()));
+  });
+  return classes;
+}
+
 /// The share of texts that a TextClassifier classifies right; 0 for no texts.
 template <class Classifier>
 double accuracy(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
@@ -44,16 +54,6 @@ double accuracy(Classifier& classifier, const TokenizedTexts& texts, Index parts
   });
   const Index all = std::accumulate(correct.begin(), correct.end(), Index{0});
   return texts.size() == 0 ? 0 : double(all) / double(texts.size());
-}
-
-/// The most likely class of each text.
-template <class Classifier>
-std::vector<std::int32_t> predictions(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
-  std::vector<std::int32_t> classes(static_cast<std::size_t>(texts.size()));
-  for_pieces(texts.size(), parts, threads, [&](Index part, Index first, std::span<const Index> piece) {
-    classifier.predict(texts, piece, part, std::span(classes).subspan(static_cast<std::size_t>(first), piece.size()));
-  });
-  return classes;
 }
 
 }  // namespace lorasb::models

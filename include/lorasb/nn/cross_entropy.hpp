@@ -91,27 +91,27 @@ double cross_entropy_loss(ConstMatrixView<S> logits, std::span<const std::int32_
   return total;
 }
 
-/// The class of the largest logit of each example into `classes`; the lowest class wins among equals.
+/// The class with the largest logit of each example, the lowest among equals. logits: classes x n, classes at least 1.
 template <Real S>
-void best_classes(ConstMatrixView<S> logits, std::span<std::int32_t> classes) {
-  require(std::ssize(classes) == logits.cols(), ErrorId::shape, "best_classes: classes holds ", classes.size(),
-          " numbers, expected ", logits.cols(), ", the columns of logits");
+void best_classes(ConstMatrixView<S> logits, std::span<std::int32_t> best) {
+  require(std::ssize(best) == logits.cols(), ErrorId::shape, "best_classes: best holds ", best.size(), " numbers, expected ",
+          logits.cols(), ", the columns of logits");
   for (Index i = 0; i < logits.cols(); ++i) {
-    Index best = 0;
+    Index found = 0;
     for (Index c = 1; c < logits.rows(); ++c)
-      if (logits(c, i) > logits(best, i)) best = c;
-    classes[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(best);
+      if (logits(c, i) > logits(found, i)) found = c;
+    best[static_cast<std::size_t>(i)] = static_cast<std::int32_t>(found);
   }
 }
 
-/// How many examples have their label as the largest logit.
+/// How many examples have their label as the largest logit; the lowest class wins among equals.
 template <Real S>
 Index count_correct(ConstMatrixView<S> logits, std::span<const std::int32_t> labels) {
   detail::require_labels(logits, labels, "count_correct");
   std::vector<std::int32_t> best(labels.size());
   best_classes<S>(logits, best);
   Index correct = 0;
-  for (std::size_t i = 0; i < labels.size(); ++i) correct += best[i] == labels[i];
+  for (std::size_t i = 0; i < best.size(); ++i) correct += best[i] == labels[i];
   return correct;
 }
 

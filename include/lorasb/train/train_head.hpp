@@ -1,9 +1,10 @@
-// Training a linear head alone, on the vectors of a frozen encoder: a baseline, and the start of every other method.
+// Training a head alone, on the vectors of a frozen encoder: a baseline, and the start of every other method.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "lorasb/models/head.hpp"
@@ -22,22 +23,18 @@ struct HeadOptions {
   double weight_decay = 0.01;
   std::uint64_t seed = 0;  // of the order
   std::vector<double> class_weights = {};  // of each class in the loss; empty: all 1
+  double scale = 0;  // of the features, and what stands behind a dense layer: TextEncoder's head_scale and head_activation
+  nn::Activation activation = nn::Activation::tanh;
 };
 
-/// AdamW with linear decay on features x texts and labels, from `start`, a head of these classes and features (append_head), or
-/// from zero where it is null. Returns the head's weight and bias. Throws ErrorId::shape for another start.
+/// AdamW with linear decay on features x texts and labels, from the head in `values` (append_head, append_dense), which is
+/// returned trained. Throws ErrorId::shape for a head over other features.
 template <Real S>
-Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes, const HeadOptions& options,
-                         const Parameters<S>* start = nullptr) {
-  ParameterLayout layout;
-  models::append_head(classes, E.rows(), layout);
-  Parameters<S> values(layout);
-  if (start != nullptr) {
-    require(start->layout().size() == layout.size(), ErrorId::shape, "train_head: start has ", start->layout().size(),
-            " numbers, expected ", layout.size(), ", a head of ", classes, " classes over ", E.rows(), " features");
-    std::ranges::copy(start->flat(), values.flat().begin());
-  }
-  const models::Head<S> head(values);
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Parameters<S> values,
+                         const HeadOptions& options) {
+  const models::Head<S> head(values, options.scale, options.activation);
+  const ParameterLayout& layout = values.layout();
+  const Index classes = head.classes();
   optim::AdamW<S> optimizer(layout.size(), {.weight_decay = options.weight_decay});
   ShuffledBatches batches(E.cols(), options.batch, options.seed);
   const Index steps = options.epochs * batches.batches_per_epoch();
@@ -61,11 +58,19 @@ Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> lab
   }
   return values;
 }
+/// The same from zeros, without a dense layer.
+template <Real S>
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Index classes,
+                         const HeadOptions& options) {
+  ParameterLayout layout;
+  models::append_head(classes, E.rows(), layout);
+  return train_head<S>(E, labels, Parameters<S>(std::move(layout)), options);
+}
 
 /// The most likely class of each column of E, the lowest among equals.
 template <Real S>
-std::vector<std::int32_t> head_predictions(const Parameters<S>& values, ConstMatrixView<S> E) {
-  const models::Head<S> head(values);
+std::vector<std::int32_t> head_predictions(const Parameters<S>& values, ConstMatrixView<S> E, const HeadOptions& options = {}) {
+  const models::Head<S> head(values, options.scale, options.activation);
   Matrix<S> logits(head.classes(), E.cols());
   head.forward(E, logits);
   std::vector<std::int32_t> classes(static_cast<std::size_t>(E.cols()));
@@ -75,8 +80,9 @@ std::vector<std::int32_t> head_predictions(const Parameters<S>& values, ConstMat
 
 /// The share of columns of E that the head classifies right.
 template <Real S>
-double head_accuracy(const Parameters<S>& values, ConstMatrixView<S> E, std::span<const std::int32_t> labels) {
-  const models::Head<S> head(values);
+double head_accuracy(const Parameters<S>& values, ConstMatrixView<S> E, std::span<const std::int32_t> labels,
+                     const HeadOptions& options = {}) {
+  const models::Head<S> head(values, options.scale, options.activation);
   Matrix<S> logits(head.classes(), E.cols());
   head.forward(E, logits);
   return double(nn::count_correct<S>(logits, labels)) / double(E.cols());

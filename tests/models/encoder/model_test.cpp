@@ -29,7 +29,8 @@ EncoderConfig tiny_config(EncoderFamily family, Pooling pooling, nn::Activation 
 const std::vector<EncoderConfig> configs{tiny_config(EncoderFamily::bert, Pooling::mean),
                                          tiny_config(EncoderFamily::bert, Pooling::pooler, nn::Activation::gelu_tanh),
                                          tiny_config(EncoderFamily::roberta, Pooling::first_token, nn::Activation::tanh),
-                                         tiny_config(EncoderFamily::distilbert, Pooling::pooler)};
+                                         tiny_config(EncoderFamily::distilbert, Pooling::pooler),
+                                         tiny_config(EncoderFamily::roberta, Pooling::first_state)};
 
 /// An encoder with random weights and three texts, one of them with two token types, one with RoBERTa's padding in it.
 struct TinyEncoder {

@@ -108,6 +108,7 @@ TEST_CASE("A configuration that is not supported is refused by key and value") {
   check("num_hidden_layers", 4000000000, "layers is 4000000000");
   check("vocab_size", 0, "vocabulary is 0");
   check("layer_norm_eps", "x", "\"layer_norm_eps\" is \"x\", expected a number");
+  check("initializer_range", -1, "initializer_range is -1");
   check("type_vocab_size", 0, "\"type_vocab_size\" is 0");
   write_all(copy.folder / "config.json", "[]");
   CHECK_ERROR(open_encoder(copy.folder), ErrorId::model, "expected an object");
@@ -139,6 +140,19 @@ TEST_CASE("Tensors that are missing, unexpected or of another shape are named") 
   CHECK_ERROR(open_encoder(copy.folder), ErrorId::file_open, "no model.safetensors");
   CHECK_ERROR(open_encoder(golden_folder / "tiny_bert_sharded", {.pooling = Pooling::pooler}), ErrorId::tensor_missing,
               "bert.pooler.dense.weight");
+}
+
+TEST_CASE("A dense layer over the first token that a folder does not have is zeros where that is allowed, and it says so") {
+  const OpenEncoderOptions may_lack{.pooling = Pooling::pooler, .pooler_may_lack = true};
+  const OpenedEncoder without = open_encoder(golden_folder / "tiny_bert_sharded", may_lack);
+  CHECK_FALSE(without.has_pooler);
+  CHECK(without.modules().back().name == "bert.pooler.dense");
+  CHECK(without.modules().back().W0.widened().isZero());
+  CHECK(without.weights.flat("bert.pooler.dense.bias").size() == 8);
+  const OpenedEncoder with = open_encoder(golden_folder / "tiny_bert", may_lack);
+  CHECK(with.has_pooler);
+  CHECK_FALSE(with.modules().back().W0.widened().isZero());
+  CHECK(open_encoder(golden_folder / "tiny_bert_sharded", {.pooler_may_lack = true}).has_pooler);  // nothing asks for it
 }
 
 TEST_CASE("An index of several files names files of its own folder, and each tensor is in one of them") {

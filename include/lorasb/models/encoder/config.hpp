@@ -19,9 +19,10 @@ enum class EncoderFamily {
 
 /// What becomes of the hidden states of a text.
 enum class Pooling {
-  mean,        // of all tokens, scaled to length one
-  first_token, // that of [CLS] or <s>, scaled to length one
-  pooler,      // a dense layer and an activation over the first token, as the family's classifier of sequences has them
+  mean,         // of all tokens, scaled to length one
+  first_token,  // that of [CLS] or <s>, scaled to length one
+  pooler,       // a dense layer and an activation over the first token, as the family's classifier of sequences has them
+  first_state,  // that of [CLS] or <s> as it is, for a head that has the dense layer itself (models/head.hpp)
 };
 
 /// The defaults are those of BERT base (Devlin et al., arXiv 1810.04805).
@@ -37,6 +38,7 @@ struct EncoderConfig {
   Index padding = -1;      // RoBERTa's pad_token_id: positions count from padding + 1, and tokens with this id are not counted
   nn::Activation activation = nn::Activation::gelu;
   double epsilon = 1e-12;  // of the layer norms
+  double initializer_range = 0.02;  // deviation of the normal numbers that a new layer starts with
   Pooling pooling = Pooling::mean;
 
   /// Of a text; the caller cuts longer ones.
@@ -60,8 +62,15 @@ struct EncoderConfig {
     require(hidden % heads == 0, ErrorId::model, "EncoderConfig: heads is ", heads, ", expected a divisor of hidden, ", hidden);
     require(is_finite(epsilon) && epsilon >= 0, ErrorId::model, "EncoderConfig: epsilon is ", epsilon,
             ", expected a number of at least 0");
+    require(is_finite(initializer_range) && initializer_range >= 0, ErrorId::model, "EncoderConfig: initializer_range is ",
+            initializer_range, ", expected a number of at least 0");
   }
 };
+
+/// What stands behind the dense layer over the first token.
+constexpr nn::Activation pooler_activation(EncoderFamily family) {
+  return family == EncoderFamily::distilbert ? nn::Activation::relu : nn::Activation::tanh;
+}
 
 /// The names of a family's tensors, as transformers has them; those of a layer stand behind layer(i).
 struct EncoderNames {

@@ -21,9 +21,10 @@ namespace lorasb::models {
 /// For tokens w at positions p with token types t:
 ///     x    = LN(E[w] + P[p] + T[t])                                              hidden x tokens
 ///     x'   = block(x), in each layer (EncoderBlock)                              hidden x tokens
-///     y    = v / ‖v‖ with v the mean of x' over the tokens, or x' of the first token; or f(W_p x'_first + b_p)
-/// f is tanh for BERT and RoBERTa, relu for DistilBERT. Positions count from 0; with RoBERTa from padding + 1. The weights W are linear
-/// layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. There is no dropout.
+///     y    = v / ‖v‖ with v the mean of x' over the tokens, or x' of the first token; or f(W_p x'_first + b_p); or x'_first
+/// f is tanh for BERT and RoBERTa, relu for DistilBERT. Positions count from 0; with RoBERTa from padding + 1. The weights W
+/// are linear layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. There is no
+/// dropout.
 template <Real S>
 class Encoder final : public TextEncoder<S> {
  public:
@@ -75,7 +76,8 @@ class Encoder final : public TextEncoder<S> {
   }
 
   const EncoderConfig& config() const { return config_; }
-  double head_scale() const override { return config_.pooling == Pooling::pooler ? 1 : std::sqrt(double(config_.hidden)); }
+  double head_scale() const override { return has_unit_vectors() ? std::sqrt(double(config_.hidden)) : 1; }
+  nn::Activation head_activation() const override { return pooler_activation(config_.family); }
   std::unique_ptr<TextEncoderCache<S>> make_cache() const override { return std::make_unique<Cache>(); }
 
   /// x' of the last layer after a forward pass with this cache, hidden x tokens.
@@ -108,9 +110,7 @@ class Encoder final : public TextEncoder<S> {
   static ConstMatrixView<S> input(Cache& cache, std::size_t i) {
     return i == 0 ? cache.normed.view() : cache.blocks[i - 1].output.view();
   }
-  nn::Activation pooler_activation() const {
-    return config_.family == EncoderFamily::distilbert ? nn::Activation::relu : nn::Activation::tanh;
-  }
+  bool has_unit_vectors() const { return config_.pooling == Pooling::mean || config_.pooling == Pooling::first_token; }
 
   void run_forward(const nn::PackedBatch& batch, MatrixView<S> Y, TextEncoderCache<S>& any) const override {
     Cache& cache = this->template own<Cache>(any);
@@ -120,6 +120,7 @@ class Encoder final : public TextEncoder<S> {
     for (std::size_t i = 0; i < blocks_.size(); ++i)
       blocks_[i].forward(input(cache, i), batch.offsets(), cache.blocks[i]);
     const ConstMatrixView<S> X = cache.blocks.back().output.view();
+    if (config_.pooling == Pooling::first_state) return nn::first_pool<S>(X, batch.offsets(), Y);
     const MatrixView<S> pooled = cache.pooled.reshape(config_.hidden, batch.sequences());
     if (config_.pooling == Pooling::mean)
       nn::mean_pool<S>(X, batch.offsets(), pooled);
@@ -128,7 +129,7 @@ class Encoder final : public TextEncoder<S> {
     if (config_.pooling != Pooling::pooler) return nn::l2_normalize<S>(pooled, Y);
     const MatrixView<S> projected = cache.projected.reshape(config_.hidden, batch.sequences());
     pooler_.forward(pooled, projected, cache.pooler);
-    nn::activate<S>(pooler_activation(), projected, Y);
+    nn::activate<S>(pooler_activation(config_.family), projected, Y);
     cache.activated.reshape(config_.hidden, batch.sequences()) = Y;
   }
 
@@ -139,16 +140,16 @@ class Encoder final : public TextEncoder<S> {
     const MatrixView<S> d_pooled = cache.d_texts.reshape(config_.hidden, cache.batch.sequences());
     if (config_.pooling == Pooling::pooler) {  // y = f(W_p v + b_p)
       const MatrixView<S> d_projected = cache.d_branch.reshape(config_.hidden, cache.batch.sequences());
-      nn::activate_backward<S>(pooler_activation(), dY, cache.activated.view(), d_projected);
+      nn::activate_backward<S>(pooler_activation(config_.family), dY, cache.activated.view(), d_projected);
       pooler_.backward(d_projected, cache.pooler, to, cache.text_offsets, d_pooled);
     }
     if (!pooler_.below_wanted) return;
-    if (config_.pooling != Pooling::pooler) nn::l2_normalize_backward<S>(dY, cache.pooled.view(), d_pooled);  // y = v / ‖v‖
+    if (has_unit_vectors()) nn::l2_normalize_backward<S>(dY, cache.pooled.view(), d_pooled);  // y = v / ‖v‖
     MatrixView<S> dX = cache.d_x.reshape(config_.hidden, offsets.back());
     if (config_.pooling == Pooling::mean)
       nn::mean_pool_backward<S>(d_pooled, offsets, dX);
     else
-      nn::first_pool_backward<S>(d_pooled, offsets, dX);
+      nn::first_pool_backward<S>(config_.pooling == Pooling::first_state ? dY : ConstMatrixView<S>(d_pooled), offsets, dX);
     for (std::size_t i = blocks_.size(); i-- > 0;) {  // x' = block(x)
       blocks_[i].backward(input(cache, i), offsets, cache.blocks[i], cache, to);
       if (!blocks_[i].below_wanted) return;

@@ -1,6 +1,7 @@
 // Opens an encoder of the BERT family from a Hugging Face folder, mapped and not copied.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -21,6 +22,8 @@ namespace lorasb::models {
 
 struct OpenEncoderOptions {
   Pooling pooling = Pooling::mean;
+  bool pooler_may_lack =
+      false;  // a dense layer of Pooling::pooler that the folder does not have is 0; OpenedEncoder::has_pooler says so
   Dtype modules = Dtype::f32;  // F32: the linear modules' weights as they are stored; BF16: F32 ones rounded to the nearest, a copy
 };
 
@@ -28,6 +31,7 @@ struct OpenEncoderOptions {
 struct OpenedEncoder {
   EncoderConfig config;
   FrozenModel<float> weights;
+  bool has_pooler = true;  // false: Pooling::pooler was asked for, and neither its weight nor its bias is in the folder
 
   /// The linear modules, with their frozen weights.
   std::vector<Module<float>> modules() const {
@@ -112,7 +116,17 @@ inline OpenedEncoder open_encoder(const std::filesystem::path& folder, OpenEncod
     }
   }
 
+  const bool may_lack = options.pooler_may_lack && options.pooling == Pooling::pooler;
+  model.has_pooler = !may_lack || std::ranges::any_of(layout.tensors(), [&](const ParameterLayout::Tensor& t) {
+    return t.module == names.pooler && found.contains(t.name);
+  });
   for (const ParameterLayout::Tensor& t : layout.tensors()) {
+    if (!model.has_pooler && t.module == names.pooler) {
+      const auto zeros = std::make_shared<const Weight<float>>(Weight<float>::Zero(t.rows, t.cols));
+      model.weights.add(t.name, FrozenWeight<float>(*zeros));
+      model.weights.keep(zeros);
+      continue;
+    }
     const auto at = found.find(t.name);
     require(at != found.end(), ErrorId::tensor_missing, folder.string(), ": there is no tensor ", in_quotes(t.name));
     const auto& [file, tensor] = at->second;

@@ -106,6 +106,7 @@ inline EncoderConfig parse_encoder_config(const nlohmann::json& config, std::str
   } else {
     json.refuse("model_type", "bert, roberta, xlm-roberta or distilbert");
   }
+  c.initializer_range = json.number("initializer_range", 0.02);
   json.only("position_embedding_type", "absolute");
   json.only("is_decoder", false);
   json.only("add_cross_attention", false);
