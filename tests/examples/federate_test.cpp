@@ -388,6 +388,7 @@ TEST_CASE("Rows 18 and 20: robust means are options of a session, and refused wh
   refused({"--aggregate", "median", "--private", "--unit", "client", "--epsilon", "8", "--delta", "1e-5", "--bases", "random"}, "--aggregate");
   refused({"--aggregate", "trimmed", "--method", "fedex-lora"}, "fedex-lora adds");
   refused({"--seed", "-1"}, "at least 0, not -1");
+  refused({"--pool", "pooler", "--model", "minilm"}, "pooler is for lorasb-finetune");
 }
 
 TEST_CASE("the server's optimizer and the clients' proximal term are options of a session, whose journal keeps the optimizer", "[model]") {

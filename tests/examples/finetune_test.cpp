@@ -55,6 +55,20 @@ std::string tiny_model(const Folder& folder, const std::string& name) {
   return model.string();
 }
 
+/// Puts a tensor into a file, in the place of one that has its name. Returns the path of a copy of the old file.
+fs::path rewrite(const fs::path& path, const std::string& name, const Weight<float>& tensor) {
+  const std::string bytes = slurp(path);
+  const fs::path copy = path.string() + ".old";
+  std::ofstream(copy, std::ios::binary) << bytes;
+  const io::SafetensorsFile file(copy);
+  std::vector<io::TensorBytes> tensors;
+  for (const io::TensorInfo& t : file.tensors())
+    if (t.name != name) tensors.push_back({t.name, t.dtype, t.shape, file.bytes(t.name)});
+  tensors.push_back(io::tensor_bytes(name, tensor));
+  io::write_safetensors(path, std::move(tensors), file.metadata());
+  return copy;
+}
+
 }  // namespace
 
 TEST_CASE("a Hugging Face folder is trained by every method, and the adapters have the names of its modules") {
@@ -457,38 +471,25 @@ TEST_CASE("tensors of the base that a folder of PEFT brings stand in the place o
   CHECK_THAT(before, Catch::Contains("LABEL_"));
 
   const std::string words = "bert.embeddings.word_embeddings.weight";
-  const auto rewrite = [](const fs::path& path, const std::string& name, Index rows, Index cols) {
-    const std::string bytes = slurp(path);
-    const fs::path copy = path.string() + ".old";
-    std::ofstream(copy, std::ios::binary) << bytes;
-    const io::SafetensorsFile file(copy);
-    std::vector<io::TensorBytes> tensors;
-    for (const io::TensorInfo& t : file.tensors())
-      if (t.name != name) tensors.push_back({t.name, t.dtype, t.shape, file.bytes(t.name)});
-    const Weight<float> new_words = random_matrix<Weight<float>>(rows, cols, 6);
-    tensors.push_back(io::tensor_bytes(name, new_words));
-    io::write_safetensors(path, std::move(tensors), file.metadata());
-    std::ofstream(copy, std::ios::binary) << bytes;
-    return copy;
-  };
+  const Weight<float> new_words = random_matrix<Weight<float>>(13, 8, 6);
   const fs::path changed = folder.path / "changed", file = adapter / "adapter_model.safetensors";
   fs::copy(model, changed);
-  rewrite(changed / "model.safetensors", words, 13, 8);
+  rewrite(changed / "model.safetensors", words, new_words);
   const std::string expected = said(changed);
   REQUIRE(expected != before);
   for (const std::string& name : {words, std::string("embeddings.word_embeddings.weight")}) {
-    const fs::path old = rewrite(file, "base_model.model." + name, 13, 8);
+    const fs::path old = rewrite(file, "base_model.model." + name, new_words);
     CHECK(said(model) == expected);
     fs::rename(old, file);
   }
   REQUIRE(said(model) == before);
-  fs::path old = rewrite(file, "base_model.model." + words, 14, 8);
+  fs::path old = rewrite(file, "base_model.model." + words, random_matrix<Weight<float>>(14, 8, 6));
   CHECK_THAT(said(model), Catch::Contains("holds \"bert.embeddings.word_embeddings.weight\" as 14 x 8, but in"));
   fs::rename(old, file);
-  old = rewrite(file, "base_model.model.bert.embeddings.other.weight", 13, 8);
+  old = rewrite(file, "base_model.model.bert.embeddings.other.weight", new_words);
   CHECK_THAT(said(model), Catch::Contains("holds the tensor \"bert.embeddings.other.weight\", which"));
   fs::rename(old, file);
-  old = rewrite(file, "base_model.model.query.weight", 8, 8);
+  old = rewrite(file, "base_model.model.query.weight", new_words);
   CHECK_THAT(said(model), Catch::Contains("which can be"));
 }
 
@@ -565,7 +566,7 @@ TEST_CASE("texts are cut to --max-tokens, and a line can have two of them") {
   REQUIRE(run(folder, with(folder.arguments("out"),
                            {"--model", model, "--data", "tsv:" + pairs + ":" + pairs, "--pairs", "--max-tokens", "7", "--pool",
                             "pooler", "--write-merged", (folder.path / "merged").string()})) == 0);
-  CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("60 texts cut to the 7 tokens"));
+  CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("120 texts cut to the 7 tokens"));
   const auto said = [&](const std::string& text, std::vector<std::string> words) {
     std::ofstream(lines) << text;
     words.insert(words.end(), {"--predict", lines, "--json"});
@@ -576,12 +577,20 @@ TEST_CASE("texts are cut to --max-tokens, and a line can have two of them") {
   CHECK_THAT(there, Catch::Contains("probability"));
   CHECK(said("good a\tthe\n", {"--load", out}) != there);
   CHECK(said("the good\ta\n", {"--load", out}) != there);  // the types tell where a text ends, and a token in between
-  CHECK(said("the\tgood a is\n", {"--load", out, "--max-tokens", "6"}) ==
-        said("the\tgood a\n", {"--load", out, "--max-tokens", "6"}));
+  CHECK(said("the\tgood a is\n", {"--load", out}) != said("the\tgood a bad\n", {"--load", out}));
+  const std::vector<std::string> six{"--load", out, "--max-tokens", "6"};
+  CHECK(said("the\tgood a is\n", six) == said("the\tgood a bad\n", six));
   CHECK_THAT(said("the\tgood a is b bad\n", {"--load", out}), Catch::Contains("1 texts cut to the 7 tokens"));
   const nlohmann::json a = nlohmann::json::parse(there);
   const nlohmann::json b = nlohmann::json::parse(said("the\tgood a\n", {"--load", (folder.path / "merged").string()}));
   CHECK(a["probability"].get<double>() == Approx(b["probability"].get<double>()).epsilon(1e-5));
+  const fs::path tensors = fs::path(model) / "model.safetensors";  // the second text has the second type
+  Weight<float> types = io::SafetensorsFile(tensors).read_weight<float>("bert.embeddings.token_type_embeddings.weight");
+  types.row(1).setOnes();
+  const fs::path old = rewrite(tensors, "bert.embeddings.token_type_embeddings.weight", types);
+  CHECK(said("the\tgood a\n", {"--load", out}) != there);
+  fs::rename(old, tensors);
+  REQUIRE(said("the\tgood a\n", {"--load", out}) == there);
   REQUIRE(run(folder, {"--load", out, "--test", pairs, "--json"}) == 0);
   CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("\"test_examples\":60"));
 

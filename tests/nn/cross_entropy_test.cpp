@@ -87,6 +87,10 @@ TEST_CASE("Correct examples are counted, ties going to the lowest class") {
   CHECK(nn::count_correct<float>(logits, Labels{1, 0, 0, 0}) == 4);
   CHECK(nn::count_correct<float>(logits, Labels{1, 1, 2, 0}) == 2);
   CHECK(nn::count_correct<float>(Matrix<float>(3, 0), {}) == 0);
+  Labels best(4), few(3);
+  nn::best_classes<float>(logits, best);
+  CHECK(best == Labels{1, 0, 0, 0});
+  CHECK_ERROR(nn::best_classes<float>(logits, few), ErrorId::shape, "best holds 3 numbers, expected 4");
 }
 
 TEST_CASE("Class weights multiply loss and gradient of each example, as torch's cross_entropy with weight and reduction sum") {

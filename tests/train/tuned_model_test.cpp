@@ -146,21 +146,22 @@ TEST_CASE("a head that is trained on vectors of separated classes finds them all
 }
 
 TEST_CASE("a head with a dense layer finds classes that no linear head can") {
-  const Index texts = 80;  // exclusive or of two signs
-  Matrix<float> E(2, texts);
+  const Index texts = 80, features = 8;  // exclusive or of two signs, with numbers that say nothing beside them
+  Matrix<float> E(features, texts);
   std::vector<std::int32_t> labels;
   Random random(2);
   for (Index i = 0; i < texts; ++i) {
     const bool a = i % 2 == 0, b = i / 2 % 2 == 0;
-    E(0, i) = float((a ? 1 : -1) + 0.1 * random.normal());
-    E(1, i) = float((b ? 1 : -1) + 0.1 * random.normal());
+    for (float& x : E.col(i)) x = float(0.1 * random.normal());
+    E(0, i) += a ? 1 : -1;
+    E(1, i) += b ? 1 : -1;
     labels.push_back(a != b);
   }
   const HeadOptions options{.epochs = 60, .batch = 16, .learning_rate = 5e-2, .scale = 1};
   CHECK(head_accuracy<float>(train_head<float>(E, labels, 2, options), E, labels, options) < 0.8);
   ParameterLayout layout;
-  models::append_dense(2, layout);
-  models::append_head(2, 2, layout);
+  models::append_dense(features, layout);
+  models::append_head(2, features, layout);
   Parameters<float> start(layout);
   for (float& w : start.flat(models::dense_module, Role::head_weight)) w = float(random.normal());
   CHECK(head_accuracy<float>(train_head<float>(E, labels, std::move(start), options), E, labels, options) > 0.95);
