@@ -32,8 +32,8 @@ namespace detail {
 
 enum Tag { ask_tag = 1, answer_tag, failure_tag, stop_tag };
 
-/// Before every message of ours: which ask() it belongs to; how many clients are named, or which one answers; and of an ask() how many
-/// bytes an answer may have.
+/// Before every message of ours: which ask() it belongs to; how many clients are named, or which one answers; and of an ask()
+/// how many bytes an answer may have.
 using Head = std::array<std::uint64_t, 3>;
 inline constexpr std::size_t max_failure_bytes = 4096;  // of the words of a client that has failed
 
@@ -52,8 +52,8 @@ inline federated::Bytes joined(std::initializer_list<std::span<const std::byte>>
   return bytes;
 }
 
-/// A message that lies ready, from any rank or from one; nothing when there is none. Throws ErrorId::value, before any memory is taken
-/// for it, for one of more than `most` bytes.
+/// A message that lies ready, from any rank or from one; nothing when there is none. Throws ErrorId::value, before any memory
+/// is taken for it, for one of more than `most` bytes.
 struct Arrived {
   int rank = 0;
   int tag = 0;
@@ -69,8 +69,8 @@ inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from,
   int size = 0;
   MPI_Get_count(&status, MPI_BYTE, &size);
   const auto bytes = static_cast<std::size_t>(size);
-  require(bytes <= most, ErrorId::value, "mpi: rank ", status.MPI_SOURCE, " sends a message of ", bytes, " bytes, expected at most ",
-          most);
+  require(bytes <= most, ErrorId::value, "mpi: rank ", status.MPI_SOURCE, " sends a message of ", bytes,
+          " bytes, expected at most ", most);
   Arrived arrived{.rank = status.MPI_SOURCE, .tag = status.MPI_TAG, .bytes = federated::Bytes(bytes)};
   MPI_Mrecv(arrived.bytes.data(), size, MPI_BYTE, &message, MPI_STATUS_IGNORE);
   return arrived;
@@ -138,8 +138,8 @@ class MpiTransport {
 
   double now() const { return MPI_Wtime(); }
 
-  /// From the next ask() on a rank that has a larger answer of a client says that this client has failed, and sends no more; memory is
-  /// never taken for more.
+  /// From the next ask() on a rank that has a larger answer of a client says that this client has failed, and sends no more;
+  /// memory is never taken for more.
   void bound_answers(std::size_t bytes) {
     before_ = asked_ > 0 ? most_bytes_ : 0;
     most_bytes_ = bytes;
@@ -206,7 +206,7 @@ class MpiTransport {
   std::uint64_t asked_ = 0;  // calls of ask()
   Index unanswered_ = 0;     // clients of the last one
   std::size_t most_bytes_ = std::numeric_limits<int>::max();  // of an answer: more than MPI sends
-  std::size_t before_ = 0;                                     // of answers to earlier questions
+  std::size_t before_ = 0;                                    // of answers to earlier questions
   std::list<Sending> sending_;
   bool closed_ = false;
   std::vector<int> silent_;  // ranks without a farewell, after close()
