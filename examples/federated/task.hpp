@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "examples/common/datasets.hpp"
-#include "examples/common/tuned_model.hpp"
 #include "examples/common/tokenize.hpp"
+#include "examples/common/tuned_model.hpp"
 #include "examples/federated/go_on.hpp"
 #include "examples/federated/options.hpp"
 

@@ -100,7 +100,7 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
   for (const std::string& line : detail::read_lines(options.predict, classifier.pairs())) {
     text::Encoding found = classifier.base().encode(line);
     counts.cut += found.cut;
-    counts.unknown += found.unknown;
+    counts.unknown += found.unknown && !found.ids.empty();  // a line without tokens has an answer of its own
     if (found.ids.empty()) {
       place.push_back(-1);
       continue;

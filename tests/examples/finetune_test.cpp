@@ -367,8 +367,7 @@ TEST_CASE("--help shows the words of every choice, in all programs") {
     return said;
   };
   CHECK_THAT(help(LORASB_FINETUNE), Catch::Contains("--method lora-sb|lora|lora-xs|full|head") &&
-                                        Catch::Contains("--keep last|best") &&
-                                        Catch::Contains("--optimizer adamw|sgd"));
+                                        Catch::Contains("--keep last|best") && Catch::Contains("--optimizer adamw|sgd"));
   CHECK_THAT(help(LORASB_FEDERATE), Catch::Contains("--aggregate mean|median|trimmed|krum"));
   CHECK_THAT(help(LORASB_MIX), Catch::Contains("--over-layers sum|mean"));
   CHECK_THAT(help(LORASB_EPSILON), Catch::Contains("--relation add-remove|replace-one"));

@@ -70,9 +70,9 @@ class ServerOptimizer {
   /// The committed rounds (8 bytes, the lowest first) and the moments: with them restore() gives the same bits.
   std::vector<std::byte> state() const {
     const std::array<std::byte, 8> rounds = little_endian(rounds_);
-    std::vector<std::byte> bytes(rounds.begin(), rounds.end());
     const std::span<const std::byte> moments = std::as_bytes(std::span(state_));
-    bytes.insert(bytes.end(), moments.begin(), moments.end());
+    std::vector<std::byte> bytes(rounds.size() + moments.size());
+    std::ranges::copy(moments, std::ranges::copy(rounds, bytes.begin()).out);
     return bytes;
   }
   /// Throws ErrorId::journal for bytes that are no state of this optimizer.

@@ -32,8 +32,10 @@ namespace detail {
 
 enum Tag { ask_tag = 1, answer_tag, failure_tag, stop_tag };
 
-/// Before every message of ours: which ask() it belongs to, and how many clients are named.
-using Head = std::array<std::uint64_t, 2>;
+/// Before every message of ours: which ask() it belongs to; how many clients are named, or which one answers; and of an ask()
+/// how many bytes an answer may have.
+using Head = std::array<std::uint64_t, 3>;
+inline constexpr std::size_t max_failure_bytes = 4096;  // of the words of a client that has failed
 
 inline int count_of(std::size_t elements) {
   require(elements <= static_cast<std::size_t>(std::numeric_limits<int>::max()), ErrorId::value, "mpi: a message has ",
@@ -50,15 +52,12 @@ inline federated::Bytes joined(std::initializer_list<std::span<const std::byte>>
   return bytes;
 }
 
-/// A message that lies ready, from any rank or from one; nothing when there is none. Of one that has more bytes than `most`
-/// only the head is taken in, and `size` says how many it had.
+/// A message that lies ready, from any rank or from one; nothing when there is none. Throws ErrorId::value, before any memory
+/// is taken for it, for one of more than `most` bytes.
 struct Arrived {
   int rank = 0;
   int tag = 0;
   federated::Bytes bytes;
-  std::size_t size = 0;
-
-  bool is_cut() const { return size > bytes.size(); }
 };
 inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from,
                                             std::size_t most = std::numeric_limits<std::size_t>::max()) {
@@ -69,20 +68,11 @@ inline std::optional<Arrived> receive_ready(MPI_Comm comm, int from,
   if (ready == 0) return std::nullopt;
   int size = 0;
   MPI_Get_count(&status, MPI_BYTE, &size);
-  const auto all = static_cast<std::size_t>(size);
-  const std::size_t taken = all > most ? std::min(all, sizeof(Head)) : all;
-  Arrived arrived{.rank = status.MPI_SOURCE, .tag = status.MPI_TAG, .bytes = federated::Bytes(taken), .size = all};
-  // of a message that is cut an error says so, which must not end the job
-  MPI_Errhandler usual;
-  MPI_Comm_get_errhandler(comm, &usual);
-  if (taken < all) MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
-  const int error = MPI_Mrecv(arrived.bytes.data(), count_of(taken), MPI_BYTE, &message, MPI_STATUS_IGNORE);
-  MPI_Comm_set_errhandler(comm, usual);
-  MPI_Errhandler_free(&usual);
-  int kind = MPI_SUCCESS;
-  MPI_Error_class(error, &kind);
-  require(kind == MPI_SUCCESS || (taken < all && kind == MPI_ERR_TRUNCATE), ErrorId::value, "mpi: a message of ", size,
-          " bytes of rank ", arrived.rank, " was not received: error ", error);
+  const auto bytes = static_cast<std::size_t>(size);
+  require(bytes <= most, ErrorId::value, "mpi: rank ", status.MPI_SOURCE, " sends a message of ", bytes,
+          " bytes, expected at most ", most);
+  Arrived arrived{.rank = status.MPI_SOURCE, .tag = status.MPI_TAG, .bytes = federated::Bytes(bytes)};
+  MPI_Mrecv(arrived.bytes.data(), size, MPI_BYTE, &message, MPI_STATUS_IGNORE);
   return arrived;
 }
 
@@ -137,7 +127,7 @@ class MpiTransport {
       closed_ = true;
     }
     for (const double began = now(); !silent_.empty() && now() - began < seconds;) {
-      const std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE);
+      const std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE, largest());
       if (!arrived)
         detail::pause();
       else if (arrived->tag == detail::stop_tag)
@@ -148,9 +138,12 @@ class MpiTransport {
 
   double now() const { return MPI_Wtime(); }
 
-  /// Answers of more bytes are not taken in: their clients have failed. Without a bound memory is taken for what a rank
-  /// announces.
-  void bound_answers(std::size_t bytes) { most_bytes_ = bytes + sizeof(detail::Head); }
+  /// From the next ask() on a rank that has a larger answer of a client says that this client has failed, and sends no more;
+  /// memory is never taken for more.
+  void bound_answers(std::size_t bytes) {
+    before_ = asked_ > 0 ? most_bytes_ : 0;
+    most_bytes_ = bytes;
+  }
 
   /// Throws ErrorId::value for a message of 2 GiB and more.
   void ask(std::span<const Index> clients, const std::shared_ptr<const federated::Bytes>& message) {
@@ -161,7 +154,7 @@ class MpiTransport {
       on_rank[static_cast<std::size_t>(placement_.rank_of(c))].push_back(static_cast<std::uint64_t>(c));
     for (int rank = 1; rank < placement_.ranks; ++rank) {
       const std::vector<std::uint64_t>& names = on_rank[static_cast<std::size_t>(rank)];
-      const detail::Head head{asked_, names.size()};
+      const detail::Head head{asked_, names.size(), most_bytes_};
       send(rank, detail::ask_tag,
            std::make_shared<federated::Bytes>(
                detail::joined({std::as_bytes(std::span(head)), std::as_bytes(std::span(names)), *message})));
@@ -171,16 +164,13 @@ class MpiTransport {
   std::optional<federated::Delivery> next(double deadline_seconds) {
     for (;;) {
       forget_sent();
-      if (std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE, most_bytes_)) {
+      if (std::optional<detail::Arrived> arrived = detail::receive_ready(comm_, MPI_ANY_SOURCE, largest())) {
         detail::Head head;
         std::memcpy(head.data(), arrived->bytes.data(), sizeof head);
         if (head[0] == asked_) --unanswered_;
         const std::span<const std::byte> rest = std::span(arrived->bytes).subspan(sizeof head);
         federated::Delivery delivery{.client = static_cast<Index>(head[1]), .message = {}, .failure = {}};
-        if (arrived->is_cut())
-          delivery.failure =
-              concat("its answer has ", arrived->size - sizeof head, " bytes, expected at most ", most_bytes_ - sizeof head);
-        else if (arrived->tag == detail::failure_tag)
+        if (arrived->tag == detail::failure_tag)
           delivery.failure.assign(reinterpret_cast<const char*>(rest.data()), rest.size());
         else
           delivery.message.assign(rest.begin(), rest.end());
@@ -192,6 +182,8 @@ class MpiTransport {
   }
 
  private:
+  /// Of what a rank may send, with its head. A rank that has not seen a new bound yet obeys the one before.
+  std::size_t largest() const { return std::max({most_bytes_, before_, detail::max_failure_bytes}) + sizeof(detail::Head); }
   struct Sending {
     std::shared_ptr<const federated::Bytes> bytes;  // until MPI has taken them
     MPI_Request request;
@@ -213,7 +205,8 @@ class MpiTransport {
   Placement placement_;
   std::uint64_t asked_ = 0;  // calls of ask()
   Index unanswered_ = 0;     // clients of the last one
-  std::size_t most_bytes_ = std::numeric_limits<std::size_t>::max();  // of an answer, with its head
+  std::size_t most_bytes_ = std::numeric_limits<int>::max();  // of an answer: more than MPI sends
+  std::size_t before_ = 0;                                    // of answers to earlier questions
   std::list<Sending> sending_;
   bool closed_ = false;
   std::vector<int> silent_;  // ranks without a farewell, after close()
@@ -244,7 +237,9 @@ inline void answer(MPI_Comm comm, federated::ClientHost& host, std::span<const s
     federated::Bytes update;
     std::string failure = refused;
     if (refused.empty()) failure = federated::detail::failure_of([&] { update = host.answer(static_cast<Index>(client), 0); });
-    const Head answer_head{head[0], client};
+    if (update.size() > head[2]) failure = concat("its answer has ", update.size(), " bytes, expected at most ", head[2]);
+    failure.resize(std::min(failure.size(), max_failure_bytes));
+    const Head answer_head{head[0], client, 0};
     const federated::Bytes whole =
         joined({std::as_bytes(std::span(answer_head)),
                 failure.empty() ? std::span<const std::byte>(update) : std::as_bytes(std::span(failure))});
