@@ -114,6 +114,7 @@ TEST_CASE("On MiniLM's vocabulary ids are those of Hugging Face's tokenizers, fr
 TEST_CASE("A folder's tokenizer is found by its files") {
   const TemporaryFolder folder;
   CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::file_open, "no tokenizer.json, no vocab.txt");
+  CHECK_ERROR(open_tokenizer(std::string(5000, 'a')), ErrorId::file_open, "no tokenizer.json");  // no name that the system takes
   folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\nA\na\n");
   CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{4});
   CHECK(open_tokenizer(folder.path()).max_tokens == Tokenizer::no_limit);
