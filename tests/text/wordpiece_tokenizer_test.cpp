@@ -93,6 +93,12 @@ TEST_CASE("A tokenizer.json that asks for something else is refused by key and v
   check("/added_tokens/0/id", "x", "the id of \"[PAD]\"");
   check("/added_tokens", 3, "not an array");
   CHECK_ERROR(WordPieceTokenizer::from_json(nlohmann::json::array(), "file"), ErrorId::vocabulary, "\"model\" is null");
+  for (const auto& [key, of] : {std::pair("pair", "A"), std::pair("single", "B"), std::pair("single", "A")}) {  // A B A: found by the fuzzer
+    nlohmann::json twice = json;
+    twice["post_processor"][key].push_back({{"Sequence", {{"id", of}, {"type_id", 0}}}});
+    CHECK_ERROR(WordPieceTokenizer::from_json(twice, "file"), ErrorId::vocabulary, "does not have each of them once");
+  }
+  check("/post_processor/single", nlohmann::json::array(), "template for 1 text that");
   nlohmann::json high = json;  // a special token that only the template has, above every id of the vocabulary: found by the fuzzer
   high["post_processor"]["special_tokens"]["[CLS]"]["ids"] = {5000};
   const WordPieceTokenizer with_high = WordPieceTokenizer::from_json(high, "file");
