@@ -106,3 +106,25 @@ TEST_CASE("in the order of patterns every module finds itself first") {
     CHECK(first == module);
   }
 }
+
+TEST_CASE("expressions that the C library would take minutes or all memory for are refused, and those near them are read") {
+  const auto nested = [](int around) {
+    std::string expression = "a";
+    for (int i = 0; i < around; ++i) expression = "(" + expression + ")+";
+    return expression;
+  };
+  std::string loops;
+  for (int i = 0; i < 40; ++i) loops += "(.*)*";
+  for (const std::string& bad : {nested(40), nested(300), loops, std::string("(a|b|(c|d|e)*)*{60}"), std::string("(a|)+"), std::string("(a?b?){2,}"),
+                                 std::string("((ab){64}){64}"), std::string("(^)*"), std::string("a)")})
+    CHECK_FALSE(lorasb::formats::NameExpression::make(bad).has_value());
+  const auto matches = [](const char* expression, const char* name) {
+    const auto made = lorasb::formats::NameExpression::make(expression);
+    return made.has_value() && made->matches(name);
+  };
+  CHECK(matches("(layer\\.\\d+\\.)+(query|value)?", "layer.0.layer.12.query"));
+  CHECK(matches("(a(b|c)?)*", "abaac"));
+  CHECK(matches("(a?){3}b{,2}", "aab"));
+  CHECK(matches(nested(8).c_str(), "aaaa"));
+  CHECK_FALSE(matches("(a(b|c)?)*", "abbc"));
+}

@@ -23,7 +23,7 @@ cmake --build $build -j "${JOBS:-1}" --target fuzz_readers
 mkdir -p build/fuzz/inputs build/fuzz/failures build/fuzz/logs
 one() {
   mkdir -p "build/fuzz/inputs/$1"
-  nice -n 19 "$2/tests/fuzz_readers" --reader="$1" -max_total_time="$3" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -malloc_limit_mb=512 \
+  nice -n 19 "$2/tests/fuzz_readers" --reader="$1" -max_total_time="$3" -max_len=16384 -timeout=60 -rss_limit_mb=2048 -malloc_limit_mb=512 \
     -print_funcs=0 -artifact_prefix="build/fuzz/failures/$1-" "build/fuzz/inputs/$1" > "build/fuzz/logs/$1" 2>&1 || echo "$1: failed, see build/fuzz/logs/$1"
 }
 export -f one

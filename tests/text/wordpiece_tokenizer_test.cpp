@@ -93,6 +93,12 @@ TEST_CASE("A tokenizer.json that asks for something else is refused by key and v
   check("/added_tokens/0/id", "x", "the id of \"[PAD]\"");
   check("/added_tokens", 3, "not an array");
   CHECK_ERROR(WordPieceTokenizer::from_json(nlohmann::json::array(), "file"), ErrorId::vocabulary, "\"model\" is null");
+  for (const auto& [key, of] : {std::pair("pair", "A"), std::pair("single", "B"), std::pair("single", "A")}) {  // A B A: found by the fuzzer
+    nlohmann::json twice = json;
+    twice["post_processor"][key].push_back({{"Sequence", {{"id", of}, {"type_id", 0}}}});
+    CHECK_ERROR(WordPieceTokenizer::from_json(twice, "file"), ErrorId::vocabulary, "does not have each of them once");
+  }
+  check("/post_processor/single", nlohmann::json::array(), "template for 1 text that");
   nlohmann::json high = json;  // a special token that only the template has, above every id of the vocabulary: found by the fuzzer
   high["post_processor"]["special_tokens"]["[CLS]"]["ids"] = {5000};
   const WordPieceTokenizer with_high = WordPieceTokenizer::from_json(high, "file");
@@ -114,6 +120,7 @@ TEST_CASE("On MiniLM's vocabulary ids are those of Hugging Face's tokenizers, fr
 TEST_CASE("A folder's tokenizer is found by its files") {
   const TemporaryFolder folder;
   CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::file_open, "no tokenizer.json, no vocab.txt");
+  CHECK_ERROR(open_tokenizer(std::string(5000, 'a')), ErrorId::file_open, "no tokenizer.json");  // no name that the system takes
   folder.write("vocab.txt", "[UNK]\n[CLS]\n[SEP]\nA\na\n");
   CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{4});
   CHECK(open_tokenizer(folder.path()).max_tokens == Tokenizer::no_limit);

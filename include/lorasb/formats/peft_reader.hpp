@@ -82,7 +82,7 @@ class FolderReader {
     return keys;
   }
   static io::SafetensorsFile open(const std::filesystem::path& folder) {
-    const bool pickled = !std::filesystem::exists(folder / tensor_file) && std::filesystem::exists(folder / "adapter_model.bin");
+    const bool pickled = !io::is_there(folder / tensor_file) && io::is_there(folder / "adapter_model.bin");
     require(!pickled, ErrorId::adapter_folder, folder.string(), ": holds adapter_model.bin, which only Python reads; load it with PEFT and "
             "save it again with safe_serialization=True");
     return io::SafetensorsFile(folder / tensor_file);

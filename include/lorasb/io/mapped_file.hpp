@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <span>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 #include "lorasb/core/error.hpp"
@@ -17,6 +18,14 @@
 #include "lorasb/io/descriptor.hpp"
 
 namespace lorasb::io {
+
+/// Whether something stands at the path, as far as this process may see; a path that cannot be asked for (too long, in a folder without
+/// permission) holds nothing, where std::filesystem::exists throws an exception of its own.
+inline bool is_there(const std::filesystem::path& path) {
+  std::error_code unknown;
+  return std::filesystem::exists(path, unknown);
+}
+
 /// The bytes of a regular file, mapped on construction and read from disk as they are touched. An empty file has no bytes.
 /// Throws ErrorId::file_open, with the path and the system's reason.
 /// The file must not be shortened while it is mapped: the system answers a read past its new end with SIGBUS. Files written by

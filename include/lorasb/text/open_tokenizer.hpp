@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "lorasb/io/mapped_file.hpp"
 #include "lorasb/text/byte_bpe_tokenizer.hpp"
 #include "lorasb/text/wordpiece_tokenizer.hpp"
 
@@ -19,7 +20,7 @@ struct OpenedTokenizer {
 /// model_max_length and, without a tokenizer.json, case, accents and spaces. Throws ErrorId::file_open when there is no tokenizer, and
 /// what the tokenizers throw.
 inline OpenedTokenizer open_tokenizer(const std::filesystem::path& folder) {
-  const auto is_there = [&](const char* name) { return std::filesystem::exists(folder / name); };
+  const auto is_there = [&](const char* name) { return io::is_there(folder / name); };
   OpenedTokenizer opened;
   nlohmann::json config;
   if (is_there("tokenizer_config.json")) config = io::read_json(folder / "tokenizer_config.json");

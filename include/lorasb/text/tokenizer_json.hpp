@@ -91,8 +91,9 @@ inline std::vector<AddedToken> read_added_tokens(const nlohmann::json& json, con
   return tokens;
 }
 
-/// The items of "single" or "pair" of a TemplateProcessing.
-inline std::vector<SequenceTemplate::Item> read_template(const nlohmann::json& items, const nlohmann::json& specials,
+/// The items of "single" (one text) or "pair" (two) of a TemplateProcessing. A template that has a text twice or not at all is refused:
+/// no limit of tokens could be kept.
+inline std::vector<SequenceTemplate::Item> read_template(const nlohmann::json& items, const nlohmann::json& specials, int texts,
                                                          const JsonSource& source) {
   using Item = SequenceTemplate::Item;
   source.check(items.is_array(), "\"post_processor\" has no array of items");
@@ -111,6 +112,9 @@ inline std::vector<SequenceTemplate::Item> read_template(const nlohmann::json& i
     source.check(ids.is_array(), "\"post_processor\" has no ids for ", in_quotes(name));
     for (const nlohmann::json& id : ids) read.push_back({Item::Kind::special, source.id(id, in_quotes(name)), type});
   }
+  const bool once = std::ranges::count(read, Item::Kind::first, &Item::kind) == 1 &&
+                    std::ranges::count(read, Item::Kind::second, &Item::kind) == texts - 1;
+  source.check(once, "\"post_processor\" has a template for ", texts, texts == 1 ? " text" : " texts", " that does not have each of them once");
   return read;
 }
 
@@ -121,8 +125,8 @@ inline SequenceTemplate read_post_processor(const nlohmann::json& json, const Js
   if (type == "ByteLevel") return {};
   if (type == "TemplateProcessing") {
     const nlohmann::json specials = JsonSource::get(json, "special_tokens");
-    return {read_template(JsonSource::get(json, "single"), specials, source),
-            read_template(JsonSource::get(json, "pair"), specials, source)};
+    return {read_template(JsonSource::get(json, "single"), specials, 1, source),
+            read_template(JsonSource::get(json, "pair"), specials, 2, source)};
   }
   if (type == "BertProcessing" || type == "RobertaProcessing") {  // "sep": ["</s>", 2]
     const auto id = [&](const char* key) {

@@ -45,10 +45,10 @@ namespace detail {
 
 /// model.safetensors, or the files that model.safetensors.index.json lists.
 inline std::vector<std::filesystem::path> encoder_files(const std::filesystem::path& folder) {
-  const auto is_there = [&](const char* name) { return std::filesystem::exists(folder / name); };
+  const auto is_there = [&](const char* name) { return io::is_there(folder / name); };
   if (is_there("model.safetensors")) return {folder / "model.safetensors"};
   const std::filesystem::path index = folder / "model.safetensors.index.json";
-  if (!std::filesystem::exists(index)) {
+  if (!io::is_there(index)) {
     const bool pickled = is_there("pytorch_model.bin") || is_there("pytorch_model.bin.index.json");
     throw Error(pickled ? ErrorId::model : ErrorId::file_open,
                 concat(folder.string(), pickled ? ": pytorch_model.bin is not read, as it can run code; write model.safetensors with "
