@@ -159,7 +159,9 @@ class LoadedClassifier {
   /// The model with its adapters on.
   void bind(AdapterSet<float> adapters, const Parameters<float>& head) {
     model_ = train::tune_head<float>(base_.weights, base_.modules, head);
-    for (auto& [name, adapter] : adapters) {
+    for (auto& entry : adapters) {  // no binding: clang 14 does not capture one
+      const std::string& name = entry.first;
+      LowRankAdapter<float>& adapter = entry.second;
       const auto at = std::ranges::find_if(base_.modules, [&](const Module<float>& m) { return formats::names_module(name, m.name); });
       check(at != base_.modules.end(), "adapts ", in_quotes(name), ", which ", base_.name, " does not have");
       check(adapter.out_features() == at->W0.rows() && adapter.in_features() == at->W0.cols(), "adapts ", in_quotes(name), " as ",
