@@ -197,7 +197,9 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
 /// Throws ErrorId::adapter_folder for a module that is not there or has another shape.
 inline AdapterSet<float> fit_adapters(const TrainedFolder& folder, BaseModel& base) {
   AdapterSet<float> fitted;
-  for (const auto& [name, adapter] : folder.adapters) {
+  for (const auto& entry : folder.adapters) {  // no binding: clang 14 does not capture one
+    const std::string& name = entry.first;
+    const LowRankAdapter<float>& adapter = entry.second;
     const auto at =
         std::ranges::find_if(base.modules, [&](const Module<float>& m) { return formats::names_module(name, m.name); });
     folder.check(at != base.modules.end(), "adapts ", in_quotes(name), ", which ", base.name, " does not have");

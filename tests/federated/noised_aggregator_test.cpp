@@ -87,7 +87,7 @@ TEST_CASE("Row 17: a private round of nobody changes nothing, or is noise alone 
   const std::vector<float> start = numbers(99);
   const auto round_of = [&](const NoisedAggregatorOptions& options, Index min_clients, const std::vector<std::string>& who,
                             std::uint64_t seed, std::vector<float>& found) {
-    Server<float> server(small_session(), start, names, Noised::server_options({.min_clients = min_clients}, options),
+    Server<float> server(small_session(), start, four, Noised::server_options({.min_clients = min_clients}, options),
                          std::make_unique<Noised>(26, options, std::make_shared<privacy::SeededNoise>(seed)));
     server.open(0, 1);
     for (const std::string& client : who) REQUIRE(server.receive(message_of(client, 5), client, 0.5).accepted);
@@ -118,7 +118,7 @@ TEST_CASE("a Poisson sample of clients is divided by its expected size, and one 
   std::vector<std::vector<float>> moves;  // clipped
   std::vector<std::vector<std::byte>> messages;
   for (std::size_t c = 0; c < 4; ++c) {
-    messages.push_back(message_of(names[c], 3 + c, 1 + 100 * c));
+    messages.push_back(message_of(four[c], 3 + c, 1 + 100 * c));
     const std::vector<float> to = numbers(3 + c);
     const double share = std::min(1.0, 0.5 / distance(to, start));
     moves.emplace_back();
@@ -126,7 +126,7 @@ TEST_CASE("a Poisson sample of clients is divided by its expected size, and one 
   }
   for (std::size_t several = 0; several <= 4; ++several) {
     const std::vector<float> found =
-        after({messages.begin(), messages.begin() + std::ptrdiff_t(several)}, {names.begin(), names.begin() + std::ptrdiff_t(several)}, options);
+        after({messages.begin(), messages.begin() + std::ptrdiff_t(several)}, {four.begin(), four.begin() + std::ptrdiff_t(several)}, options);
     for (std::size_t i = 0; i < found.size(); ++i) {
       double expected = start[i];
       for (std::size_t c = 0; c < several; ++c) expected += double(moves[c][i]) / (0.4 * 4);
@@ -137,7 +137,7 @@ TEST_CASE("a Poisson sample of clients is divided by its expected size, and one 
 
 TEST_CASE("a round is for the clients that were named for it, and the next one is drawn as before") {
   const std::vector<float> start = numbers(99);
-  Server<float> server(small_session(), start, names, {});
+  Server<float> server(small_session(), start, four, {});
   server.select({1, 3});
   CHECK(server.selected() == std::vector<Index>{1, 3});
   server.open(0, 1);
