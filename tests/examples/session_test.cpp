@@ -295,6 +295,7 @@ TEST_CASE("Rows 21 and 26: clients that train a lost round again have spent twic
     CHECK(trial.result.rounds.size() == (budget ? 2 : 3));
     CHECK(trial.result.privacy["steps"] == (budget ? 3 : 4));
     if (budget) CHECK(trial.result.privacy["epsilon"][0].get<double>() <= 3);
+    if (budget) continue;
     // without what was spent nobody is asked
     std::filesystem::remove(trial.options.journal.string() + ".ledger");
     trial.run(small, 0);
