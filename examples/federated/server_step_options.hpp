@@ -37,15 +37,17 @@ namespace detail {
 inline void describe_server_step(ServerStepOptions& o, OptionTable& t) {
   const CLI::Validator positive = CLI::PositiveNumber, below_one = CLI::Range(0.0, 0.999999);
   t.choice("--server-optimizer", o.step, server_step_names,
-           "What the server makes of a round's mean: none (the mean is the new model, exact), or a step of momentum or adam along it");
+           "What the server makes of a round's mean: none (the mean is the new model, exact), or a step of momentum or adam "
+           "along it");
   t.add("--server-learning-rate", o.learning_rate, "Of the server's optimizer (default: 1 for momentum, 0.01 for adam)",
         {.check = positive, .show_default = false});
-  t.add("--server-momentum", o.momentum, "Of the server's optimizer: share of the direction that is kept, beta1 of adam", {.check = below_one});
+  t.add("--server-momentum", o.momentum, "Of the server's optimizer: share of the direction that is kept, beta1 of adam",
+        {.check = below_one});
   t.add("--server-beta2", o.beta2, "Of --server-optimizer adam: share of the squares that is kept", {.check = below_one});
   t.add("--server-epsilon", o.epsilon, "Of --server-optimizer adam: added to the root of the squares", {.check = positive});
   if (!o.enabled()) return;  // no words that older sessions have not
-  t.set("server_optimizer", concat(server_step_names[std::size_t(o.step)], " ", o.optimizer().learning_rate, " ", o.momentum, " ", o.beta2,
-                                   " ", o.epsilon));
+  t.set("server_optimizer", concat(server_step_names[std::size_t(o.step)], " ", o.optimizer().learning_rate, " ", o.momentum,
+                                   " ", o.beta2, " ", o.epsilon));
 }
 
 }  // namespace detail

@@ -17,7 +17,8 @@ namespace {
 
 const std::vector<std::string> members{"a", "b"};
 constexpr ServerOptimizerOptions momentum{.rule = ServerRule::momentum, .learning_rate = 0.7, .momentum = 0.8};
-constexpr ServerOptimizerOptions adam{.rule = ServerRule::adam, .learning_rate = 0.05, .momentum = 0.9, .beta2 = 0.95, .epsilon = 1e-2};
+constexpr ServerOptimizerOptions adam{
+    .rule = ServerRule::adam, .learning_rate = 0.05, .momentum = 0.9, .beta2 = 0.95, .epsilon = 1e-2};
 
 /// A server with an optimizer, whose clients send numbers(seed) of their own in every round.
 struct Optimized {
@@ -69,7 +70,8 @@ TEST_CASE("momentum and Adam of the server are the formulas of FedAvgM and FedAd
     for (int round = 0; round < 4; ++round) CHECK(run.round().committed);
     const std::vector<double> expected = reference(options, 4);
     for (std::size_t i = 0; i < 26; ++i)  // each round rounds a few numbers of size one in float
-      CHECK(std::abs(run.server.global()[i] - expected[i]) <= 4 * Tolerance<float>::exact * std::max(1.0, std::abs(expected[i])));
+      CHECK(std::abs(run.server.global()[i] - expected[i]) <=
+            4 * Tolerance<float>::exact * std::max(1.0, std::abs(expected[i])));
   }
 }
 
@@ -101,10 +103,11 @@ TEST_CASE("a session with an optimizer that goes on from records of its rounds h
     for (int round = 0; round < 4; ++round) {
       const RoundReport report = whole.round();
       if (round == 1)
-        record = encode_record({.line = "{}",
-                                .clients = report.clients,
-                                .message = encode_broadcast<float>(small_session(), whole.server.round(), whole.server.global()),
-                                .state = whole.optimizer->state()});
+        record =
+            encode_record({.line = "{}",
+                           .clients = report.clients,
+                           .message = encode_broadcast<float>(small_session(), whole.server.round(), whole.server.global()),
+                           .state = whole.optimizer->state()});
     }
     Optimized resumed(options);
     resumed.round();  // whatever it was: the second round is taken over

@@ -20,9 +20,15 @@ std::string with_checksum(std::string file) {
 }
 
 std::vector<Input> checkpoint_seeds() {
-  const TensorFile file{.tensors = {{"parameters", "F32", {3}, std::string(12, '\1')}, {"moment", "F32", {2}, std::string(8, '\2')}, {"none", "F32", {0}, ""},
+  const TensorFile file{.tensors = {{"parameters", "F32", {3}, std::string(12, '\1')},
+                                    {"moment", "F32", {2}, std::string(8, '\2')},
+                                    {"none", "F32", {0}, ""},
                                     {"checksum", "U8", {8}, std::string(8, '\0')}},
-                        .metadata = {{"lorasb", "checkpoint"}, {"version", "1"}, {"state.step", "12"}, {"state.loss", "3ff0000000000000"}, {"config.rank", "16"}}};
+                        .metadata = {{"lorasb", "checkpoint"},
+                                     {"version", "1"},
+                                     {"state.step", "12"},
+                                     {"state.loss", "3ff0000000000000"},
+                                     {"config.rank", "16"}}};
   return {{{{true, with_checksum(file.to_bytes())}}}};
 }
 
@@ -58,22 +64,25 @@ void read_checkpoint(const Input&, const std::filesystem::path& folder) {
     const std::filesystem::path path = second_folder() / "checkpoint.safetensors";
     io::save_checkpoint(path, read);
     const io::Checkpoint<float> again = io::load_checkpoint<float>(path);
-    must(again.state == read.state && again.config == read.config && again.tensors.size() == read.tensors.size(), "a checkpoint has lost something");
+    must(again.state == read.state && again.config == read.config && again.tensors.size() == read.tensors.size(),
+         "a checkpoint has lost something");
     for (const auto& [name, values] : read.tensors) {
       const std::vector<float>& other = again.tensor(name);
-      must(values.size() == other.size() && std::equal(values.begin(), values.end(), other.begin(), [](float a, float b) {
-             return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b);
-           }), "a tensor of a checkpoint is not what was read");
+      must(values.size() == other.size() &&
+               std::equal(values.begin(), values.end(), other.begin(),
+                          [](float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }),
+           "a tensor of a checkpoint is not what was read");
     }
   });
 }
 
-const Registered checkpoint_reader({.name = "checkpoint",
-                                    .files = {"checkpoint.safetensors"},
-                                    .seeds = checkpoint_seeds,
-                                    .mutate = mutate_checkpoint,
-                                    .past_first_check = [](const Input& input) { return is_safetensors(input[0]) && with_checksum(input[0]) == input[0]; },
-                                    .read = read_checkpoint});
+const Registered checkpoint_reader(
+    {.name = "checkpoint",
+     .files = {"checkpoint.safetensors"},
+     .seeds = checkpoint_seeds,
+     .mutate = mutate_checkpoint,
+     .past_first_check = [](const Input& input) { return is_safetensors(input[0]) && with_checksum(input[0]) == input[0]; },
+     .read = read_checkpoint});
 
 }  // namespace
 }  // namespace lorasb::fuzz

@@ -42,13 +42,15 @@ std::vector<std::string> records_of(std::string_view file) {
 
 std::string round_record(std::string line, std::vector<Index> clients, std::string message) {
   const std::span<const std::byte> bytes = std::as_bytes(std::span(message));
-  return text_of(federated::encode_record({.line = std::move(line), .clients = std::move(clients), .message = {bytes.begin(), bytes.end()}}));
+  return text_of(federated::encode_record(
+      {.line = std::move(line), .clients = std::move(clients), .message = {bytes.begin(), bytes.end()}}));
 }
 
 std::vector<Input> journal_seeds() {
   const std::string config = text_of(io::detail::config_bytes(journal_config));
   return {{{{true, framed({config})}}},
-          {{{true, framed({config, round_record(R"({"round": 1, "accuracy": 0.5})", {0, 2}, "message"), round_record("{}", {}, "")})}}},
+          {{{true, framed({config, round_record(R"({"round": 1, "accuracy": 0.5})", {0, 2}, "message"),
+                           round_record("{}", {}, "")})}}},
           {{{true, framed({config, "", "abc"})}}}};
 }
 
@@ -81,13 +83,23 @@ void mutate_journal(Input& input, Mutator& m) {
   if (records.empty() || m.one_in(30)) records = records_of(journal_seeds()[1][0]);
   const std::size_t i = m.below(records.size());
   switch (m.below(8)) {
-    case 0: records.push_back(records[i]); break;
-    case 1: std::swap(records[i], records.back()); break;
-    case 2: if (i > 0) records.erase(records.begin() + std::ptrdiff_t(i)); break;
-    default: i == 0 && m.one_in(3) ? mutate_config(records[0], m) : i == 0 ? records.push_back(round_record("{}", {1}, "m")) : mutate_round(records[i], m);
+    case 0:
+      records.push_back(records[i]);
+      break;
+    case 1:
+      std::swap(records[i], records.back());
+      break;
+    case 2:
+      if (i > 0) records.erase(records.begin() + std::ptrdiff_t(i));
+      break;
+    default:
+      i == 0 && m.one_in(3) ? mutate_config(records[0], m)
+      : i == 0              ? records.push_back(round_record("{}", {1}, "m"))
+                            : mutate_round(records[i], m);
   }
   input[0] = framed(records);
-  if (m.one_in(6)) input[0].resize(input[0].size() - m.below(std::min<std::size_t>(input[0].size(), 60)));  // an append that was cut short
+  if (m.one_in(6))
+    input[0].resize(input[0].size() - m.below(std::min<std::size_t>(input[0].size(), 60)));  // an append that was cut short
   if (m.one_in(20)) m.bytes(input[0]);
 }
 
@@ -103,7 +115,8 @@ void read_journal(const Input& input, const std::filesystem::path&) {
         const federated::RoundRecord round = federated::decode_record(record);
         must_not_throw("a round that was read cannot be written and read again", [&] {
           const federated::RoundRecord again = federated::decode_record(federated::encode_record(round));
-          must(again.line == round.line && again.clients == round.clients && again.message == round.message, "a round is not what was read");
+          must(again.line == round.line && again.clients == round.clients && again.message == round.message,
+               "a round is not what was read");
         });
       } catch (const Error&) {
       }
@@ -117,7 +130,9 @@ void read_journal(const Input& input, const std::filesystem::path&) {
     const io::Journal journal(path, journal_config);
     std::size_t place = 0;
     must(journal.dropped_bytes() == 0 && journal.size() == records.size(), "a journal has lost a record");
-    journal.replay([&](std::span<const std::byte> record) { must(text_of(record) == records[place++], "a record is not what was written"); });
+    journal.replay([&](std::span<const std::byte> record) {
+      must(text_of(record) == records[place++], "a record is not what was written");
+    });
   });
 }
 

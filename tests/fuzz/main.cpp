@@ -2,8 +2,9 @@
 //
 //     fuzz_readers --reader=safetensors [libFuzzer's options] [folder that keeps inputs]
 //
-// Without a folder it starts from the reader's own seeds. At the end it says how many inputs there were, how many of them came past the
-// first check and how many were accepted; after 1,000 inputs, fewer than half of them past the first check are an error (status 3).
+// Without a folder it starts from the reader's own seeds. At the end it says how many inputs there were, how many of them came
+// past the first check and how many were accepted; after 1,000 inputs, fewer than half of them past the first check are an
+// error (status 3).
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -75,7 +76,8 @@ void lay_out(const Input& input) {
       continue;
     }
     const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    must(file >= 0 && ::write(file, input[i].data(), input[i].size()) == ssize_t(input[i].size()), "cannot write an input's file");
+    must(file >= 0 && ::write(file, input[i].data(), input[i].size()) == ssize_t(input[i].size()),
+         "cannot write an input's file");
     ::close(file);
   }
   s.last = input;
@@ -87,11 +89,12 @@ void finish() {
   std::error_code ignored;
   std::filesystem::remove_all(s.folder, ignored);
   const double share = s.inputs == 0 ? 0 : 100.0 * double(s.past_first_check) / double(s.inputs);
-  std::fprintf(stderr, "fuzz %s: %llu inputs, %llu past the first check (%.1f %%), %llu accepted\n", std::string(s.reader->name).c_str(),
-               static_cast<unsigned long long>(s.inputs), static_cast<unsigned long long>(s.past_first_check), share,
-               static_cast<unsigned long long>(s.accepted));
+  std::fprintf(stderr, "fuzz %s: %llu inputs, %llu past the first check (%.1f %%), %llu accepted\n",
+               std::string(s.reader->name).c_str(), static_cast<unsigned long long>(s.inputs),
+               static_cast<unsigned long long>(s.past_first_check), share, static_cast<unsigned long long>(s.accepted));
   if (s.inputs >= 1000 && share < 50) {
-    std::fprintf(stderr, "fuzz: fewer than half of the inputs came past the first check: the mutations do not fit this reader\n");
+    std::fprintf(stderr,
+                 "fuzz: fewer than half of the inputs came past the first check: the mutations do not fit this reader\n");
     ::_exit(3);
   }
 }
@@ -150,7 +153,8 @@ extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
   must(::mkdtemp(name.data()) != nullptr, "cannot make a folder in /dev/shm");
   s.folder = name;
   s.process = ::getpid();
-  for (const std::string& file : s.reader->files) std::filesystem::create_directories((s.folder / "input" / file).parent_path());
+  for (const std::string& file : s.reader->files)
+    std::filesystem::create_directories((s.folder / "input" / file).parent_path());
   s.seeds = s.reader->seeds();
   const std::filesystem::path corpus = s.folder / "seeds";
   std::filesystem::create_directory(corpus);
@@ -190,7 +194,8 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
   const Input before = decode({reinterpret_cast<const char*>(data), size}, s.reader->files.size());
   for (int attempt = 0; attempt < 4; ++attempt) {
     Input input = mutator.one_in(5) ? mutator.one_of(s.seeds) : before;
-    for (std::uint64_t changes = mutator.one_in(2) ? 1 : 1 + mutator.below(3); changes > 0; --changes) s.reader->mutate(input, mutator);
+    for (std::uint64_t changes = mutator.one_in(2) ? 1 : 1 + mutator.below(3); changes > 0; --changes)
+      s.reader->mutate(input, mutator);
     const std::string bytes = encode(input);
     if (bytes.size() > max_size) continue;
     std::memcpy(data, bytes.data(), bytes.size());

@@ -7,8 +7,12 @@
 namespace lorasb::fuzz {
 namespace {
 
-const std::vector<std::string> mixture_files{"mixture.json", "router.safetensors", "experts/a/adapter_config.json", "experts/a/adapter_model.safetensors",
-                                             "experts/b/adapter_config.json", "experts/b/adapter_model.safetensors"};
+const std::vector<std::string> mixture_files{"mixture.json",
+                                             "router.safetensors",
+                                             "experts/a/adapter_config.json",
+                                             "experts/a/adapter_model.safetensors",
+                                             "experts/b/adapter_config.json",
+                                             "experts/b/adapter_model.safetensors"};
 
 Weight<float> mixture_matrix(Index rows, Index cols, float start) {
   Weight<float> m(rows, cols);
@@ -36,7 +40,8 @@ mixer::Mixture<float> seed_mixture(mixer::ExpertKind kind) {
     NamedSet<LoraAdapter<float>> lora;
     NamedSet<Weight<float>> cores;
     for (const Module<float>& m : mixture_modules()) {
-      const Weight<float> B = mixture_matrix(m.W0.rows(), 2, 0.5f), A = mixture_matrix(2, m.W0.cols(), 0.25f), R = mixture_matrix(2, 2, name == "a" ? 1 : 3);
+      const Weight<float> B = mixture_matrix(m.W0.rows(), 2, 0.5f), A = mixture_matrix(2, m.W0.cols(), 0.25f),
+                          R = mixture_matrix(2, 2, name == "a" ? 1 : 3);
       lora.add(m.name, {.B = B, .A = A, .scale = 0.5f});
       cores.add(m.name, R);
       adapters.add(m.name, {.B = B, .R = R, .A = A, .scale = 0.5f});
@@ -83,10 +88,12 @@ void read_mixture(const Input&, const std::filesystem::path& folder) {
   must_not_throw("a mixture that was read cannot be written and read again", [&] {
     mixer::write_mixture<float>(again, read.mixture, read.routing);
     const mixer::SavedMixture<float> other = mixer::read_mixture<float>(again, mixture_modules());
-    must(other.mixture.bank.size() == read.mixture.bank.size() && other.routing.k == read.routing.k && other.routing.mode == read.routing.mode &&
-             other.mixture.groups == read.mixture.groups && other.mixture.input == read.mixture.input,
+    must(other.mixture.bank.size() == read.mixture.bank.size() && other.routing.k == read.routing.k &&
+             other.routing.mode == read.routing.mode && other.mixture.groups == read.mixture.groups &&
+             other.mixture.input == read.mixture.input,
          "a mixture is not what was read");
-    for (const auto& [module, G] : read.mixture.routers) must(other.mixture.routers.at(module) == G, "a router is not what was read");
+    for (const auto& [module, G] : read.mixture.routers)
+      must(other.mixture.routers.at(module) == G, "a router is not what was read");
   });
 }
 

@@ -30,8 +30,8 @@ struct TensorFile {
   std::string with_header(std::string_view header) const;
 };
 
-/// Random choices of one mutation, from libFuzzer's seed. `seeds` are whole inputs of the file that is mutated, from which broken ones
-/// are made whole again now and then.
+/// Random choices of one mutation, from libFuzzer's seed. `seeds` are whole inputs of the file that is mutated, from which
+/// broken ones are made whole again now and then.
 class Mutator {
  public:
   explicit Mutator(std::uint64_t seed) : random_(seed) {}

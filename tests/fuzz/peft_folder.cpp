@@ -27,15 +27,19 @@ std::vector<Input> peft_seeds() {
     plain.add(module, {.B = peft_matrix(4, r), .A = peft_matrix(r, 3), .scale = 0.5f * float(r)});
     native.add(module, {.B = peft_matrix(4, r), .R = peft_matrix(r, r), .A = peft_matrix(r, 3), .scale = 2});
   }
-  const std::vector<formats::NamedTensor<float>> head{{"classifier.weight", {2, 3}, std::vector<float>(6, 0.5f)}, {"classifier.bias", {2}, {1, 2}}};
+  const std::vector<formats::NamedTensor<float>> head{{"classifier.weight", {2, 3}, std::vector<float>(6, 0.5f)},
+                                                      {"classifier.bias", {2}, {1, 2}}};
   std::vector<Input> seeds;
   formats::write_lora<float>(folder / "plain", plain, head, "model");
   seeds.push_back(folder_input(folder / "plain"));
   formats::write_native<float>(folder / "native", native, head, "model");
   seeds.push_back(folder_input(folder / "native"));
   Input patterns = seeds[0];
-  patterns[0] = R"({"peft_type": "LORA", "r": 1, "lora_alpha": 2, "use_rslora": false, "target_modules": "bert\\.encoder.*query", "rank_pattern": {"2.query": 2},
-    "alpha_pattern": {"layer\\.[12].query": 3}, "modules_to_save": ["classifier", "score"], "layers_to_transform": [1, 2], "layers_pattern": "layer",
+  patterns[0] =
+      R"({"peft_type": "LORA", "r": 1, "lora_alpha": 2, "use_rslora": false, "target_modules": "bert\\.encoder.*query",
+   "rank_pattern": {"2.query": 2},
+    "alpha_pattern": {"layer\\.[12].query": 3}, "modules_to_save": ["classifier", "score"], "layers_to_transform": [1, 2],
+   "layers_pattern": "layer",
     "exclude_modules": ["key"], "fan_in_fan_out": false, "bias": "none", "init_lora_weights": true, "task_type": "SEQ_CLS"})";
   TensorFile tensors = *TensorFile::from_bytes(patterns[1]);
   tensors.metadata = {{"format", "pt"}};  // as PEFT writes it: without lorasb's scales
@@ -60,11 +64,14 @@ void mutate_peft(Input& input, Mutator& m) {
 }
 
 void must_be_same(formats::AdapterFolder<float> a, formats::AdapterFolder<float> b) {
-  for (formats::AdapterFolder<float>* one : {&a, &b}) std::ranges::sort(one->full_tensors, {}, &formats::NamedTensor<float>::name);  // they lie in another order
-  must(a.adapters.size() == b.adapters.size() && a.full_tensors == b.full_tensors && a.base_model == b.base_model, "a folder has lost something");
+  for (formats::AdapterFolder<float>* one : {&a, &b})
+    std::ranges::sort(one->full_tensors, {}, &formats::NamedTensor<float>::name);  // they lie in another order
+  must(a.adapters.size() == b.adapters.size() && a.full_tensors == b.full_tensors && a.base_model == b.base_model,
+       "a folder has lost something");
   for (const auto& [module, one] : a.adapters) {
     const LowRankAdapter<float>* other = b.adapters.find(module);
-    must(other != nullptr && one.B == other->B && one.R == other->R && one.A == other->A && one.scale == other->scale, "an adapter is not what was read");
+    must(other != nullptr && one.B == other->B && one.R == other->R && one.A == other->A && one.scale == other->scale,
+         "an adapter is not what was read");
   }
 }
 
@@ -78,7 +85,8 @@ void read_peft(const Input&, const std::filesystem::path& folder) {
   } catch (const Error&) {
     return;  // such as a tensor that belongs to no module: the writer may refuse, but write nothing that the reader refuses
   }
-  must_not_throw("a folder that was written is refused", [&] { must_be_same(read, formats::read_adapter_folder<float>(again)); });
+  must_not_throw("a folder that was written is refused",
+                 [&] { must_be_same(read, formats::read_adapter_folder<float>(again)); });
 }
 
 const Registered peft_reader({.name = "peft_folder",

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Fuzzes every reader for SECONDS, or those that are named: tests/fuzz/run.sh SECONDS [reader ...]. Inputs that reach new code are kept
-# in build/fuzz/inputs/<reader>, from where the next run goes on; one that fails, in build/fuzz/failures. FAST=1 builds without the sanitizers:
-# more inputs a second, and only wrong exceptions, broken promises and crashes are seen; let a run with them follow, which takes over
-# what was kept. The last lines are the counts. JOBS (1) readers run at a time, at the lowest priority.
+# Fuzzes every reader for SECONDS, or those that are named: tests/fuzz/run.sh SECONDS [reader ...]. Inputs that reach new code
+# are kept in build/fuzz/inputs/<reader>, from where the next run goes on; one that fails, in build/fuzz/failures. FAST=1 builds
+# without the sanitizers: more inputs a second, and only wrong exceptions, broken promises and crashes are seen; let a run with
+# them follow, which takes over what was kept. The last lines are the counts. JOBS (1) readers run at a time, at the lowest
+# priority.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 if [ $# -eq 0 ]; then

@@ -13,8 +13,12 @@ namespace {
 std::vector<Input> safetensors_seeds() {
   TensorFile all{.tensors = {}, .metadata = {{"format", "pt"}, {"note", "seed"}}};
   for (const DtypeRow& row : dtype_table)
-    all.tensors.push_back({"t." + std::string(row.name), std::string(row.name), {2, 4}, std::string(bytes_of(row.dtype, 8), '\x3c')});
-  const TensorFile few{.tensors = {{"w", "F32", {2, 2}, std::string(16, '\1')}, {"b", "F16", {2}, "abcd"}, {"e", "F64", {0, 3}, ""}, {"s", "BF16", {}, "xy"}},
+    all.tensors.push_back(
+        {"t." + std::string(row.name), std::string(row.name), {2, 4}, std::string(bytes_of(row.dtype, 8), '\x3c')});
+  const TensorFile few{.tensors = {{"w", "F32", {2, 2}, std::string(16, '\1')},
+                                   {"b", "F16", {2}, "abcd"},
+                                   {"e", "F64", {0, 3}, ""},
+                                   {"s", "BF16", {}, "xy"}},
                        .metadata = {}};
   std::vector<Input> seeds;
   for (const TensorFile& file : {all, few, TensorFile{}}) seeds.push_back({{{true, file.to_bytes()}}});
@@ -53,7 +57,8 @@ void read_safetensors(const Input&, const std::filesystem::path& folder) {
     for (const io::TensorInfo& t : again.tensors) {
       const std::span<const std::byte> before = file.bytes(t.name);
       must(t.dtype == file.at(t.name).dtype && t.shape == file.at(t.name).shape && t.end - t.begin == before.size() &&
-               std::equal(before.begin(), before.end(), std::as_bytes(std::span(bytes)).begin() + std::ptrdiff_t(again.data_begin + t.begin)),
+               std::equal(before.begin(), before.end(),
+                          std::as_bytes(std::span(bytes)).begin() + std::ptrdiff_t(again.data_begin + t.begin)),
            "a tensor is not what was read");
     }
   });
@@ -62,14 +67,16 @@ void read_safetensors(const Input&, const std::filesystem::path& folder) {
 const Registered safetensors_reader({.name = "safetensors",
                                      .files = {"model.safetensors"},
                                      .seeds = safetensors_seeds,
-                                     .mutate = [](Input& input, Mutator& m) { m.safetensors(input[0], safetensors_seeds()[1][0]); },
+                                     .mutate = [](Input& input,
+                                                  Mutator& m) { m.safetensors(input[0], safetensors_seeds()[1][0]); },
                                      .past_first_check =
                                          [](const Input& input) {  // lengths are right and the header is JSON
                                            const std::string& file = input[0];
                                            std::uint64_t length = 0;
                                            if (file.size() < 8) return false;
                                            std::memcpy(&length, file.data(), 8);
-                                           return length <= file.size() - 8 && is_json(std::string_view(file).substr(8, length));
+                                           return length <= file.size() - 8 &&
+                                                  is_json(std::string_view(file).substr(8, length));
                                          },
                                      .read = read_safetensors});
 

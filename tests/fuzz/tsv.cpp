@@ -9,11 +9,14 @@ namespace {
 
 std::vector<Input> tsv_seeds() {
   return {{{{true, "spam\tbuy now\nham\tsee you\nspam\tcheap\n"}, {true, "ham\thello\n"}, {true, ""}}},
-          {{{true, "\xEF\xBB\xBFlabel\ttext\r\n\xef\xac\x81 \ta\tb\r\n b\xc3\xa9\tc\r\n\r\n"}, {true, "label\ttext\nfi\tx\n"}, {true, "h"}}}};
+          {{{true, "\xEF\xBB\xBFlabel\ttext\r\n\xef\xac\x81 \ta\tb\r\n b\xc3\xa9\tc\r\n\r\n"},
+            {true, "label\ttext\nfi\tx\n"},
+            {true, "h"}}}};
 }
 
 void mutate_tsv(Input& input, Mutator& m) {
-  static const std::vector<std::string> words{"\t", "spam\tx", "ham\ty", "\r", "\r\n", "\xEF\xBB\xBF", " ", "\xc2\xa0", "\xef\xac\x81", "", "spam", "a\tb\tc"};
+  static const std::vector<std::string> words{"\t", "spam\tx",  "ham\ty",       "\r", "\r\n", "\xEF\xBB\xBF",
+                                              " ",  "\xc2\xa0", "\xef\xac\x81", "",   "spam", "a\tb\tc"};
   if (m.one_in(30)) {
     input[2] = m.one_in(2) ? "" : "h";
   } else {
@@ -34,8 +37,11 @@ void read_tsv(const Input& input, const std::filesystem::path& folder) {
   write("test.tsv", read.test);
   must_not_throw("texts that were read cannot be written and read again", [&] {
     const examples::Corpus other = examples::read_tsv(again / "train.tsv", again / "test.tsv");
-    const auto same = [](const examples::Example& a, const examples::Example& b) { return a.text == b.text && a.label == b.label; };
-    must(other.label_names == read.label_names && std::ranges::equal(other.examples, read.examples, same) && std::ranges::equal(other.test, read.test, same),
+    const auto same = [](const examples::Example& a, const examples::Example& b) {
+      return a.text == b.text && a.label == b.label;
+    };
+    must(other.label_names == read.label_names && std::ranges::equal(other.examples, read.examples, same) &&
+             std::ranges::equal(other.test, read.test, same),
          "texts are not what was read");
   });
 }

@@ -50,8 +50,9 @@ void mutate_update(Input& input, Mutator& m) {
 }
 
 void must_be_same(std::span<const float> a, std::span<const float> b) {
-  must(a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-                                          [](float x, float y) { return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y); }),
+  must(a.size() == b.size() &&
+           std::equal(a.begin(), a.end(), b.begin(),
+                      [](float x, float y) { return std::bit_cast<std::uint32_t>(x) == std::bit_cast<std::uint32_t>(y); }),
        "values of a message are not what was read");
 }
 
@@ -68,8 +69,8 @@ void read_update(const Input& input, const std::filesystem::path&) {
         const federated::Bytes again = federated::encode_update(session, *good);
         const auto twice = federated::validate_update<float>(session, open_round, again);
         const auto* same = std::get_if<federated::Update<float>>(&twice);
-        must(same != nullptr && same->round == good->round && same->client == good->client && same->examples == good->examples &&
-                 same->rank == good->rank && same->experts == good->experts,
+        must(same != nullptr && same->round == good->round && same->client == good->client &&
+                 same->examples == good->examples && same->rank == good->rank && same->experts == good->experts,
              "an update is not what was read");
         must_be_same(same->values, good->values);
       }

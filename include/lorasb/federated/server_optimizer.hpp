@@ -29,20 +29,23 @@ struct ServerOptimizerOptions {
 
   /// Throws ErrorId::value.
   void validate() const {
-    require(is_finite(learning_rate) && learning_rate > 0, ErrorId::value, "ServerOptimizerOptions: learning_rate is ", learning_rate,
-            ", expected a finite number above 0");
+    require(is_finite(learning_rate) && learning_rate > 0, ErrorId::value, "ServerOptimizerOptions: learning_rate is ",
+            learning_rate, ", expected a finite number above 0");
   }
 };
 
-/// With the global values x, the mean of a round M(x) and the pseudo-gradient g = x - M(x), the values after the round are a step of an
-/// optimizer along g, at a rate η that is the server's own (Reddi et al., Adaptive Federated Optimization, arXiv 2003.00295, algorithm 1):
+/// With the global values x, the mean of a round M(x) and the pseudo-gradient g = x - M(x), the values after the round are a
+/// step of an optimizer along g, at a rate η that is the server's own (Reddi et al., Adaptive Federated Optimization, arXiv
+/// 2003.00295, algorithm 1):
 ///
-///     momentum   v = β v + g;  x = x - η v                                        (FedAvgM: Hsu et al., arXiv 1909.06335; optim::Sgd)
-///     adam       m = β1 m + (1 - β1) g;  v = β2 v + (1 - β2) g²
-///                x = x - η / (1 - β1ᵗ) m / (√v / √(1 - β2ᵗ) + ε)                   (FedAdam; optim::AdamW without decay)
+///     momentum   v = β v + g                  (FedAvgM: Hsu et al., arXiv 1909.06335; optim::Sgd)
+///                x = x - η v
+///     adam       m = β1 m + (1 - β1) g        (FedAdam; optim::AdamW without decay)
+///                v = β2 v + (1 - β2) g²
+///                x = x - η / (1 - β1ᵗ) m / (√v / √(1 - β2ᵗ) + ε)
 ///
-/// The bias corrections are Adam's own; the paper's algorithm 2 leaves them out. The state counts a round when it is taken, so a round
-/// that is abandoned, or whose values are not finite, leaves it as it was.
+/// The bias corrections are Adam's own; the paper's algorithm 2 leaves them out. The state counts a round when it is taken, so
+/// a round that is abandoned, or whose values are not finite, leaves it as it was.
 template <Real S>
 class ServerOptimizer {
  public:
@@ -77,11 +80,12 @@ class ServerOptimizer {
   }
   /// Throws ErrorId::journal for bytes that are no state of this optimizer.
   void restore(std::span<const std::byte> bytes) {
-    require(bytes.size() == 8 + state_.size() * sizeof(S), ErrorId::journal, "the state of the server's optimizer has ", bytes.size(),
-            " bytes, expected ", 8 + state_.size() * sizeof(S));
+    require(bytes.size() == 8 + state_.size() * sizeof(S), ErrorId::journal, "the state of the server's optimizer has ",
+            bytes.size(), " bytes, expected ", 8 + state_.size() * sizeof(S));
     std::vector<S> moments(state_.size());
     if (!moments.empty()) std::memcpy(moments.data(), bytes.data() + 8, moments.size() * sizeof(S));
-    require(all_finite(std::span<const S>(moments)), ErrorId::journal, "the state of the server's optimizer holds NaN or infinity");
+    require(all_finite(std::span<const S>(moments)), ErrorId::journal,
+            "the state of the server's optimizer holds NaN or infinity");
     rounds_ = from_little_endian(bytes.template first<8>());
     state_ = std::move(moments);
   }
@@ -89,9 +93,11 @@ class ServerOptimizer {
  private:
   static std::unique_ptr<optim::Optimizer<S>> make(Index size, const ServerOptimizerOptions& options) {
     options.validate();
-    if (options.rule == ServerRule::momentum) return std::make_unique<optim::Sgd<S>>(size, optim::SgdOptions{.momentum = options.momentum});
+    if (options.rule == ServerRule::momentum)
+      return std::make_unique<optim::Sgd<S>>(size, optim::SgdOptions{.momentum = options.momentum});
     return std::make_unique<optim::AdamW<S>>(
-        size, optim::AdamWOptions{.beta1 = options.momentum, .beta2 = options.beta2, .epsilon = options.epsilon, .weight_decay = 0});
+        size,
+        optim::AdamWOptions{.beta1 = options.momentum, .beta2 = options.beta2, .epsilon = options.epsilon, .weight_decay = 0});
   }
 
   ServerOptimizerOptions options_;
@@ -100,7 +106,8 @@ class ServerOptimizer {
   std::uint64_t rounds_ = 0;
 };
 
-/// Another aggregator's result as a step of the server's optimizer, which all rounds share and the caller keeps for the journal.
+/// Another aggregator's result as a step of the server's optimizer, which all rounds share and the caller keeps for the
+/// journal.
 template <Real S>
 class OptimizedAggregator final : public Aggregator<S> {
  public:
@@ -110,8 +117,12 @@ class OptimizedAggregator final : public Aggregator<S> {
     require(mean_ != nullptr && optimizer_ != nullptr, ErrorId::value, "OptimizedAggregator: there is no mean or no optimizer");
   }
 
-  std::unique_ptr<Aggregator<S>> empty() const override { return std::make_unique<OptimizedAggregator>(mean_->empty(), optimizer_); }
-  std::unique_ptr<Aggregator<S>> clone() const override { return std::make_unique<OptimizedAggregator>(mean_->clone(), optimizer_); }
+  std::unique_ptr<Aggregator<S>> empty() const override {
+    return std::make_unique<OptimizedAggregator>(mean_->empty(), optimizer_);
+  }
+  std::unique_ptr<Aggregator<S>> clone() const override {
+    return std::make_unique<OptimizedAggregator>(mean_->clone(), optimizer_);
+  }
   void add(const AdmittedUpdate<S>& update) override { mean_->add(update); }
   std::uint64_t total_weight() const override { return mean_->total_weight(); }
   void commit(std::span<const S> global, std::uint32_t global_weight, std::span<S> next) const override {
