@@ -238,7 +238,6 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
       throw CLI::ValidationError("--modules",
                                  "is for the adapters of one run: not for --compare, and --method full and head have none");
     detail::check_merged_folder(o);
-    if (o.patience > 0) o.keep = Keep::best;
     if (o.patience > 0 && o.validation_size == 0)
       throw CLI::ValidationError("--patience", "needs validation texts: no --validation-size 0");
     if (o.patience > 0 && o.method == Method::head && !o.compare)
@@ -262,6 +261,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
       throw CLI::ValidationError("--look-ahead", "gives the bases of --method lora-sb alone");
     check_common(o, o.init_sketch);
     detail::check_private_run(o);
+    if (o.patience > 0) o.keep = Keep::best;
   } catch (const CLI::ParseError& error) {
     return app.exit(error);
   }

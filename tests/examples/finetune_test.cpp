@@ -1003,7 +1003,7 @@ TEST_CASE("a classifier that was trained labels new lines, as often and in the o
     CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(why));
   };
   refused({"--predict", file}, "needs --load");
-  refused({"--load", (folder.path / "lora-sb").string()}, "needs --predict or --test");
+  refused({"--load", (folder.path / "lora-sb").string()}, "needs --predict, --test or --write-merged");
   refused({"--load", folder.path.string(), "--predict", file}, "holds neither");
   refused({"--load", (folder.path / "lora-sb").string(), "--predict", (folder.path / "none").string()}, "cannot open");
 }
