@@ -1,7 +1,6 @@
 #include "lorasb/text/nfkc.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 
 #include "support.hpp"
@@ -41,17 +40,12 @@ TEST_CASE("NFKC refuses what is not UTF-8, with the place") {
 }
 
 TEST_CASE("A run of marks of alternating classes is ordered in linear time (cpython 149079)") {
-  const auto seconds = [](std::size_t pairs) {
-    std::string marks = "a";
-    for (std::size_t i = 0; i < pairs; ++i) marks += "\u0301\u0323";
-    const auto began = std::chrono::steady_clock::now();
-    const CodePoints out = nfkc(marks);
-    CHECK(out.size() == 2 * pairs);  // a with the dot below is one letter
-    CHECK(out[0] == 0x1EA1);
-    CHECK(std::all_of(out.begin() + 1, out.begin() + std::ptrdiff_t(pairs), [](std::int32_t c) { return c == 0x323; }));
-    CHECK(std::all_of(out.end() - std::ptrdiff_t(pairs), out.end(), [](std::int32_t c) { return c == 0x301; }));
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  };
-  const double few = seconds(2000);
-  CHECK(seconds(100000) < 1000 * few);  // 50 times as many: quadratic work takes 2,500 times as long
+  const std::size_t pairs = 1000000;  // quadratic work would take hours, and the test program is given minutes
+  std::string marks = "a";
+  for (std::size_t i = 0; i < pairs; ++i) marks += "\u0301\u0323";
+  const CodePoints out = nfkc(marks);
+  REQUIRE(out.size() == 2 * pairs);  // a with the dot below is one letter
+  CHECK(out[0] == 0x1EA1);
+  CHECK(std::all_of(out.begin() + 1, out.begin() + std::ptrdiff_t(pairs), [](std::int32_t c) { return c == 0x323; }));
+  CHECK(std::all_of(out.end() - std::ptrdiff_t(pairs), out.end(), [](std::int32_t c) { return c == 0x301; }));
 }
