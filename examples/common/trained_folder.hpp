@@ -15,6 +15,7 @@
 #include "examples/common/base_model.hpp"
 #include "examples/common/json_file.hpp"
 #include "examples/common/module_choice.hpp"
+#include "examples/common/tsv.hpp"
 #include "lorasb/core/digest.hpp"
 #include "lorasb/formats/peft_reader.hpp"
 #include "lorasb/io/mapped_file.hpp"
@@ -39,6 +40,17 @@ inline void write_classifier_file(const std::filesystem::path& folder, std::stri
 /// The head of a merged folder where transformers has no model with it.
 inline constexpr const char* merged_head_file = "classifier.safetensors";
 
+/// Throws ErrorId::value where a folder for results holds a model, which they would overwrite.
+inline void require_no_model(const std::filesystem::path& out) {
+  require(!std::filesystem::exists(out / "config.json"), ErrorId::value, "--out: ", in_quotes(out.string()),
+          " holds a model (config.json), which would be overwritten; give another folder");
+}
+/// Removes what an earlier run with another method left: a reader would take it for this run's.
+inline void remove_classifiers(const std::filesystem::path& out) {
+  for (const char* old : {"adapter/adapter_config.json", "folded/adapter_config.json", "model.safetensors", "classifier.json"})
+    std::filesystem::remove(out / old);
+}
+
 /// `adapters` is empty where the method is full or head.
 struct TrainedFolder {
   std::filesystem::path path = {};
@@ -47,7 +59,8 @@ struct TrainedFolder {
   std::vector<formats::NamedTensor<float>> tensors = {};  // the head, and what was trained in full beside it
   std::string head = std::string(models::head_module);    // the head's last layer in `tensors`
   std::vector<std::string> labels = {};
-  std::string checksum = {};  // of the tensor file
+  std::string checksum = {};    // of the tensor file
+  std::string written_by = {};  // the method of the program that wrote it; empty for folders of others
 
   template <class... Parts>
   void check(bool good, const Parts&... parts) const {
@@ -105,10 +118,16 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlo
   const std::filesystem::path config = model_folder(options) / "config.json";
   if (!std::filesystem::exists(config)) return labels;
   const nlohmann::json json = io::read_json(config);
+  const nlohmann::json problem = json.value("problem_type", nlohmann::json());
+  folder.check(problem.is_null() || problem == "single_label_classification", "is a classifier of the problem_type ",
+               problem.dump(), ", which is not read; only single_label_classification is");
   if (!json.contains("id2label") || std::ssize(json["id2label"]) != classes) return labels;
   for (const auto& [id, label] : json["id2label"].items()) {
     const int place = std::atoi(id.c_str());
-    if (label.is_string() && place >= 0 && place < classes) labels[static_cast<std::size_t>(place)] = label.get<std::string>();
+    if (label.is_string() && place >= 0 && place < classes) {
+      std::string clean = clean_label(label.get<std::string>()).first;  // as those of texts are
+      if (!clean.empty()) labels[static_cast<std::size_t>(place)] = std::move(clean);
+    }
   }
   return labels;
 }
@@ -163,7 +182,9 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   folder.check(weight != nullptr && weight->shape.size() == 2, "has no ", folder.head, ".weight: it is no classifier");
   folder.check(bias == nullptr || std::ssize(bias->values) == folder.classes(), "has a ", folder.head,
                ".bias of another size than its weight");
-  if (is_ours && ours.at("method") == "full") folder.method = Method::full;
+  if (is_ours) folder.written_by = ours.at("method").get<std::string>();
+  const bool changed_weights = folder.written_by == "full" || folder.written_by == "fedex-lora" || folder.written_by == "flora";
+  if (!has_adapter && changed_weights) folder.method = Method::full;
 
   if (is_whole) {
     options.model = folder.path.string();
@@ -190,6 +211,11 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
     options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
   }
   folder.labels = detail::labels_of(folder, ours, options);
+  folder.check(folder.classes() >= 2, "has a head of one number, a regression, which is not read");
+  std::vector<std::string> sorted = folder.labels;
+  std::ranges::sort(sorted);
+  const auto twice = std::ranges::adjacent_find(sorted);
+  if (twice != sorted.end()) folder.check(false, "names two classes ", in_quotes(*twice));
   return folder;
 }
 
@@ -213,6 +239,14 @@ inline AdapterSet<float> fit_adapters(const TrainedFolder& folder, BaseModel& ba
   for (const auto& [name, adapter] : fitted) names.push_back(name);
   keep_modules(base, names);
   return fitted;
+}
+
+/// Throws ErrorId::adapter_folder where more was trained in full beside the adapters than the head: training cannot go on from it.
+inline void require_head_alone(const TrainedFolder& folder, const BaseModel& base) {
+  if (folder.method == Method::full) return;
+  for (const formats::NamedTensor<float>& t : folder.beside_head())
+    folder.check(base.dense && formats::detail::module_of(t.name) == base.dense->module, "holds ", in_quotes(t.name),
+                 ", trained in full beside the adapters: --predict, --test and --write-merged read it, training cannot go on from it");
 }
 
 /// Its head in the place of `head`'s numbers, with rows of zeros for the labels that `head` has beyond it, and its dense layer

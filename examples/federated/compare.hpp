@@ -25,11 +25,12 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
 /// Writes all that a finished session leaves, and hands it on.
 inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
                             const SharedModel& shared, const federated::Shares& shares, const FederatedMixture* mixed) {
+  remove_classifiers(options.out);
   if (committed_rounds(result.rounds) > 0) {  // or the start would be taken for a result
     if (mixed != nullptr) {
       write_mixed_model(shared, *mixed, options);
     } else {
-      write_model(shared, options, task.base.name);
+      write_model(shared, options, task.base);
       write_labels(shared, options, task.label_names);
     }
   }
@@ -41,6 +42,7 @@ inline SessionResult report(SessionResult result, const FederatedTask& task, con
 
 /// A session in this process.
 inline SessionResult run_and_report(const FederatedTask& task, const FederateOptions& options) {
+  require_no_model(options.out);
   std::filesystem::create_directories(options.out);
   std::optional<io::Journal> journal = open_journal(options);  // before any work that it may forbid
   const federated::Shares shares = shares_of(task, options);

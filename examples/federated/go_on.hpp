@@ -6,15 +6,17 @@
 
 namespace lorasb::examples {
 
-/// Takes over what a loaded classifier decides: the rank, and fedit for plain LoRA when no method was given. Throws
+/// Takes over what a loaded classifier decides: the rank, and fedit for plain LoRA, or ffa-lora as it was trained, when no method was given. Throws
 /// ErrorId::value for a folder that the method cannot start from.
 inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
   const auto check = [&](bool good, const auto&... parts) {
     require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
   };
   check(!folder.adapters.empty(), "holds no adapters: a session goes on from those of lora-sb, lora-xs or lora");
+  check(!o.pairs || o.data.starts_with("tsv:"), "was trained on pairs of texts: it needs --data tsv:TRAIN:TEST with two texts a line");
   const bool plain = folder.method == Method::lora;
-  if (plain && !o.method_given) o.method = federated::FederatedMethod::fedit;
+  if (plain && !o.method_given)
+    o.method = folder.written_by == "ffa-lora" ? federated::FederatedMethod::ffa_lora : federated::FederatedMethod::fedit;
   using federated::FederatedMethod;
   check(o.method != FederatedMethod::flora && o.method != FederatedMethod::fedex_lora, "cannot start --method ", name_of(o),
         ": it adds to the weights themselves, which no adapter holds");

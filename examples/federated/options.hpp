@@ -330,6 +330,7 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
     o.model_given = app.count("--model") > 0;
     o.method_given = app.count("--method") > 0;
     o.rank_given = app.count("--rank") + app.count("--ranks") > 0;
+    if (!o.load.empty() && app.count("--init-data") == 0) o.init_data = "0";  // the folder's head is the start
     detail::check(o);
   } catch (const CLI::ParseError& error) {
     return app.exit(error);

@@ -55,12 +55,16 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
 /// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA change the frozen weights, which no
 /// adapter can say: they leave the adapted weights themselves and the head in model.safetensors. Nothing for clients that
 /// trained alone.
-inline void write_model(const SharedModel& shared, const FederateOptions& options, const std::string& base_model) {
+inline void write_model(const SharedModel& shared, const FederateOptions& options, const BaseModel& base) {
   if (options.setting != Setting::federated) return;
+  const std::string& base_model = base.name;
   const Parameters<float>& values = shared.values();
   std::vector<formats::NamedTensor<float>> head;
   for (const ParameterLayout::Tensor& t : values.layout().tensors())
-    if (is_head(t.role)) head.push_back(formats::named_tensor(values, t));
+    if (is_head(t.role)) {
+      head.push_back(formats::named_tensor(values, t));
+      head.back().name = base.head_name(t);
+    }
   if (options.method == federated::FederatedMethod::fed_sb) {
     formats::write_native(options.out / "adapter", shared.bases(), values, head, base_model);
     formats::write_folded(options.out / "folded", shared.bases(), values, head, base_model);

@@ -67,7 +67,7 @@ inline FederatedTask read_task(FederateOptions& options) {
     go_on_from(*loaded, options);
   }
   Dataset data = split(
-      read_dataset(options.data, options.spam_package, options.header, false, loaded ? loaded->labels : std::vector<std::string>()),
+      read_dataset(options.data, options.spam_package, options.header, options.pairs, loaded ? loaded->labels : std::vector<std::string>()),
       {.train = options.train_size, .validation = options.test_size, .test = options.test_size});
   const std::vector<Example> start = detail::take_start(options.init_data, data, loaded.has_value());
   FederatedTask task{.base = read_base_model(options),
@@ -80,6 +80,7 @@ inline FederatedTask read_task(FederateOptions& options) {
                      .checksum = {},
                      .loaded = std::move(loaded),
                      .loaded_adapters = {}};
+  if (task.loaded) require_head_alone(*task.loaded, task.base);
   if (task.loaded) task.loaded_adapters = fit_adapters(*task.loaded, task.base);
   choose_modules(task.base, options.modules, task.notes);
   TextCounts counts;

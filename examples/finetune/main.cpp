@@ -1,8 +1,20 @@
 // lorasb-finetune: fine-tunes a pretrained sentence encoder on labelled texts. `--help` lists what it can do.
 #include <csignal>
+#include <cstdio>
 #include <optional>
 
 #include "examples/finetune/compare.hpp"
+
+namespace {
+
+/// 0 when all that was printed has arrived.
+int finish_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  std::fprintf(stderr, "lorasb-finetune: the standard output cannot be written; is the disk full?\n");
+  return 1;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace lorasb::examples;
@@ -19,7 +31,7 @@ int main(int argc, char** argv) {
       if (!options.test.empty()) test(classifier, options);
       if (!options.predict.empty()) predict(classifier, options);
       if (!options.write_merged.empty()) classifier.write_merged(options.write_merged);
-      return 0;
+      return finish_output();
     }
     if (loaded) go_on_from(*loaded, options);
     Task task = read_task(options, std::move(loaded));
@@ -37,7 +49,7 @@ int main(int argc, char** argv) {
     print_table_row(result);
     if (result.privacy) std::printf("\n%s", statement(*result.privacy).c_str());
     std::printf("\nWritten to %s\n", options.out.c_str());
-    return 0;
+    return finish_output();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "lorasb-finetune: %s\n", error.what());
     return 1;

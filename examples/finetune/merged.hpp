@@ -22,8 +22,8 @@ inline AdapterSet<float> trained_adapters(const train::TunedModel<float>& model,
   for (const auto& [name, basis] : model.bases)
     adapters.add(name,
                  {.B = basis.B, .R = std::as_const(*model.values).at(name, Role::core), .A = basis.A, .scale = basis.scale});
-  if (model.method != Method::lora) return adapters;
-  for (auto& [name, lora] : lora_adapters(modules, model.lora_scale, std::as_const(*model.values))) {
+  if (model.method != Method::lora && model.method != Method::ffa_lora) return adapters;
+  for (auto& [name, lora] : lora_adapters(modules, model.lora_scale, std::as_const(*model.values), model.frozen.get())) {
     const Index rank = lora.rank();
     adapters.add(
         name, {.B = std::move(lora.B), .R = Weight<float>::Identity(rank, rank), .A = std::move(lora.A), .scale = lora.scale});

@@ -196,6 +196,8 @@ inline void check_merged_folder(const FinetuneOptions& o) {
   const auto refuse = [](const std::string& why) { throw CLI::ValidationError("--write-merged", why); };
   if (o.write_merged.empty()) return;
   if (o.compare) refuse("writes one model, and --compare trains many");
+  if (std::filesystem::weakly_canonical(o.write_merged) == std::filesystem::weakly_canonical(o.out))
+    refuse("and --out need two folders");
   if (is_use_lite(o) && (o.load.empty() || o.model_given))
     refuse("needs a Hugging Face folder to complete: --model minilm or a folder; use-lite is none");
   std::error_code error;
@@ -231,6 +233,8 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     o.data_given = app.count("--data") > 0;
     if (!o.load.empty() && !o.only_uses_loaded() && !o.data_given)
       throw CLI::ValidationError("--load", "needs --predict, --test or --write-merged, or --data to go on training with");
+    if (o.data_given && o.only_uses_loaded())
+      throw CLI::ValidationError("--data", "trains, and --predict and --test use a classifier as it is: these are two calls");
     if (!o.load.empty() && (o.compare || o.privacy.enabled))
       throw CLI::ValidationError(
           "--load", "is for one run: no --compare; and no --private: what the folder has learnt from is in no account");
@@ -274,11 +278,16 @@ inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
   const auto check = [&](bool good, const auto&... parts) {
     require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
   };
+  check(!o.pairs || o.data.starts_with("tsv:"), "was trained on pairs of texts: it needs --data tsv:TRAIN:TEST with two texts a line");
   o.load_checksum = folder.checksum;
   if (folder.method == Method::head && o.method_given) return;
   check(!o.method_given || o.method == folder.method, "goes on by --method ", name_of(folder.method), ", not ",
         name_of(o.method));
   o.method = folder.method;
+  if (folder.written_by == "ffa-lora")
+    std::fprintf(stderr, "%s was trained by ffa-lora; it goes on as lora, which trains A too\n", folder.path.c_str());
+  check(o.method != Method::head || (o.keep == Keep::last && o.modules.empty()),
+        "goes on as a head alone: no --keep best, --patience or --modules; --method starts another");
   check(o.modules.empty() || folder.adapters.empty(), "has adapters on modules of its own: no --modules");
   check(o.modules.empty() || o.method != Method::full, "was trained in full: no --modules");
   check(o.weights == WeightType::f32 || o.method != Method::full, "was trained in full: its weights stay f32 (--weights)");

@@ -106,6 +106,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
 /// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA and FFA-LoRA, which has two factors anyway. The head goes
 /// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
 inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out) {
+  remove_classifiers(out);
   const std::string base_model = task.base.name;
   const Parameters<float>& values = *run.model.values;
   std::vector<formats::NamedTensor<float>> head, all;
@@ -164,13 +165,10 @@ inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
 
 /// Runs and reports one method into options.out.
 inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
+  require_no_model(options.out);
   std::filesystem::create_directories(options.out);
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
   write_adapters(run, task, options.out);
-  if (!options.write_merged.empty())
-    write_merged(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules),
-                 *run.model.values, task.label_names,
-                 {.pool = options.pool, .pairs = options.pairs, .max_tokens = options.max_tokens});
   const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;
   for (const char* folder : {"adapter", "folded", ""})
     if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);
@@ -178,6 +176,10 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   write_confusion_picture(options.out / "confusion.svg", *run.result.confusion, task.label_names);
   write_json(options.out / "metrics.json", metrics(run.result, task, options));
+  if (!options.write_merged.empty())
+    write_merged(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules),
+                 *run.model.values, task.label_names,
+                 {.pool = options.pool, .pairs = options.pairs, .max_tokens = options.max_tokens});
   return std::move(run.result);
 }
 

@@ -402,6 +402,7 @@ TEST_CASE("the family's own head is trained with --pool pooler, and a merged fol
            {"tiny_roberta", "lora-sb", "pooler", "classifier.dense", "classifier.out_proj", "RobertaForSequenceClassification"},
            {"tiny_distilbert", "lora-xs", "pooler", "pre_classifier", "classifier", "DistilBertForSequenceClassification"},
            {"tiny_distilbert", "head", "pooler", "pre_classifier", "classifier", "DistilBertForSequenceClassification"},
+           {"tiny_roberta", "ffa-lora", "pooler", "classifier.dense", "classifier.out_proj", "RobertaForSequenceClassification"},
            {"tiny_roberta", "full", "pooler", "classifier.dense", "classifier.out_proj", "RobertaForSequenceClassification"},
            {"tiny_bert", "lora-sb", "mean", "", "classifier", "BertModel"}}) {
     INFO(c.model << " " << c.method);
@@ -479,6 +480,8 @@ TEST_CASE("tensors of the base that a folder of PEFT brings stand in the place o
   for (const std::string& name : {words, std::string("embeddings.word_embeddings.weight")}) {
     const fs::path old = rewrite(file, "base_model.model." + name, new_words);
     CHECK(said(model) == expected);
+    CHECK(run(folder, with(folder.arguments("more"), {"--load", adapter.string(), "--model", model.string()})) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains("trained in full beside the adapters"));
     fs::rename(old, file);
   }
   REQUIRE(said(model) == before);
@@ -490,6 +493,35 @@ TEST_CASE("tensors of the base that a folder of PEFT brings stand in the place o
   fs::rename(old, file);
   old = rewrite(file, "base_model.model.query.weight", new_words);
   CHECK_THAT(said(model), Catch::Contains("which can be"));
+}
+
+TEST_CASE("a folder holds one classifier, no model is overwritten, and what cannot be printed is an error") {
+  const Folder folder;
+  const fs::path model = tiny_model(folder, "tiny_bert"), out = folder.path / "out";
+  std::ofstream(folder.path / "lines.txt") << "a good b\nthe bad is .\nab ba\n";
+  const std::string lines = (folder.path / "lines.txt").string();
+  const auto said = [&](const Folder& f) { return slurp(f.path / "log"); };
+  REQUIRE(run(folder, with(folder.arguments("out"), {"--model", model.string(), "--method", "lora"})) == 0);
+  REQUIRE(run(folder, with(folder.arguments("out"), {"--model", model.string(), "--method", "full", "--learning-rate", "0.01"})) == 0);
+  REQUIRE(run(folder, {"--load", out.string(), "--predict", lines}) == 0);
+  const std::string labels = said(folder);
+  fs::remove_all(out / "adapter");
+  REQUIRE(run(folder, {"--load", out.string(), "--predict", lines}) == 0);
+  CHECK(said(folder) == labels);
+
+  const std::string before = slurp(model / "model.safetensors");
+  CHECK(run(folder, with(folder.arguments("model"), {"--model", model.string(), "--method", "head"})) != 0);
+  CHECK_THAT(said(folder), Catch::Contains("holds a model (config.json)"));
+  CHECK(slurp(model / "model.safetensors") == before);
+  CHECK(run(folder, with(folder.arguments("one"), {"--model", model.string(), "--write-merged", (folder.path / "one").string()})) != 0);
+  CHECK_THAT(said(folder), Catch::Contains("two folders"));
+  CHECK(run(folder, with(folder.arguments("no"), {"--load", out.string(), "--predict", lines})) != 0);
+  CHECK_THAT(said(folder), Catch::Contains("these are two calls"));
+  REQUIRE(run(folder, with(folder.arguments("head"), {"--model", model.string(), "--method", "head"})) == 0);
+  CHECK(run(folder, with(folder.arguments("no"), {"--load", (folder.path / "head").string(), "--keep", "best"})) != 0);
+  CHECK_THAT(said(folder), Catch::Contains("goes on as a head alone"));
+  if (fs::exists("/dev/full"))
+    CHECK(finish(start(LORASB_FINETUNE, {"--load", out.string(), "--predict", lines}, "/dev/full")) != 0);
 }
 
 TEST_CASE("batches that make one update together are one batch, and patience keeps the best epoch's numbers") {
