@@ -17,7 +17,7 @@ namespace lorasb::examples {
 /// How the head of a text is found where the domain is not given.
 enum class HeadChoice {
   largest_logit,  // over the classes of all domains: a head that was trained over all of them
-  routing,        // the class with the largest p(domain) p(class | domain), by the routers and by the domain's head
+  routing,        // the class with the largest p(domain by the routers) p(class by the domain's head)
   given,          // the domain is known
 };
 
@@ -28,7 +28,6 @@ struct MixResult {
   double seconds_per_1000 = 0;
   Matrix<double> routing = {};  // experts x domains: shares of the gates
   double router_entropy = 0;    // mean of H(p), in nats
-  double sharpness = 1;         // of p(domain), see fit_sharpness()
   bool collapsed = false;
 
   static double mean_of(const std::vector<double>& x) {
@@ -46,8 +45,8 @@ double log_sum_exp(const Vector& x) {
   return largest + std::log((x.template cast<double>().array() - largest).exp().sum());
 }
 
-/// The mean of log p over a text's tokens and over the routers, by expert (rows) and text.
-inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, models::TextEncoderCache<float>& cache, Index experts,
+/// log p(expert) by expert (rows) and text: the mean of log p over the text's tokens and over the routers, normalised.
+inline Matrix<double> routing_log_probabilities(const models::TextEncoder<float>& encoder, models::TextEncoderCache<float>& cache, Index experts,
                                      mixer::RoutingStatistics& statistics) {
   const std::span<const Index> offsets = cache.batch.offsets();
   Matrix<double> scores = Matrix<double>::Zero(experts, cache.batch.sequences());
@@ -63,45 +62,16 @@ inline Matrix<double> routing_scores(const models::TextEncoder<float>& encoder, 
       for (Index e = 0; e < experts; ++e) scores(e, i) += log_p.row(e).segment(first, last - first).cast<double>().mean();
     }
   });
-  return scores / double(std::max<Index>(routers, 1));
+  for (Index i = 0; i < scores.cols(); ++i) {
+    scores.col(i) /= double(std::max<Index>(routers, 1));
+    scores.col(i).array() -= log_sum_exp(scores.col(i));
+  }
+  return scores;
 }
 
 }  // namespace detail
 
-/// β of p(domain) ∝ e^{β s}, s the routing scores: what makes the domains of `texts`, places in task.train, most likely. One
-/// number: a temperature as of Guo et al., arXiv 1706.04599. `classifier` routes as at inference.
-inline double fit_sharpness(const MixTask& task, Classifier& classifier, const std::vector<Index>& texts,
-                            const MixOptions& options) {
-  const Index domains = task.domain_count();
-  Matrix<double> scores(domains, std::ssize(texts));
-  models::for_pieces(std::ssize(texts), options.parts, options.threads, [&](Index part, Index first, std::span<const Index> piece) {
-    std::vector<Index> places;
-    for (const Index i : piece) places.push_back(texts[std::size_t(i)]);
-    classifier.encode(task.train, places, part);
-    mixer::RoutingStatistics unused(domains, domains);
-    scores.middleCols(first, std::ssize(piece)) =
-        detail::routing_scores(classifier.encoder(), classifier.cache(part), domains, unused);
-  });
-  // the slope of the log likelihood falls with β
-  const auto slope = [&](double beta) {
-    double sum = 0;
-    for (Index i = 0; i < scores.cols(); ++i) {
-      const auto s = scores.col(i);
-      const double total = detail::log_sum_exp(beta * s);
-      sum += s(task.train.tasks[std::size_t(texts[std::size_t(i)])]);
-      for (Index d = 0; d < domains; ++d) sum -= std::exp(beta * s(d) - total) * s(d);
-    }
-    return sum;
-  };
-  double low = 1e-3, high = 1e3;
-  for (int i = 0; i < 40; ++i) {
-    const double middle = std::sqrt(low * high);
-    (slope(middle) > 0 ? low : high) = middle;
-  }
-  return std::sqrt(low * high);
-}
-
-/// Fills accuracies, seconds and routing of `result`, whose sharpness is read with HeadChoice::routing.
+/// Fills accuracies, seconds and routing of `result`.
 inline void evaluate(const MixTask& task, Classifier& classifier, const Parameters<float>& values, HeadChoice choice,
                      Index experts, const MixOptions& options, MixResult& result) {
   const models::Head<float> head(values);
@@ -119,7 +89,7 @@ inline void evaluate(const MixTask& task, Classifier& classifier, const Paramete
     head.forward(E, logits);
     Matrix<double> scores;
     if (experts > 0)
-      scores = detail::routing_scores(classifier.encoder(), classifier.cache(part), experts, statistics[std::size_t(part)]);
+      scores = detail::routing_log_probabilities(classifier.encoder(), classifier.cache(part), experts, statistics[std::size_t(part)]);
     Counts& c = counts[std::size_t(part)];
     for (Index i = 0; i < E.cols(); ++i) {
       const std::size_t domain = std::size_t(task.test.tasks[std::size_t(piece[std::size_t(i)])]);
@@ -131,7 +101,6 @@ inline void evaluate(const MixTask& task, Classifier& classifier, const Paramete
       };
       Index chosen = Index(domain);
       if (choice == HeadChoice::routing) {
-        scores.col(i) *= result.sharpness;
         for (std::size_t d = 0; d < domains; ++d) {
           const auto own = logits.col(i).segment(task.classes[d].first, task.classes[d].count);
           scores(Index(d), i) += double(own.maxCoeff()) - detail::log_sum_exp(own);

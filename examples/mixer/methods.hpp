@@ -105,7 +105,6 @@ class Methods {
         .mode = mixer::RoutingMode::top_k, .k = options_.top_k, .temperature = options_.temperature};
     const Layers<float> layers = mixer::bind_mixture<float>(modules, mixture, values, inference, none);
     Classifier classifier = mix_classifier(task_, layers, values, false, options_.parts);
-    result.sharpness = fit_sharpness(task_, classifier, router_texts(), options_);
     evaluate(task_, classifier, values, HeadChoice::routing, task_.domain_count(), options_, result);
     if (folder) {
       mixer::Mixture<float> whole = mixer::with_values(mixture, values);

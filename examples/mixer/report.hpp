@@ -29,7 +29,6 @@ inline nlohmann::json to_json(const MixResult& r, const MixTask& task) {
           {"seconds_per_1000", r.seconds_per_1000},
           {"routing", routing},  // domains x experts
           {"router_entropy", r.router_entropy},
-          {"sharpness", r.sharpness},
           {"collapsed", r.collapsed}};
 }
 
