@@ -90,6 +90,8 @@ struct TextForm {
   Index max_tokens = 0;  // 0: as many as the model reads
 };
 
+inline TextForm text_form(const CommonOptions& options) { return {.pairs = options.pairs, .max_tokens = options.max_tokens}; }
+
 /// `name` is what PEFT will look for. With Pooling::pooler the family's dense layer is a module where nothing more is trained,
 /// and in a BERT that has one; else it belongs to the head.
 inline BaseModel hugging_face_model(const std::filesystem::path& folder, std::string name, models::OpenEncoderOptions options,
@@ -155,8 +157,7 @@ inline BaseModel read_base_model(const CommonOptions& options, Dtype modules = D
   require(std::filesystem::exists(folder / "config.json"), ErrorId::model, "--model: \"", folder.string(),
           "\" holds neither config.json (a Hugging Face folder) nor dist/model.json (the package of use-lite)");
   return hugging_face_model(folder, options.model == "minilm" ? "sentence-transformers/all-MiniLM-L6-v2" : folder.string(),
-                            {.pooling = options.pool, .modules = modules}, use,
-                            {.pairs = options.pairs, .max_tokens = options.max_tokens});
+                            {.pooling = options.pool, .modules = modules}, use, text_form(options));
 }
 
 }  // namespace lorasb::examples

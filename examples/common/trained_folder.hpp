@@ -24,17 +24,29 @@
 
 namespace lorasb::examples {
 
-/// What a written folder says of itself beside its tensors, in classifier.json.
+/// How a classifier reads its texts.
+struct ClassifierForm {
+  models::Pooling pool = models::Pooling::mean;
+  TextForm texts = {};
+};
+inline ClassifierForm form_of(const CommonOptions& options) {
+  return {.pool = options.pool, .texts = text_form(options)};
+}
+
+/// What a written folder says of itself beside its tensors, in classifier.json; `model` is the name or the path of its base.
+inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method,
+                                  const std::vector<std::string>& labels, const std::string& model, const ClassifierForm& form) {
+  nlohmann::json json = {{"labels", labels}, {"method", method}, {"model", model}, {"pool", pool_names[static_cast<std::size_t>(form.pool)]}};
+  if (form.texts.pairs) json["pairs"] = true;
+  if (form.texts.max_tokens > 0) json["max_tokens"] = form.texts.max_tokens;
+  write_json(folder / "classifier.json", json);
+}
+/// The same of a folder whose base --model names.
 inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method,
                                   const std::vector<std::string>& labels, const CommonOptions& options) {
   const bool has_name = options.model == "use-lite" || options.model == "minilm";
-  nlohmann::json json = {{"labels", labels},
-                         {"method", method},
-                         {"model", has_name ? options.model : std::filesystem::absolute(options.model).string()},
-                         {"pool", pool_names[static_cast<std::size_t>(options.pool)]}};
-  if (options.pairs) json["pairs"] = true;
-  if (options.max_tokens > 0) json["max_tokens"] = options.max_tokens;
-  write_json(folder / "classifier.json", json);
+  write_classifier_file(folder, method, labels, has_name ? options.model : std::filesystem::absolute(options.model).string(),
+                        form_of(options));
 }
 
 /// The head of a merged folder where transformers has no model with it.
@@ -241,12 +253,20 @@ inline AdapterSet<float> fit_adapters(const TrainedFolder& folder, BaseModel& ba
   return fitted;
 }
 
-/// Throws ErrorId::adapter_folder where more was trained in full beside the adapters than the head: training cannot go on from it.
-inline void require_head_alone(const TrainedFolder& folder, const BaseModel& base) {
-  if (folder.method == Method::full) return;
+/// fit_adapters() for training that goes on. Throws ErrorId::adapter_folder, too, where more was trained in full beside the
+/// adapters than the head: training cannot go on from it.
+inline AdapterSet<float> adapters_to_go_on_from(const TrainedFolder& folder, BaseModel& base) {
+  if (folder.method == Method::full) return fit_adapters(folder, base);
   for (const formats::NamedTensor<float>& t : folder.beside_head())
     folder.check(base.dense && formats::detail::module_of(t.name) == base.dense->module, "holds ", in_quotes(t.name),
                  ", trained in full beside the adapters: --predict, --test and --write-merged read it, training cannot go on from it");
+  return fit_adapters(folder, base);
+}
+/// What every program that goes on from a folder does with its options. Throws ErrorId::value for data of another form.
+inline void go_on_from_texts(const TrainedFolder& folder, CommonOptions& options) {
+  require(!options.pairs || options.data.starts_with("tsv:"), ErrorId::value, "--load: \"", folder.path.string(),
+          "\" was trained on pairs of texts: it needs --data tsv:TRAIN:TEST with two texts a line");
+  options.load_checksum = folder.checksum;
 }
 
 /// Its head in the place of `head`'s numbers, with rows of zeros for the labels that `head` has beyond it, and its dense layer

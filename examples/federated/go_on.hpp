@@ -6,14 +6,13 @@
 
 namespace lorasb::examples {
 
-/// Takes over what a loaded classifier decides: the rank, and fedit for plain LoRA, or ffa-lora as it was trained, when no method was given. Throws
-/// ErrorId::value for a folder that the method cannot start from.
+/// Takes over what a loaded classifier decides: the rank, and fedit for plain LoRA, or ffa-lora as it was trained, when no
+/// method was given. Throws ErrorId::value for a folder that the method cannot start from.
 inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
   const auto check = [&](bool good, const auto&... parts) {
     require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
   };
   check(!folder.adapters.empty(), "holds no adapters: a session goes on from those of lora-sb, lora-xs or lora");
-  check(!o.pairs || o.data.starts_with("tsv:"), "was trained on pairs of texts: it needs --data tsv:TRAIN:TEST with two texts a line");
   const bool plain = folder.method == Method::lora;
   if (plain && !o.method_given)
     o.method = folder.written_by == "ffa-lora" ? federated::FederatedMethod::ffa_lora : federated::FederatedMethod::fedit;
@@ -27,7 +26,7 @@ inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
           ": a session has one");
   check(!o.rank_given || adapter_rank(o) == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", adapter_rank(o));
   if (o.ranks.empty()) o.rank = folder.rank();
-  o.load_checksum = folder.checksum;
+  go_on_from_texts(folder, o);
 }
 
 }  // namespace lorasb::examples

@@ -80,8 +80,7 @@ inline FederatedTask read_task(FederateOptions& options) {
                      .checksum = {},
                      .loaded = std::move(loaded),
                      .loaded_adapters = {}};
-  if (task.loaded) require_head_alone(*task.loaded, task.base);
-  if (task.loaded) task.loaded_adapters = fit_adapters(*task.loaded, task.base);
+  if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base);
   choose_modules(task.base, options.modules, task.notes);
   TextCounts counts;
   task.train = tokenize(data.train, task.base, options.threads, counts);

@@ -63,13 +63,6 @@ inline nlohmann::json merged_config(const std::filesystem::path& base, const std
 
 }  // namespace detail
 
-/// How a merged model reads its texts.
-struct MergedForm {
-  models::Pooling pool = models::Pooling::mean;
-  bool pairs = false;
-  Index max_tokens = 0;
-};
-
 /// Writes config.json, model.safetensors and copies of the tokenizer's files into `folder`, which is made. With --pool pooler
 /// transformers loads it as AutoModelForSequenceClassification. Else no class of transformers has the head: AutoModel loads the
 /// encoder, and classifier.safetensors holds the head. classifier.json says, for programs of this library, what config.json has
@@ -77,7 +70,7 @@ struct MergedForm {
 /// that is no Hugging Face folder, and what merge and the writers throw.
 inline void write_merged(const std::filesystem::path& folder, const BaseModel& base, const FrozenModel<float>& weights,
                          const AdapterSet<float>& adapters, const Parameters<float>& values,
-                         const std::vector<std::string>& labels, const MergedForm& form) {
+                         const std::vector<std::string>& labels, const ClassifierForm& form) {
   require(!base.folder.empty(), ErrorId::model, "--write-merged: ", base.name,
           " is no Hugging Face folder, which could be completed");
   const bool classifier = form.pool == models::Pooling::pooler;
@@ -120,14 +113,8 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
                            "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model"})
     if (std::filesystem::exists(base.folder / name)) std::filesystem::copy_file(base.folder / name, folder / name);
   io::write_safetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}});
-  if (!classifier) {
-    io::write_safetensors(folder / merged_head_file, std::move(head), {{"format", "pt"}});
-  }
-  nlohmann::json ours = {
-      {"labels", labels}, {"method", "merged"}, {"model", "."}, {"pool", pool_names[static_cast<std::size_t>(form.pool)]}};
-  if (form.pairs) ours["pairs"] = true;
-  if (form.max_tokens > 0) ours["max_tokens"] = form.max_tokens;
-  write_json(folder / "classifier.json", ours);
+  if (!classifier) io::write_safetensors(folder / merged_head_file, std::move(head), {{"format", "pt"}});
+  write_classifier_file(folder, "merged", labels, ".", form);
   write_json(folder / "config.json", config);  // last: it says that there is a model
 }
 

@@ -278,8 +278,7 @@ inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
   const auto check = [&](bool good, const auto&... parts) {
     require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
   };
-  check(!o.pairs || o.data.starts_with("tsv:"), "was trained on pairs of texts: it needs --data tsv:TRAIN:TEST with two texts a line");
-  o.load_checksum = folder.checksum;
+  go_on_from_texts(folder, o);
   if (folder.method == Method::head && o.method_given) return;
   check(!o.method_given || o.method == folder.method, "goes on by --method ", name_of(folder.method), ", not ",
         name_of(o.method));

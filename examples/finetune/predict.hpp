@@ -27,7 +27,7 @@ class LoadedClassifier {
   LoadedClassifier(const TrainedFolder& folder, const FinetuneOptions& options)
       : base_(read_base_model(options, Dtype::f32, ModelUse::load)),
         labels_(folder.labels),
-        form_{.pool = options.pool, .pairs = options.pairs, .max_tokens = options.max_tokens} {
+        form_(form_of(options)) {
     ParameterLayout layout;
     models::append_head(folder.classes(), base_.features, layout);
     const Parameters<float> head = loaded_head(folder, base_, Parameters<float>(std::move(layout)));
@@ -39,7 +39,7 @@ class LoadedClassifier {
 
   const std::vector<std::string>& labels() const { return labels_; }
   const BaseModel& base() const { return base_; }
-  bool pairs() const { return form_.pairs; }
+  bool pairs() const { return form_.texts.pairs; }
   /// The whole model as a Hugging Face folder.
   void write_merged(const std::filesystem::path& folder) const {
     examples::write_merged(folder, base_, base_.weights, trained_adapters(model_, base_.modules), *model_.values, labels_, form_);
@@ -65,7 +65,7 @@ class LoadedClassifier {
   BaseModel base_;
   train::TunedModel<float> model_;
   std::vector<std::string> labels_;
-  MergedForm form_;
+  ClassifierForm form_;
 };
 
 namespace detail {

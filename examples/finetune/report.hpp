@@ -179,7 +179,7 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   if (!options.write_merged.empty())
     write_merged(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules),
                  *run.model.values, task.label_names,
-                 {.pool = options.pool, .pairs = options.pairs, .max_tokens = options.max_tokens});
+                 form_of(options));
   return std::move(run.result);
 }
 

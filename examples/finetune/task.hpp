@@ -46,8 +46,7 @@ inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolde
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
-  if (task.loaded) require_head_alone(*task.loaded, task.base);
-  if (task.loaded) task.loaded_adapters = fit_adapters(*task.loaded, task.base);
+  if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base);
   choose_modules(task.base, options.modules, task.notes);
   TextCounts counts;
   task.train = tokenize(data.train, task.base, options.threads, counts);
