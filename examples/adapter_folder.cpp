@@ -9,6 +9,7 @@
 #include "lorasb/formats/peft_writer.hpp"
 #include "lorasb/io/open_model.hpp"
 #include "lorasb/io/safetensors_writer.hpp"
+#include "lorasb/linalg/product.hpp"
 #include "lorasb/optim/adamw.hpp"
 
 using namespace lorasb;
@@ -78,7 +79,7 @@ int main() {
   Weight<float> merged(24, 16);
   merge(bases.at("query"), values.at("query", Role::core), model.at("query.weight"), merged);
   layers[0]->forward(X, Y, cache);
-  std::printf("merged and adapted layer differ by %s\n", (merged * X - Y).norm() < 1e-4f * Y.norm() ? "rounding" : "more");
+  std::printf("merged and adapted layer differ by %s\n", (linalg::product(merged, X) - Y).norm() < 1e-4f * Y.norm() ? "rounding" : "more");
 
   // Write: with R for lorasb, and folded into two factors for any PEFT-compatible loader.
   formats::write_native(folder / "trained", bases, values);

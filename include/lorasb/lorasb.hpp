@@ -22,6 +22,7 @@
 #include "lorasb/core/parameters.hpp"
 #include "lorasb/core/random.hpp"
 #include "lorasb/core/role.hpp"
+#include "lorasb/core/sort.hpp"
 #include "lorasb/core/sums.hpp"
 #include "lorasb/core/text.hpp"
 #include "lorasb/core/types.hpp"

@@ -36,7 +36,7 @@ TEST_CASE("a JSON number that is no integer of 64 bits is none, and is not cast 
   using lorasb::io::json_integer;
   CHECK(json_integer(nlohmann::json::parse("-9223372036854775808")) == std::numeric_limits<lorasb::Index>::min());
   CHECK(json_integer(nlohmann::json::parse("9223372036854775807")) == std::numeric_limits<lorasb::Index>::max());
-  CHECK(json_integer(lorasb::io::OrderedJson::parse("0")) == 0);
+  CHECK(parse_json<lorasb::io::OrderedJson>("0", "text").integer() == 0);
   for (const char* other : {"9223372036854775808", "18446744073709551615", "18446744073709551616", "1e300", "1.0", "1.5", "true", "null", "\"1\"", "[1]"})
     CHECK_FALSE(json_integer(nlohmann::json::parse(other)).has_value());
 }

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -45,22 +46,58 @@ namespace detail {
 
 using io::OrderedJson;  // the order of patterns counts
 
+// A value of JSON as a value of C++, false for one of another type, and what was expected then.
+inline bool read_value(const OrderedJson& json, bool& value) {
+  const std::optional<bool> read = json.boolean();
+  value = read.value_or(false);
+  return read.has_value();
+}
+inline bool read_value(const OrderedJson& json, Index& value) {
+  const std::optional<Index> read = json.integer();
+  value = read.value_or(0);
+  return read.has_value();
+}
+inline bool read_value(const OrderedJson& json, double& value) {
+  const std::optional<double> read = json.number();
+  value = read.value_or(0);
+  return read.has_value();
+}
+inline bool read_value(const OrderedJson& json, std::string& value) {
+  if (json.is_string()) value = *json.string();
+  return json.is_string();
+}
+inline bool read_value(const OrderedJson& json, OrderedJson& value) {
+  value = json;
+  return true;
+}
+template <class T>
+bool read_value(const OrderedJson& json, std::vector<T>& values) {
+  if (!json.is_array()) return false;
+  values.clear();
+  for (const OrderedJson& item : json.items())
+    if (!read_value(item, values.emplace_back())) return false;
+  return true;
+}
+inline std::string_view expected_for(bool) { return "true or false"; }
+inline std::string_view expected_for(Index) { return "an integer below 2^63"; }
+inline std::string_view expected_for(double) { return "a number"; }
+inline std::string_view expected_for(const std::string&) { return "a string"; }
+template <class T>
+std::string_view expected_for(const T&) {
+  return "a list of values of one type";
+}
+
 /// The value of a key as a T; `otherwise` when the key is missing or null.
 template <class T>
-T field(const OrderedJson& json, const std::string& key, std::string_view where,
-        const std::optional<T>& otherwise = std::nullopt) {
-  const auto it = json.find(key);
-  const bool missing = it == json.end() || it->is_null();
+T field(const OrderedJson& json, std::string_view key, std::string_view where, const std::optional<T>& otherwise = std::nullopt) {
+  const OrderedJson* const found = json.find(key);
+  const bool missing = found == nullptr || found->is_null();
   require(!missing || otherwise.has_value(), ErrorId::json, where, ": \"", key, "\" is missing");
-  if constexpr (std::same_as<T, Index>) {
-    const std::optional<Index> integer = missing ? otherwise : io::json_integer(*it);
-    require(integer.has_value(), ErrorId::json, where, ": \"", key, "\" is no integer below 2^63");
-    return *integer;
-  } else try {
-    return missing ? *otherwise : it->template get<T>();
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorId::json, concat(where, ": \"", key, "\": ", error.what()));
-  }
+  if (missing) return *otherwise;
+  T value{};
+  require(read_value(*found, value), ErrorId::json, where, ": \"", key, "\": is of type ", found->type_name(), ", expected ",
+          expected_for(value));
+  return value;
 }
 
 /// A rank is an integer from 1.
@@ -71,12 +108,17 @@ inline Index checked_rank(double value, const std::string& key, std::string_view
 }
 
 /// An object of numbers, in its order; empty when the key is missing or null.
-inline std::vector<std::pair<std::string, double>> numbers(const OrderedJson& json, const std::string& key,
-                                                           std::string_view where) {
+inline std::vector<std::pair<std::string, double>> numbers(const OrderedJson& json, std::string_view key, std::string_view where) {
   std::vector<std::pair<std::string, double>> all;
-  const OrderedJson object = field<OrderedJson>(json, key, where, OrderedJson::object());
-  require(object.is_object(), ErrorId::json, where, ": \"", key, "\" is ", object.type_name(), ", expected an object");
-  for (const auto& [name, value] : object.items()) all.emplace_back(name, field<double>(object, name, where));
+  const OrderedJson* const object = json.find(key);
+  if (object == nullptr || object->is_null()) return all;
+  require(object->is_object(), ErrorId::json, where, ": \"", key, "\" is ", object->type_name(), ", expected an object");
+  for (std::size_t i = 0; i < object->items().size(); ++i) {
+    const std::optional<double> number = object->items()[i].number();
+    require(number.has_value(), ErrorId::json, where, ": \"", object->keys()[i], "\": is of type ",
+            object->items()[i].type_name(), ", expected a number");
+    all.emplace_back(object->keys()[i], *number);
+  }
   return all;
 }
 
@@ -93,7 +135,7 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
   require(type == "LORA" || type == native_type, ErrorId::adapter_folder, where, ": peft_type is \"", type, "\", expected \"LORA\" or \"",
           native_type, "\"");
   detail::check_keys(json, where);
-  if (const auto it = json.find("init_lora_weights"); it != json.end()) detail::check_start(*it, where);
+  if (const detail::OrderedJson* const start = json.find("init_lora_weights")) detail::check_start(*start, where);
   PeftConfig config;
   config.rank = detail::checked_rank(detail::field<double>(json, "r", where), "r", where);
   config.alpha = detail::field<double>(json, "lora_alpha", where);
@@ -101,26 +143,26 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
   for (const auto& [name, value] : detail::numbers(json, "rank_pattern", where))
     config.rank_pattern.emplace_back(name, detail::checked_rank(value, name, where));
   config.alpha_pattern = detail::numbers(json, "alpha_pattern", where);
-  const auto names_or_text = [&](const std::string& key, std::string& text) {
-    if (const auto it = json.find(key); it != json.end() && it->is_string()) {
-      text = it->get<std::string>();
+  const auto names_or_text = [&](std::string_view key, std::string& text) {
+    if (const detail::OrderedJson* const found = json.find(key); found != nullptr && found->is_string()) {
+      text = *found->string();
       return std::vector<std::string>{};
     }
     return detail::field(json, key, where, std::optional(std::vector<std::string>{}));
   };
   std::vector<std::string> targets = names_or_text("target_modules", config.target_expression);
-  if (const auto it = json.find("target_modules"); it == json.end() || it->is_array()) {
-    require(it != json.end(), ErrorId::json, where, ": \"target_modules\" is missing");
-    config.target_modules = std::move(targets);
-  }
+  const detail::OrderedJson* const listed = json.find("target_modules");
+  require(listed != nullptr, ErrorId::json, where, ": \"target_modules\" is missing");
+  if (listed->is_array()) config.target_modules = std::move(targets);
   config.exclude_modules = names_or_text("exclude_modules", config.exclude_expression);
-  if (const auto it = json.find("layers_to_transform"); it != json.end() && !it->is_null() && !(it->is_array() && it->empty())) {
+  if (const detail::OrderedJson* const layers = json.find("layers_to_transform");
+      layers != nullptr && !layers->is_null() && !(layers->is_array() && layers->items().empty())) {
     config.layers.emplace();
-    for (const detail::OrderedJson& layer : *it) {  // a number is an array of one
-      const std::optional<Index> number = io::json_integer(layer);
-      require(number.has_value() && !it->is_object(), ErrorId::json, where, ": \"layers_to_transform\" is no integer or list of integers");
-      config.layers->push_back(*number);
-    }
+    if (const std::optional<Index> one = layers->integer())  // a number is an array of one
+      config.layers->push_back(*one);
+    else
+      require(detail::read_value(*layers, *config.layers), ErrorId::json, where,
+              ": \"layers_to_transform\" is no integer or list of integers");
   }
   std::string one_pattern;
   config.layers_pattern = names_or_text("layers_pattern", one_pattern);
@@ -129,14 +171,14 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
   config.modules_to_save = detail::field(json, "modules_to_save", where, std::optional(std::vector<std::string>{}));
   config.base_model = detail::field<std::string>(json, "base_model_name_or_path", where, "");
 
-  if (const auto it = json.find("lorasb"); it != json.end()) {
+  if (const detail::OrderedJson* const native = json.find("lorasb")) {
     const std::string inside = where + ": lorasb";
-    require(it->is_object(), ErrorId::json, inside, " is ", it->type_name(), ", expected an object");
-    const std::string format = detail::field<std::string>(*it, "format", inside);
-    const double version = detail::field<double>(*it, "version", inside);
+    require(native->is_object(), ErrorId::json, inside, " is ", native->type_name(), ", expected an object");
+    const std::string format = detail::field<std::string>(*native, "format", inside);
+    const double version = detail::field<double>(*native, "version", inside);
     require(format == "native" && version == native_version, ErrorId::adapter_folder, inside, " is of format \"", format,
             "\", version ", version, ", expected \"native\", version ", native_version);
-    const auto scales = detail::numbers(*it, "scale", inside);
+    const auto scales = detail::numbers(*native, "scale", inside);
     config.native_scale.emplace(scales.begin(), scales.end());
   }
   require(type != native_type || config.native_scale, ErrorId::adapter_folder, where, ": peft_type is \"", native_type,
@@ -146,36 +188,41 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
 
 /// The JSON text of a configuration, as PEFT writes it for inference. Throws ErrorId::value for text that is not UTF-8.
 inline std::string peft_config_text(const PeftConfig& config) {
+  using Json = detail::OrderedJson;
   const auto number = [](double x) {  // 16, not 16.0, where other readers expect an integer
-    return x == std::floor(x) && std::abs(x) < 0x1p53 ? detail::OrderedJson(static_cast<std::int64_t>(x))
-                                                      : detail::OrderedJson(x);
+    return x == std::floor(x) && std::abs(x) < 0x1p53 ? Json(static_cast<std::int64_t>(x)) : Json(x);
   };
-  const auto or_null = [](const auto& value) { return value.empty() ? detail::OrderedJson() : detail::OrderedJson(value); };
-  detail::OrderedJson json{
-      {"peft_type", config.native_scale ? native_type : "LORA"},
-      {"task_type", nullptr},
-      {"base_model_name_or_path", or_null(config.base_model)},
-      {"inference_mode", true},
-      {"r", config.rank},
-      {"lora_alpha", number(config.alpha)},
-      {"lora_dropout", 0.0},
-      {"target_modules", config.target_modules ? detail::OrderedJson(*config.target_modules) : detail::OrderedJson()},
-      {"modules_to_save", or_null(config.modules_to_save)},
-      {"rank_pattern", detail::OrderedJson::object()},
-      {"alpha_pattern", detail::OrderedJson::object()},
-      {"bias", "none"},
-      {"fan_in_fan_out", false},
-      {"init_lora_weights", true},
-  };
-  for (const auto& [key, rank] : config.rank_pattern) json["rank_pattern"][key] = rank;
-  for (const auto& [key, alpha] : config.alpha_pattern) json["alpha_pattern"][key] = number(alpha);
-  if (config.native_scale)
-    json["lorasb"] = {{"format", "native"}, {"version", native_version}, {"scale", *config.native_scale}};
+  Json json = Json::object();
+  json.add("peft_type", config.native_scale ? native_type : "LORA");
+  json.add("task_type", nullptr);
+  json.add("base_model_name_or_path", config.base_model.empty() ? Json() : Json(config.base_model));
+  json.add("inference_mode", true);
+  json.add("r", config.rank);
+  json.add("lora_alpha", number(config.alpha));
+  json.add("lora_dropout", 0.0);
+  json.add("target_modules", config.target_modules ? Json(*config.target_modules) : Json());
+  json.add("modules_to_save", config.modules_to_save.empty() ? Json() : Json(config.modules_to_save));
+  Json& ranks = json.add("rank_pattern", Json::object());
+  for (const auto& [key, rank] : config.rank_pattern) ranks.add(key, rank);
+  Json& alphas = json.add("alpha_pattern", Json::object());
+  for (const auto& [key, alpha] : config.alpha_pattern) alphas.add(key, number(alpha));
+  json.add("bias", "none");
+  json.add("fan_in_fan_out", false);
+  json.add("init_lora_weights", true);
+  if (config.native_scale) {
+    Json& native = json.add("lorasb", Json::object());
+    native.add("format", "native");
+    native.add("version", native_version);
+    Json& scales = native.add("scale", Json::object());
+    for (const auto& [module, scale] : *config.native_scale) scales.add(module, scale);
+  }
+  std::string text = json.text(2) + "\n";
   try {
-    return json.dump(2) + "\n";
-  } catch (const nlohmann::json::exception& error) {
+    io::parse_json<Json>(text, "what would be written");
+  } catch (const Error& error) {
     throw Error(ErrorId::value, concat("peft_config_text: a name is not UTF-8: ", error.what()));
   }
+  return text;
 }
 
 }  // namespace lorasb::formats

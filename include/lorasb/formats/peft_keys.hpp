@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <string>
 #include <string_view>
 
 #include "lorasb/core/check.hpp"
-#include "lorasb/io/json.hpp"
+#include "lorasb/core/text.hpp"
+#include "lorasb/io/ordered_json.hpp"
 
 namespace lorasb::formats::detail {
 
@@ -71,16 +73,16 @@ inline constexpr std::array known_keys{
 
 /// null, false, empty, or "none" (of bias).
 inline bool is_inactive(const io::OrderedJson& value) {
-  if (value.is_null() || (value.is_boolean() && !value.get<bool>())) return true;
-  if (value.is_string()) return value.get_ref<const std::string&>().empty() || value == "none";
-  return (value.is_object() || value.is_array()) && value.empty();
+  if (const std::string* const text = value.string()) return text->empty() || *text == "none";
+  if (value.is_array() || value.is_object()) return value.items().empty();
+  return value.is_null() || value.boolean() == false;
 }
 
 /// How training started is of no matter, unless it took the start off the base weights: then B A on the original ones is another
 /// model. Source: PEFT, tuners/lora/layer.py.
 inline void check_start(const io::OrderedJson& value, std::string_view where) {
-  if (value.is_boolean() || value.is_null()) return;
-  const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
+  if (value.boolean().has_value() || value.is_null()) return;
+  const std::string text = value.is_string() ? *value.string() : value.text();
   for (const std::string_view plain : {"gaussian", "orthogonal", "eva"})
     if (text == plain) return;
   throw Error(ErrorId::adapter_folder,
@@ -90,17 +92,16 @@ inline void check_start(const io::OrderedJson& value, std::string_view where) {
 }
 
 /// Throws ErrorId::adapter_folder for a key that changes what the factors mean, or might.
-template <class Json>
-void check_keys(const Json& json, std::string_view where) {
-  for (const auto& [key, value] : json.items()) {
-    const std::string_view name = key;
-    const auto known = std::ranges::find_if(known_keys, [&](const KnownKey& k) { return k.name == name; });
+inline void check_keys(const io::OrderedJson& json, std::string_view where) {
+  for (std::size_t i = 0; i < json.keys().size(); ++i) {
+    const std::string& name = json.keys()[i];
+    const auto known = std::find_if(known_keys.begin(), known_keys.end(), [&](const KnownKey& k) { return k.name == name; });
     if (known != known_keys.end() && known->use != KeyUse::inactive) continue;
-    if (is_inactive(value)) continue;
-    const std::string shown = value.dump(-1, ' ', true, Json::error_handler_t::replace);
+    if (is_inactive(json.items()[i])) continue;
+    const std::string shown = without_controls(json.items()[i].text().substr(0, 200));
     throw Error(ErrorId::adapter_folder,
                 known != known_keys.end()
-                    ? concat(where, ": ", name, " is ", shown.substr(0, 200), ": ", known->why, ", which is not read here")
+                    ? concat(where, ": ", name, " is ", shown, ": ", known->why, ", which is not read here")
                     : concat(where, ": the key ", in_quotes(name), " is not known, and may change what the factors mean"));
   }
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/sort.hpp"
 #include "lorasb/formats/peft_config.hpp"
 #include "lorasb/formats/peft_folder.hpp"
 #include "lorasb/formats/peft_names.hpp"
@@ -34,7 +35,7 @@ class NameMatch {
     for (std::size_t i = 0; i < targets.size(); ++i) place.emplace(targets[i], i);
     for (const ModuleTensors& tensors : index_.modules)
       check(place.contains(tensors.module), "module ", in_quotes(tensors.module), " has tensors, but is not among the target_modules");
-    std::ranges::stable_sort(index_.modules, {}, [&](const ModuleTensors& tensors) { return place.at(tensors.module); });
+    sort_modules([&](const ModuleTensors& tensors) { return place.at(tensors.module); });
     std::set<std::string_view> found;
     for (const ModuleTensors& tensors : index_.modules) found.insert(tensors.module);
     for (const std::string& target : targets) check(found.contains(target), "target module ", in_quotes(target), " has no tensors");
@@ -79,7 +80,7 @@ class NameMatch {
       const auto it = place.find(tensors.module);
       return it == place.end() ? place.size() : it->second;
     };
-    std::ranges::stable_sort(index_.modules, {}, place_of);
+    sort_modules(place_of);
     for (std::size_t i = 0; i < hit.size(); ++i)
       if (!hit[i]) report_.unmatched_targets.push_back((*config_.target_modules)[i]);
     std::vector<bool> saved(config_.modules_to_save.size());
@@ -106,6 +107,10 @@ class NameMatch {
   template <class... Parts>
   void check(bool good, const Parts&... parts) const {
     require(good, ErrorId::adapter_folder, where_, ": ", parts...);
+  }
+  template <class Place>
+  void sort_modules(const Place& place_of) {
+    sort_stably(index_.modules, [&](const ModuleTensors& a, const ModuleTensors& b) { return place_of(a) < place_of(b); });
   }
   /// The expression; nothing for none, "all-linear", and what cannot be evaluated.
   static std::optional<NameExpression> expression(const std::string& text) {

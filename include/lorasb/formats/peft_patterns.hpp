@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "lorasb/core/sort.hpp"
 #include "lorasb/formats/name_expression.hpp"
 
 namespace lorasb::formats {
@@ -157,7 +158,7 @@ class NameList {
 /// a character of the other, never the reverse: fewer dots go first.
 inline void sort_as_patterns(std::vector<std::string>& modules) {
   const auto dots = [](const std::string& name) { return std::count(name.begin(), name.end(), '.'); };
-  std::stable_sort(modules.begin(), modules.end(), [&](const std::string& a, const std::string& b) {
+  sort_stably(modules, [&](const std::string& a, const std::string& b) {
     return a.size() != b.size() ? a.size() > b.size() : dots(a) < dots(b);
   });
 }

@@ -20,6 +20,7 @@
 #include "lorasb/formats/peft_names.hpp"
 #include "lorasb/formats/peft_patterns.hpp"
 #include "lorasb/io/safetensors.hpp"
+#include "lorasb/linalg/inner_products.hpp"
 #include "lorasb/linalg/product.hpp"
 
 namespace lorasb::formats {
@@ -178,19 +179,19 @@ class FolderReader {
   static void shorten(LowRankAdapter<S>& adapter) {
     const Index out = adapter.B.rows(), in = adapter.A.cols();
     if (adapter.B.cols() <= std::min(out, in)) return;
-    const Weight<double> B = adapter.B.template cast<double>(), A = adapter.A.template cast<double>();
-    Weight<double> product(out, in);
-    linalg::multiply(B, A, product);
+    const Matrix<S> A = adapter.A;  // column by column, for the sums
+    Matrix<double> product(out, in);
+    linalg::inner_products<S>(linalg::transposed(adapter.B), A, product);
     adapter.B = out <= in ? Weight<S>(Weight<S>::Identity(out, out)) : Weight<S>(product.template cast<S>());
     adapter.A = out <= in ? Weight<S>(product.template cast<S>()) : Weight<S>(Weight<S>::Identity(in, in));
   }
   /// ‖s B R A‖² = s² tr((B R)ᵀ (B R) A Aᵀ).
   static double norm_of(const LowRankAdapter<S>& a) {
-    const Weight<double> B = a.B.template cast<double>(), R = a.R.template cast<double>(), A = a.A.template cast<double>();
-    Weight<double> BR(B.rows(), R.cols()), left(R.cols(), R.cols()), right(R.cols(), R.cols());
-    linalg::multiply(B, R, BR);
-    linalg::multiply(linalg::transposed(BR), BR, left);
-    linalg::multiply(A, linalg::transposed(A), right);
+    const Matrix<S> R = a.R;  // column by column, for the sums
+    Matrix<double> BR(a.B.rows(), R.cols()), left(R.cols(), R.cols()), right(R.cols(), R.cols());
+    linalg::inner_products<S>(linalg::transposed(a.B), R, BR);
+    linalg::inner_products<double>(BR, BR, left);
+    linalg::inner_products<S>(linalg::transposed(a.A), linalg::transposed(a.A), right);
     return std::abs(double(a.scale)) * std::sqrt(std::max(0.0, dot(left.data(), right.data(), left.size())));
   }
   /// A crash between the writing of the two files leaves a new one beside an old one.

@@ -9,53 +9,83 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/text.hpp"
 #include "lorasb/core/types.hpp"
+#include "lorasb/io/json_events.hpp"
 #include "lorasb/io/mapped_file.hpp"
+#include "lorasb/io/ordered_json.hpp"
 
 namespace lorasb::io {
+namespace detail {
 
-/// The object type of nlohmann::ordered_json with an index beside it: there every key is searched for in a row, which takes minutes
-/// for the 100,000 names that a large model's files have. Nothing is erased from it.
-template <class Key, class T, class Less = std::less<>, class Allocator = std::allocator<std::pair<const Key, T>>>
-struct IndexedMap : nlohmann::ordered_map<Key, T, Less, Allocator> {
-  using Base = nlohmann::ordered_map<Key, T, Less, Allocator>;
-  using Row = std::vector<std::pair<const Key, T>, Allocator>;
-  using Base::Base;
-  using typename Base::const_iterator;
-  using typename Base::iterator;
+inline OrderedJson& add_value(OrderedJson& parent, std::string&& key, OrderedJson&& value) {
+  return parent.is_array() ? parent.add(std::move(value)) : parent.add(std::move(key), std::move(value));
+}
+template <class Json>
+Json& add_value(Json& parent, std::string&& key, Json&& value) {
+  if (!parent.is_array()) return parent[std::move(key)] = std::move(value);
+  parent.push_back(std::move(value));
+  return parent.back();
+}
 
-  template <class K, class V>
-  std::pair<iterator, bool> emplace(K&& key, V&& value) {
-    const auto [place, is_new] = places_.try_emplace(Key(key), this->size());
-    if (is_new) Row::emplace_back(Key(std::forward<K>(key)), std::forward<V>(value));
-    return {this->begin() + static_cast<std::ptrdiff_t>(place->second), is_new};
+/// Builds a value from the events of its text.
+template <class Json>
+class JsonBuilder final : public JsonEvents {
+ public:
+  explicit JsonBuilder(std::string_view where) : where_(where) {}
+
+  Json take() { return std::move(root_); }
+
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(std::int64_t value) override { return put(value); }
+  bool number_unsigned(std::uint64_t value) override { return put(value); }
+  bool number_float(double value, const std::string&) override { return put(value); }
+  bool string(std::string& value) override { return put(std::move(value)); }
+  bool binary(nlohmann::json::binary_t&) override { return false; }  // text has none
+  bool start_object(std::size_t) override {
+    keys_.emplace_back();
+    return put(Json::object());
   }
-  template <class K>
-  T& operator[](K&& key) {
-    return emplace(std::forward<K>(key), T()).first->second;
+  bool key(std::string& name) override {
+    require(keys_.back().insert(name).second, ErrorId::json, where_, ": key ", in_quotes(name), " comes twice");
+    key_ = std::move(name);
+    return true;
   }
-  template <class K>
-  iterator find(const K& key) {
-    const auto place = places_.find(Key(key));
-    return place == places_.end() ? this->end() : this->begin() + static_cast<std::ptrdiff_t>(place->second);
+  bool end_object() override {
+    keys_.pop_back();
+    return end_array();
   }
-  template <class K>
-  const_iterator find(const K& key) const {
-    const auto place = places_.find(Key(key));
-    return place == places_.end() ? this->end() : this->begin() + static_cast<std::ptrdiff_t>(place->second);
+  bool start_array(std::size_t) override { return put(Json::array()); }
+  bool end_array() override {
+    open_.pop_back();
+    return true;
+  }
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
+    throw Error(ErrorId::json, concat(where_, ": ", std::string_view(error.what()).substr(0, 300)));
   }
 
  private:
-  std::unordered_map<Key, std::size_t> places_;
+  bool put(Json value) {
+    require(open_.size() < 100, ErrorId::json, where_, ": more than 100 levels of objects and arrays");
+    const bool opens = value.is_array() || value.is_object();
+    Json& placed = open_.empty() ? root_ = std::move(value) : add_value(*open_.back(), std::move(key_), std::move(value));
+    if (opens) open_.push_back(&placed);
+    return true;
+  }
+
+  std::string_view where_;
+  Json root_;
+  std::vector<Json*> open_;                   // objects and arrays, the innermost last
+  std::vector<std::set<std::string>> keys_;  // of the objects that are open
+  std::string key_;                           // the last one read
 };
-/// JSON whose objects keep the order of their keys.
-using OrderedJson = nlohmann::basic_json<IndexedMap>;
+
+}  // namespace detail
 
 /// The JSON reader itself keeps the last of two values for a key, in silence, and nests as deep as the text does.
 /// Throws ErrorId::json with `where` (the path) for text that is not JSON, a key that comes twice in one object, and more than
@@ -63,23 +93,10 @@ using OrderedJson = nlohmann::basic_json<IndexedMap>;
 /// Json is nlohmann::json, or OrderedJson where the order of keys means something.
 template <class Json = nlohmann::json>
 Json parse_json(std::string_view text, std::string_view where) {
-  std::vector<std::set<std::string>> keys;  // of the objects that are open, the innermost last
-  const typename Json::parser_callback_t check = [&](int depth, typename Json::parse_event_t event, Json& parsed) {
-    require(depth < 100, ErrorId::json, where, ": more than 100 levels of objects and arrays");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key) {
-      const std::string key = parsed.template get<std::string>();
-      require(keys.back().insert(key).second, ErrorId::json, where, ": key ", in_quotes(key), " comes twice");
-    }
-    return true;
-  };
   require(text.find('\0') == text.npos, ErrorId::json, where, ": holds a zero byte");  // the JSON reader would stop there
-  try {
-    return Json::parse(text.begin(), text.end(), check);
-  } catch (const nlohmann::json::exception& error) {
-    throw Error(ErrorId::json, concat(where, ": ", std::string_view(error.what()).substr(0, 300)));
-  }
+  detail::JsonBuilder<Json> builder(where);
+  read_events(text, builder);
+  return builder.take();
 }
 
 /// The integer that a value is, from -2^63 to 2^63 - 1; nothing for every other value, 1.5 and 1e300 among them. The JSON reader's own

@@ -1,14 +1,12 @@
 // The header of a safetensors file, checked before any of it is believed.
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <span>
@@ -20,7 +18,9 @@
 
 #include "lorasb/core/check.hpp"
 #include "lorasb/core/dtype.hpp"
+#include "lorasb/core/sort.hpp"
 #include "lorasb/core/text.hpp"
+#include "lorasb/io/json_events.hpp"
 #include "lorasb/io/tensor_info.hpp"
 
 namespace lorasb::io {
@@ -43,7 +43,7 @@ namespace detail {
 ///     {"__metadata__": {key: string, ...}, name: {"dtype": string, "shape": [...], "data_offsets": [begin, end]}, ...}
 /// Keys that come twice are refused. A field of a tensor that the format does not have is passed over, whatever its value, as
 /// the reference passes over it; its depth is bounded, all else by that form.
-class SafetensorsJson : public nlohmann::json_sax<nlohmann::json> {
+class SafetensorsJson final : public JsonEvents {
  public:
   explicit SafetensorsJson(std::string_view where) : where_(where) {}
 
@@ -209,12 +209,12 @@ inline SafetensorsHeader parse_safetensors_header(std::span<const std::byte> fil
   check(text.find('\0') == text.npos, "the header holds a zero byte");  // the JSON reader would take it for the end
 
   detail::SafetensorsJson json(where);
-  nlohmann::json::sax_parse(text.begin(), text.end(), &json);
+  read_events(text, json);
   SafetensorsHeader header = json.take();
   header.data_begin = 8 + length;
   const std::size_t data_bytes = file.size() - header.data_begin;
 
-  std::sort(header.tensors.begin(), header.tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+  sort_stably(header.tensors, [](const TensorInfo& a, const TensorInfo& b) {
     return std::tie(a.begin, a.end, a.name) < std::tie(b.begin, b.end, b.name);
   });
   std::size_t covered = 0;

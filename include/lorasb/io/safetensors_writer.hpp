@@ -1,13 +1,11 @@
 // Writes tensors to a safetensors file.
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <span>
@@ -18,12 +16,14 @@
 #include <utility>
 #include <vector>
 
-#include "lorasb/io/json.hpp"
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/dtype.hpp"
 #include "lorasb/core/frozen_weight.hpp"
+#include "lorasb/core/sort.hpp"
 #include "lorasb/core/view.hpp"
 #include "lorasb/io/atomic_file.hpp"
-#include "lorasb/core/dtype.hpp"
+#include "lorasb/io/json_events.hpp"
+#include "lorasb/io/ordered_json.hpp"
 #include "lorasb/io/safetensors_header.hpp"
 #include "lorasb/io/tensor_info.hpp"
 
@@ -79,12 +79,15 @@ struct SafetensorsPlan {
 inline SafetensorsPlan plan_safetensors(std::vector<TensorBytes> tensors,
                                         const std::map<std::string, std::string>& metadata = {}) {
   const auto check = [](bool good, const auto&... parts) { require(good, ErrorId::value, "plan_safetensors: ", parts...); };
-  std::sort(tensors.begin(), tensors.end(), [](const TensorBytes& a, const TensorBytes& b) {
+  sort_stably(tensors, [](const TensorBytes& a, const TensorBytes& b) {
     return std::tuple(size_of(b.dtype), b.dtype, std::string_view(a.name)) <
            std::tuple(size_of(a.dtype), a.dtype, std::string_view(b.name));
   });
   OrderedJson header = OrderedJson::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  if (!metadata.empty()) {
+    OrderedJson& all = header.add("__metadata__", OrderedJson::object());
+    for (const auto& [key, value] : metadata) all.add(key, value);
+  }
   std::set<std::string_view> names{"__metadata__"};
   std::size_t begin = 0;
   for (const TensorBytes& tensor : tensors) {
@@ -96,14 +99,17 @@ inline SafetensorsPlan plan_safetensors(std::vector<TensorBytes> tensors,
     check(needed.has_value(), "tensor \"", tensor.name, "\" of shape ", shape_text(tensor.shape), " cannot be");
     check(tensor.bytes.size() == *needed, "tensor \"", tensor.name, "\" (", name_of(tensor.dtype), ", ",
           shape_text(tensor.shape), ") has ", tensor.bytes.size(), " bytes, expected ", *needed);
-    header[tensor.name] = {
-        {"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {begin, begin + *needed}}};
+    OrderedJson& entry = header.add(tensor.name, OrderedJson::object());
+    entry.add("dtype", name_of(tensor.dtype));
+    entry.add("shape", tensor.shape);
+    entry.add("data_offsets", std::vector<std::size_t>{begin, begin + *needed});
     begin += *needed;
   }
-  std::string text;
+  std::string text = header.text();
   try {
-    text = header.dump();
-  } catch (const nlohmann::json::exception& error) {
+    detail::SafetensorsJson read("what would be written");
+    read_events(text, read);
+  } catch (const Error& error) {
     throw Error(ErrorId::value, concat("plan_safetensors: a name or metadata is not UTF-8: ", error.what()));
   }
   text.append((8 - text.size() % 8) % 8, ' ');

@@ -79,18 +79,19 @@ void load_expert(const std::filesystem::path& folder, std::string name, const st
 template <Real S>
 void write_mixture(const std::filesystem::path& folder, const Mixture<S>& mixture, const RoutingOptions& routing) {
   routing.validate(mixture.bank.size());
-  formats::detail::OrderedJson json{{"format", "lorasb-mixture"},
-                                    {"version", detail::mixture_version},
-                                    {"shared_bases", mixture.bank.shares_bases()},
-                                    {"router_input", router_input_names[std::size_t(mixture.input)]},
-                                    {"trains_router", mixture.trains_router},
-                                    {"groups", mixture.groups},
-                                    {"routing",
-                                     {{"mode", routing_names[std::size_t(*routing.mode)]},
-                                      {"k", routing.k},
-                                      {"renormalise", routing.renormalise},
-                                      {"temperature", routing.temperature}}},
-                                    {"experts", formats::detail::OrderedJson::array()}};
+  io::OrderedJson json = io::OrderedJson::object();
+  json.add("format", "lorasb-mixture");
+  json.add("version", detail::mixture_version);
+  json.add("shared_bases", mixture.bank.shares_bases());
+  json.add("router_input", router_input_names[std::size_t(mixture.input)]);
+  json.add("trains_router", mixture.trains_router);
+  json.add("groups", mixture.groups);
+  io::OrderedJson& how = json.add("routing", io::OrderedJson::object());
+  how.add("mode", routing_names[std::size_t(*routing.mode)]);
+  how.add("k", routing.k);
+  how.add("renormalise", routing.renormalise);
+  how.add("temperature", routing.temperature);
+  io::OrderedJson& experts = json.add("experts", io::OrderedJson::array());
   for (const Expert<S>& expert : mixture.bank.experts()) {
     const std::filesystem::path to = folder / detail::expert_folder / expert.name;
     if (expert.kind == ExpertKind::lora) {
@@ -106,7 +107,10 @@ void write_mixture(const std::filesystem::path& folder, const Mixture<S>& mixtur
         }
       formats::write_native<S>(to, adapters);
     }
-    json["experts"].push_back({{"name", expert.name}, {"frozen", expert.frozen}, {"protected", expert.kept_near_start}});
+    io::OrderedJson& entry = experts.add(io::OrderedJson::object());
+    entry.add("name", expert.name);
+    entry.add("frozen", expert.frozen);
+    entry.add("protected", expert.kept_near_start);
   }
   std::vector<io::TensorBytes> routers;
   for (const auto& [module, G] : mixture.routers) {
@@ -114,7 +118,7 @@ void write_mixture(const std::filesystem::path& folder, const Mixture<S>& mixtur
     routers.push_back(io::tensor_bytes(module + std::string(suffix_of(Role::router)), G));
   }
   io::write_safetensors(folder / detail::router_file, std::move(routers));
-  io::write_file(folder / detail::mixture_file, json.dump(1) + "\n");  // last: it says that there is a mixture
+  io::write_file(folder / detail::mixture_file, json.text(1) + "\n");  // last: it says that there is a mixture
 }
 
 /// The same bits as were written. Throws ErrorId::file_open and json for a folder that is none, ErrorId::adapter_folder for
@@ -124,15 +128,15 @@ SavedMixture<S> read_mixture(const std::filesystem::path& folder, const std::vec
   using formats::detail::field;
   const std::filesystem::path path = folder / detail::mixture_file;
   const std::string where = path.string();
-  const auto json = io::read_json<formats::detail::OrderedJson>(path);
+  const auto json = io::read_json<io::OrderedJson>(path);
   require(json.is_object(), ErrorId::json, where, ": is no object");
   const std::string format = field<std::string>(json, "format", where);
   const double version = field<double>(json, "version", where);
   require(format == "lorasb-mixture" && version == detail::mixture_version, ErrorId::adapter_folder, where, ": is of format \"",
           format, "\", version ", version, ", expected \"lorasb-mixture\", version ", detail::mixture_version);
-  const auto experts = field<formats::detail::OrderedJson>(json, "experts", where);
-  require(experts.is_array() && !experts.empty(), ErrorId::adapter_folder, where, ": there are no experts");
-  const auto folder_of = [&](const formats::detail::OrderedJson& expert) {
+  const auto experts = field<io::OrderedJson>(json, "experts", where);
+  require(experts.is_array() && !experts.items().empty(), ErrorId::adapter_folder, where, ": there are no experts");
+  const auto folder_of = [&](const io::OrderedJson& expert) {
     const std::string name = field<std::string>(expert, "name", where);
     require(name.find_first_of("./\\") == std::string::npos, ErrorId::adapter_folder, where, ": ", in_quotes(name),
             " is no name of an expert");  // a file must not lead out of its folder
@@ -142,11 +146,11 @@ SavedMixture<S> read_mixture(const std::filesystem::path& folder, const std::vec
   Mixture<S>& mixture = saved.mixture;
   if (field<bool>(json, "shared_bases", where)) {
     AdapterBases<S> bases;
-    for (auto& [module, a] : formats::read_adapter_folder<S>(folder_of(experts.front())).adapters)
+    for (auto& [module, a] : formats::read_adapter_folder<S>(folder_of(experts.items().front())).adapters)
       bases.add(module, {.B = std::move(a.B), .A = std::move(a.A), .scale = a.scale});
     mixture.bank = ExpertBank<S>(std::move(bases));
   }
-  for (const auto& expert : experts) {
+  for (const io::OrderedJson& expert : experts.items()) {
     const std::string name = field<std::string>(expert, "name", where);
     load_expert<S>(folder_of(expert), name, modules, mixture.bank);
     mixture.bank.freeze(name, field<bool>(expert, "frozen", where));
@@ -165,7 +169,7 @@ SavedMixture<S> read_mixture(const std::filesystem::path& folder, const std::vec
     require_finite(read, file.path().string(), tensor);
     G = read;
   }
-  const auto routing = field<formats::detail::OrderedJson>(json, "routing", where);
+  const auto routing = field<io::OrderedJson>(json, "routing", where);
   saved.routing = {.mode = RoutingMode(detail::named(routing_names, field<std::string>(routing, "mode", where), where)),
                    .k = field<Index>(routing, "k", where),
                    .renormalise = field<bool>(routing, "renormalise", where),
