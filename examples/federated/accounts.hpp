@@ -51,7 +51,7 @@ class Accounts {
       }
       const Index passes = options.local_epochs * ((examples + options.batch - 1) / options.batch);
       open({.population = static_cast<std::uint64_t>(examples),
-            .q = drawn_rate(examples, options.batch),
+            .q = privacy::PoissonBatches::drawn_rate(std::min(1.0, double(options.batch) / double(examples))),
             .steps = static_cast<std::uint64_t>(options.local_steps > 0 ? options.local_steps : passes)});
     }
   }
@@ -59,11 +59,9 @@ class Accounts {
   /// Of a client with texts, or of the server.
   const RoundMechanism& mechanism(Index client = 0) const { return accounts_[place(client)].mechanism; }
 
-  /// q of --unit client: only Poisson samples amplify. As PoissonBatches draws it.
+  /// q of --unit client: only Poisson samples amplify.
   static double client_rate(const FederateOptions& options) {
-    if (!(options.poisson_rate > 0)) return 1;
-    privacy::SeededNoise unused(0);
-    return privacy::PoissonBatches(options.clients, options.poisson_rate, unused).rate();
+    return options.poisson_rate > 0 ? privacy::PoissonBatches::drawn_rate(options.poisson_rate) : 1;
   }
 
   /// Whether a round may ask these clients. With --sigma it always may; with --epsilon, rounds that were lost when a server was
@@ -175,11 +173,6 @@ class Accounts {
   static Key key(const Account& a) { return {a.mechanism.q, a.mechanism.sigma, a.ledger->steps()}; }
   std::size_t place(Index client) const {
     return options_.privacy.unit == privacy::PrivacyUnit::client ? 0 : static_cast<std::size_t>(client);
-  }
-  /// As PoissonBatches draws it.
-  static double drawn_rate(Index examples, Index batch) {
-    privacy::SeededNoise unused(0);
-    return privacy::PoissonBatches(examples, std::min(1.0, double(batch) / double(examples)), unused).rate();
   }
   static std::uint64_t room(const Account& a) { return a.ledger->reserved().empty() ? 0 : a.ledger->reserved().front().steps; }
   static bool has_room(const Account& a) { return !a.ledger || room(a) >= a.mechanism.steps; }

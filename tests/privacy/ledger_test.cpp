@@ -109,5 +109,11 @@ TEST_CASE("Rows 3 and 17: examples are drawn one by one at exactly the rate that
   CHECK(std::ranges::equal(first, batches.next()));
   CHECK(PoissonBatches(5, 1, source).next().size() == 5);
   CHECK_ERROR(PoissonBatches(0, 0.1, source), ErrorId::value, "examples");
+  for (const double rate : {0.25, 0.1, 1.0 / 3, 1e-17, 1.0}) {
+    CHECK(PoissonBatches::drawn_rate(rate) == PoissonBatches(5, rate, source).rate());
+    CHECK(PoissonBatches::drawn_rate(rate) <= rate);
+    CHECK(PoissonBatches::drawn_rate(rate) >= rate - 0x1p-64);
+  }
+  CHECK_ERROR(PoissonBatches::drawn_rate(0), ErrorId::value, "rate");
   CHECK_ERROR(PoissonBatches(5, 1.5, source), ErrorId::value, "rate");
 }

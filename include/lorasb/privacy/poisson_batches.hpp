@@ -21,13 +21,8 @@ class PoissonBatches {
   /// `source` must outlive it, and must not be the one that noise comes from. Throws ErrorId::value for no examples, or a rate
   /// outside (0, 1].
   PoissonBatches(Index examples, double rate, NoiseSource& source LORASB_LIFETIMEBOUND)
-      : examples_(static_cast<std::size_t>(examples)), source_(&source) {
+      : examples_(static_cast<std::size_t>(examples)), source_(&source), all_(rate >= 1), threshold_(threshold(rate)) {
     require(examples >= 1, ErrorId::value, "PoissonBatches: there are ", examples, " examples, expected at least 1");
-    require(is_finite(rate) && rate > 0 && rate <= 1, ErrorId::value, "PoissonBatches: rate is ", rate,
-            ", expected above 0, at most 1");
-    all_ = rate >= 1;
-    threshold_ = all_ ? 0 : static_cast<std::uint64_t>(std::floor(std::ldexp(rate, 64)));
-    require(all_ || threshold_ > 0, ErrorId::value, "PoissonBatches: rate is ", rate, ", expected at least 2^-64");
   }
 
   /// The numbers of the next batch's examples, in rising order; valid until the next call.
@@ -46,6 +41,11 @@ class PoissonBatches {
 
   /// q: the probability with which a step takes an example, as it is drawn, a multiple of 2^-64.
   double rate() const { return all_ ? 1 : std::ldexp(double(threshold_), -64); }
+  /// The same of batches with this rate. Throws ErrorId::value for one outside (0, 1].
+  static double drawn_rate(double rate) {
+    const std::uint64_t below = threshold(rate);
+    return rate >= 1 ? 1 : std::ldexp(double(below), -64);
+  }
   static constexpr SamplingScheme scheme() { return SamplingScheme::poisson; }
   bool is_private() const { return source_->is_private(); }
   Index examples() const { return static_cast<Index>(examples_); }
@@ -56,10 +56,20 @@ class PoissonBatches {
   void seek(std::uint64_t /*epoch*/, std::uint64_t position) { step_ = position; }
 
  private:
+  /// An example is taken where 64 random bits are below it; unused for a rate of 1, for which it would need 65.
+  static std::uint64_t threshold(double rate) {
+    require(is_finite(rate) && rate > 0 && rate <= 1, ErrorId::value, "PoissonBatches: rate is ", rate,
+            ", expected above 0, at most 1");
+    if (rate >= 1) return 0;
+    const auto threshold = static_cast<std::uint64_t>(std::floor(std::ldexp(rate, 64)));
+    require(threshold > 0, ErrorId::value, "PoissonBatches: rate is ", rate, ", expected at least 2^-64");
+    return threshold;
+  }
+
   std::size_t examples_;
   NoiseSource* source_;
-  bool all_ = false;
-  std::uint64_t threshold_ = 0, step_ = 0;
+  bool all_;
+  std::uint64_t threshold_, step_ = 0;
   std::vector<Index> batch_;
 };
 
