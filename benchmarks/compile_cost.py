@@ -1,4 +1,4 @@
-"""What it costs a user to compile each public header alone, and the quickstart, beside a file with one float Eigen product.
+"""What it costs a user to compile each public header alone, the quickstart, and the program of an adapter folder, beside a file with one float Eigen product.
 
 usage: compile_cost.py SOURCE_FOLDER OUT.json [--quick]
 The compiler is $CXX or g++, the flags -std=c++20 -O2 -march=native. Python's standard library only.
@@ -56,6 +56,7 @@ def main():
                          "ours_s": statistics.median(s[0] for s in seconds), "rival_s": statistics.median(s[1] for s in seconds)})
 
         measure("quickstart", root / "examples" / "quickstart.cpp", 3 if quick else 5)
+        measure("adapter folder, read, merged, written", root / "examples" / "adapter_folder.cpp", 1 if quick else 3)
         for header in [] if quick else sorted((root / "include" / "lorasb").glob("*/*.hpp")):
             inside = header.relative_to(root / "include")
             alone = folder / "alone.cpp"

@@ -12,7 +12,7 @@ using JsonEvents = nlohmann::json_sax<nlohmann::json>;
 
 /// Calls `events` for all of `text`, which holds no zero byte (the reader would stop there), and events.parse_error() where it is
 /// not JSON. The parser is named and not reached through nlohmann::json::sax_parse, because that compiles four binary formats as
-/// well, which costs a user's file more time than one Eigen product; and all readers share the one for JsonEvents.
+/// well, which takes about as long as one Eigen product; and all readers share the one for JsonEvents.
 inline void read_events(std::string_view text, JsonEvents& events) {
   auto input = nlohmann::detail::input_adapter(text.data(), text.data() + text.size());
   nlohmann::detail::parser<nlohmann::json, decltype(input)>(std::move(input)).sax_parse(&events);
