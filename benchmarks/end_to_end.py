@@ -61,4 +61,5 @@ def main():
         json.dump({"threads": THREADS, "options": options, "ours": ours, "rival": rival}, file, indent=1)
 
 
-main()
+if __name__ == "__main__":
+    main()

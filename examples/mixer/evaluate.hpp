@@ -17,7 +17,7 @@ namespace lorasb::examples {
 /// How the head of a text is found where the domain is not given.
 enum class HeadChoice {
   largest_logit,  // over the classes of all domains: a head that was trained over all of them
-  routing,        // the class with the largest p(domain by the routers) p(class by the domain's head)
+  routing,        // over the classes of all domains, log p(domain) of the routers added to the logits of its classes
   given,          // the domain is known
 };
 
@@ -99,18 +99,13 @@ inline void evaluate(const MixTask& task, Classifier& classifier, const Paramete
         logits.col(i).segment(range.first, range.count).maxCoeff(&place);
         return range.first + place;
       };
-      Index chosen = Index(domain);
-      if (choice == HeadChoice::routing) {
-        for (std::size_t d = 0; d < domains; ++d) {
-          const auto own = logits.col(i).segment(task.classes[d].first, task.classes[d].count);
-          scores(Index(d), i) += double(own.maxCoeff()) - detail::log_sum_exp(own);
-        }
-        scores.col(i).maxCoeff(&chosen);
-      }
-      const Range seen = choice == HeadChoice::largest_logit ? Range{0, head.classes()} : task.classes[std::size_t(chosen)];
+      c.right_given[domain] += best(task.classes[domain]) == label;
+      if (choice == HeadChoice::routing)
+        for (std::size_t d = 0; d < domains; ++d)
+          logits.col(i).segment(task.classes[d].first, task.classes[d].count).array() += float(scores(Index(d), i));
+      const Range seen = choice == HeadChoice::given ? task.classes[domain] : Range{0, head.classes()};
       ++c.all[domain];
       c.right[domain] += best(seen) == label;
-      c.right_given[domain] += best(task.classes[domain]) == label;
     }
   });
   result.seconds_per_1000 = (seconds_now() - began) / double(task.test.size()) * 1000;

@@ -87,7 +87,7 @@ class Methods {
     const std::vector<mixer::Expert<float>>& experts = mixture.bank.experts();
     std::vector<bool> frozen;
     for (const mixer::Expert<float>& e : experts) frozen.push_back(e.frozen);
-    mixture.bank.freeze_all();  // stage 2: the router alone
+    mixture.bank.freeze_all();  // stage 2: the router, and the head over the classes of all domains
     mixture.trains_router = true;
     mixer::BalanceLossOptions loss = options_.loss;
     Parameters<float> values = start_values(mixture, head);
@@ -98,7 +98,9 @@ class Methods {
                   {.name = result.name + " router",
                    .texts = router_texts(),
                    .epochs = options_.router_epochs,
-                   .learning_rate = options_.router_learning_rate});
+                   .learning_rate = options_.router_learning_rate,
+                   .head_learning_rate = options_.head_learning_rate / 10,  // few texts, seen often
+                   .head_by_domain = false});
     }
     result.trainable += values.layout().count([](const auto& t) { return t.role == Role::router; });
     const mixer::RoutingOptions inference{

@@ -19,8 +19,8 @@ struct MixOptions : CommonOptions {
   Index rank = 16;
   std::size_t train_size = 1000, test_size = 500;  // of each domain
   std::size_t router_examples = 2000;              // of all domains together
-  Index epochs = 2, router_epochs = 2;
-  double router_learning_rate = 1e-2;
+  Index epochs = 2, router_epochs = 4;
+  double router_learning_rate = 3e-2;
   double temperature = 1;
   mixer::RouterInput router_input = mixer::RouterInput::projection;
   mixer::BalanceLossOptions loss{.balance = 0.01,
