@@ -182,6 +182,17 @@ TEST_CASE("Row 20: noise that is nearly none, or huge, and a delta below every d
   CHECK(std::isnan(rdp_to_epsilon(std::numeric_limits<double>::quiet_NaN(), 2, 1e-5)));
 }
 
+TEST_CASE("Row 20: what lies beyond the last point of a loss counts as infinite, and nothing is lost between the points") {
+  using lorasb::privacy::detail::LossGrid;
+  for (const Relation relation : {Relation::add_remove, Relation::replace_one})
+    for (const double tail : {0.05, 1e-6}) {
+      const LossGrid grid({.rate = 0.3, .noise = 0.7, .steps = 1}, relation, false, 20, tail);
+      CHECK(grid.infinite() > 0.5 * tail);
+      CHECK(grid.infinite() < tail);
+      CHECK(std::exp(grid.moments(0).log_sum) + grid.infinite() == Approx(1).epsilon(1e-9));
+    }
+}
+
 TEST_CASE("noise that could be less than what is accounted is the least that is") {
   CHECK(noise_for(1e6, 1e-5, 0.1, 10) == Approx(SubsampledGaussian::least_noise).epsilon(1e-6));
   CHECK(noise_for(0.5, 1e-5, 1e-7, 10) == Approx(SubsampledGaussian::least_noise).epsilon(1e-6));  // drawn too rarely to matter
