@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -15,6 +16,38 @@
 #include "lorasb/core/text.hpp"
 
 namespace lorasb::examples {
+namespace detail {
+
+/// CLI11's own checks take NaN, and print the largest double with all its digits.
+template <class Fits>
+CLI::Validator number_check(Fits fits, const std::string& expected, const std::string& kind) {
+  return CLI::Validator(
+      [fits, expected](const std::string& word) {
+        double x = 0;
+        if (CLI::detail::lexical_cast(word, x) && std::isfinite(x) && fits(x)) return std::string();
+        return "expected " + expected + ", not " + word;
+      },
+      kind);
+}
+
+}  // namespace detail
+
+inline CLI::Validator positive_number() {
+  return detail::number_check([](double x) { return x > 0; }, "a number above 0", "POSITIVE");
+}
+inline CLI::Validator at_least(double least) {
+  return detail::number_check([least](double x) { return x >= least; }, concat("a number of at least ", least), "");
+}
+inline CLI::Validator nonnegative_number() {
+  return detail::number_check([](double x) { return x >= 0; }, "a number of at least 0", "NONNEGATIVE");
+}
+/// The parser takes whole numbers that are too large for the largest.
+inline CLI::Validator below(double limit) {
+  return detail::number_check([limit](double x) { return x < limit; }, concat("a number below ", limit), "");
+}
+inline CLI::Validator finite_number() {
+  return detail::number_check([](double) { return true; }, "a finite number", "");
+}
 
 /// What a row says beside flag, value and help text.
 struct OptionRow {
@@ -43,9 +76,8 @@ class OptionTable {
     CLI::Option* const option = app_->add_option(flag, value, help);
     if (row.show_default) option->capture_default_str();
     if constexpr (is_unsigned<T>)  // the parser would take -1 for 2^64 - 1
-      option->check([](const std::string& word) {
-        return word.starts_with('-') ? "expected a number of at least 0, not " + word : std::string();
-      });
+      option->check(nonnegative_number())->check(below(0x1p64));
+    if constexpr (std::is_floating_point_v<T>) option->check(finite_number());
     if (row.check) option->check(*row.check);
   }
   void flag(const char* flag, bool& value, const char* help, const char* key = "") {
@@ -92,7 +124,7 @@ class OptionTable {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->capture_default_str()
         ->delimiter(',')
-        ->check(CLI::PositiveNumber);
+        ->check(positive_number());
   }
 
   /// A key of the configuration that no flag gives as it is.

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -28,6 +30,13 @@ inline constexpr std::array<std::string_view, 2> noise_kind_names{"continuous", 
 /// Noise on the sums that --bases noised takes bases from, over the clipping norm: epsilon is 0.43 at delta 1e-5.
 inline constexpr double bases_noise = 10;
 
+/// For people: four decimals, rounded up, so that no less is said than what holds.
+inline std::string epsilon_text(double epsilon) {
+  char text[40];
+  std::snprintf(text, sizeof text, "epsilon %.4f", std::ceil(epsilon * 1e4) / 1e4);
+  return text;
+}
+
 struct PrivateOptions {
   bool enabled = false;
   double epsilon = 0, sigma = 0;  // one of them is given
@@ -44,12 +53,7 @@ struct PrivateOptions {
     return privacy::Ledger({.unit = unit,
                             .population = population,
                             .delta = delta,
-                            .accountant = accountant(),
                             .budget = epsilon > 0 ? epsilon : std::numeric_limits<double>::infinity()});
-  }
-  /// The one that holds for this kind of noise.
-  privacy::Accountant accountant() const {
-    return kind == train::NoiseKind::discrete ? privacy::Accountant::rdp_whole : privacy::Accountant::best;
   }
   /// Adds the noise of the training to a ledger that may hold a cost already: --sigma, or as --epsilon allows. Returns it.
   double reserve(privacy::Ledger& ledger, double rate, std::uint64_t steps) const {
@@ -85,12 +89,12 @@ struct PrivateOptions {
 };
 
 inline void describe_private(PrivateOptions& o, OptionTable& t) {
-  const CLI::Validator positive = CLI::PositiveNumber;
+  const CLI::Validator positive = positive_number();
   t.flag("--private", o.enabled, "Train with differential privacy (DP-SGD)", "private");
   t.add("--epsilon", o.epsilon, "Most privacy that may be spent; the noise is calibrated to it",
         {.key = "epsilon", .check = positive, .show_default = false});
   t.add("--sigma", o.sigma, "Noise over the clipping norm, instead of --epsilon",
-        {.key = "sigma", .check = positive, .show_default = false});
+        {.key = "sigma", .check = at_least(privacy::SubsampledGaussian::least_noise), .show_default = false});
   t.add("--delta", o.delta, "Delta, below 1 over the texts (of a client), or over the clients; required", {.key = "delta", .check = positive, .show_default = false});
   t.add("--clip", o.clip, "Norm that the gradient of a text is clipped to, or what a client changes in a round", {.key = "clip", .check = positive});
   t.choice("--unit", o.unit, privacy::unit_names, "What is protected: an example (a text), or a client with all its texts", "unit");
@@ -108,7 +112,7 @@ inline void describe_private(PrivateOptions& o, OptionTable& t) {
          });
   t.choice("--noise-kind", o.kind, noise_kind_names,
            "continuous, or discrete: integers on a grid, drawn by integer arithmetic, which no rounding can betray; epsilon is "
-           "then that of the discrete mechanism, by whole orders of RDP");
+           "then that of the discrete mechanism, clipping and rounding together");
   if (o.kind != train::NoiseKind::continuous) t.set("noise_kind", "discrete");
   t.word("--bases", o.bases_name(),
          "Where the bases of private lora-sb or fed-sb come from: w0 (the weights' SVD), random, public:FILE (label<TAB>text lines "

@@ -199,26 +199,16 @@ inline const Accounts* client_accounts(const FederateOptions& options, const std
   return accounts && options.privacy.unit == privacy::PrivacyUnit::example ? &*accounts : nullptr;
 }
 
-namespace detail {
-
-inline std::string epsilon_text(double epsilon) {
-  char text[32];
-  std::snprintf(text, sizeof text, "epsilon %.4f", std::ceil(epsilon * 1e4) / 1e4);  // rounded up
-  return text;
-}
-
-}  // namespace detail
-
 /// What is promised, in words.
 inline std::string statement(const nlohmann::json& m) {
   const bool of_clients = m["unit"] == "client";
   std::string claim = "no epsilon: the noise is seeded";
-  if (of_clients && !m["epsilon"].is_null()) claim = detail::epsilon_text(m["epsilon"].get<double>());
+  if (of_clients && !m["epsilon"].is_null()) claim = epsilon_text(m["epsilon"].get<double>());
   if (!of_clients) {
     double most = 0;
     bool known = true;
     for (const nlohmann::json& e : m["epsilon"]) e.is_null() ? known = false : (most = std::max(most, e.get<double>()), true);
-    if (known) claim = detail::epsilon_text(most) + " at most";
+    if (known) claim = epsilon_text(most) + " at most";
   }
   char mechanism[160];
   std::snprintf(mechanism, sizeof mechanism, "; noise %.4f, q %.4g, %llu steps, clip %g, bases ", m.value("sigma", 0.0),

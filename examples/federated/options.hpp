@@ -124,7 +124,7 @@ inline std::string set_method(FederateOptions& o, const std::string& word) {
 /// Every option of the program, once.
 inline void describe(FederateOptions& o, OptionTable& t) {
   const CLI::Validator counted = CLI::Range(1, 1 << 24), from_zero = CLI::Range(0, 1 << 24);
-  const CLI::Validator positive = CLI::PositiveNumber, natural = CLI::NonNegativeNumber;
+  const CLI::Validator positive = positive_number(), natural = nonnegative_number();
   describe_common(o, t, "with auto a pass over the texts that --estimate names. Only fed-sb looks ahead");
   t.word("--method", name_of(o), "fed-sb, fedit, ffa-lora, fedex-lora, flora, local or central", "method",
          [&o](const std::string& word) { return set_method(o, word); });
@@ -235,8 +235,8 @@ inline void check_private_session(FederateOptions& o) {
     throw CLI::ValidationError("--bases", "noised cannot be drawn again when a session goes on from a journal");
   if (of_clients && o.privacy.kind == train::NoiseKind::discrete)
     throw CLI::ValidationError("--noise-kind", "discrete is for --unit example: the server's noise is continuous");
-  if (of_clients && o.clients < 2)
-    throw CLI::ValidationError("--clients", "is at least 2 with --unit client: one client has nobody to hide among");
+  if (of_clients && std::ssize(federated::select_clients(o.clients, o.participation, 0, 1)) < 2)
+    throw CLI::ValidationError("--clients", "a round is for at least 2 with --unit client: one client has nobody to hide among");
   if (of_clients && o.poisson_rate > 0 && o.min_clients > 1)
     throw CLI::ValidationError("--min-clients",
                                "is not for Poisson samples with --unit client: whether a round counts would tell who was drawn");

@@ -135,7 +135,7 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
   const std::uint64_t part = derive_seed(round, static_cast<std::uint64_t>(client));
   const std::unique_ptr<privacy::NoiseSource> draws = p.source(0, part), noise = p.source(1, part);
   privacy::PoissonBatches batches(std::ssize(share), allowed.q, *draws);
-  privacy::Ledger ledger({.population = allowed.population, .delta = p.delta, .accountant = p.accountant()});
+  privacy::Ledger ledger({.population = allowed.population, .delta = p.delta});
   if (takes_noised_bases(options)) p.charge_bases(ledger);
   ledger.reserve(batches.scheme(), batches.rate(), allowed.sigma, allowed.steps);
   train::PrivateStep<float> step(work.values.layout().size(), 1, 1,

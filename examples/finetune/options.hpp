@@ -91,7 +91,7 @@ namespace detail {
 
 /// Every option of the program, once.
 inline void describe(FinetuneOptions& o, OptionTable& t) {
-  const CLI::Validator positive = CLI::PositiveNumber, natural = CLI::NonNegativeNumber;
+  const CLI::Validator positive = positive_number(), natural = nonnegative_number();
   describe_common(o, t, "they count as steps of the run, and auto is a sixth of these. Only lora-sb looks ahead");
   t.flag("--look-ahead-extra", o.look_ahead_extra, "The scout's steps come on top of --epochs", "look_ahead_extra");
   t.choice("--method", o.method, method_names,
@@ -137,9 +137,6 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
       "Stop after that many epochs without a better validation accuracy, and keep the best epoch's numbers; 0: run all epochs",
       {.check = natural});
   if (o.patience > 0) t.set("patience", o.patience);
-  t.add("--max-tokens", o.max_tokens, "Cut texts to that many tokens, special ones among them; 0: to what the model reads",
-        {.check = natural});
-  if (o.max_tokens > 0) t.set("max_tokens", o.max_tokens);
   t.flag("--pairs", o.pairs, "Lines have two texts: label<TAB>text<TAB>text in tsv: and --test, text<TAB>text in --predict");
   if (o.pairs) t.set("pairs", 1);
   t.choice("--weights", o.weights, weight_names, "The frozen weights of the encoder in memory: f32 or bf16", "weights");

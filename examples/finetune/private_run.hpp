@@ -189,9 +189,7 @@ class PrivateRun {
       if (t == last || t % std::max<std::uint64_t>(1, steps / 20) == 0) {  // RDP is quick, and a bound
         char text[64];
         std::snprintf(text, sizeof text, "epsilon < %.2f%s",
-                      o.kind == train::NoiseKind::discrete ? privacy::whole_rdp_epsilon(ledger_.spent(), o.delta)
-                                                           : privacy::rdp_epsilon(ledger_.spent(), o.delta),
-                      ledger_.is_private() ? "" : " if it were private");
+                      privacy::rdp_epsilon(ledger_.spent(), o.delta), ledger_.is_private() ? "" : " if it were private");
         spent = text;
       }
       bar.update(double(t), double(done), spent);
@@ -201,7 +199,7 @@ class PrivateRun {
     const privacy::Epsilon claimed = ledger_.claimed_epsilon();
     if (o.kind == train::NoiseKind::discrete) {
       report.grid = step.on_grid();
-      report.epsilon_continuous = privacy::epsilon_of(ledger_.spent(), o.delta).epsilon;
+      report.epsilon_continuous = epsilon_of_continuous(step.on_grid());
     }
     report.accountant = privacy::accountant_names[static_cast<std::size_t>(claimed.method)];
     if (ledger_.is_private()) report.epsilon = claimed.epsilon;
@@ -236,6 +234,13 @@ class PrivateRun {
     for (const privacy::SubsampledGaussian& m : ledger.spent()) steps += is_of_bases(m) ? 0 : m.steps;
     return steps;
   }
+  /// ε of continuous noise as large as that on the grid, over gradients that were clipped and not rounded.
+  double epsilon_of_continuous(const privacy::GridNoise& on) const {
+    std::vector<privacy::SubsampledGaussian> spent = ledger_.spent();
+    for (privacy::SubsampledGaussian& m : spent)
+      if (!is_of_bases(m)) m.noise = std::sqrt(double(on.variance)) * on.grid / options_.privacy.clip;
+    return privacy::epsilon_of(spent, options_.privacy.delta).epsilon;
+  }
   void save(const detail::RunState<privacy::PoissonBatches>& state, double probe_before) const {
     io::Checkpoint<float> numbers;
     numbers.put_number("probe_before", probe_before);
@@ -258,7 +263,7 @@ class PrivateRun {
 /// What holds of the trained numbers, in words.
 inline std::string statement(const PrivateReport& r) {
   char text[400];
-  const std::string claim = r.epsilon ? concat("epsilon ", *r.epsilon) : std::string("no epsilon: the noise is seeded");
+  const std::string claim = r.epsilon ? epsilon_text(*r.epsilon) : std::string("no epsilon: the noise is seeded");
   std::snprintf(text, sizeof text,
                 "Privacy of each training text (add-remove): %s at delta %g, by %s; noise %.4f, q %.3g, %llu steps, clip %g, bases %s.\n"
                 "Accuracy on public texts: %.2f %% before, %.2f %% after. Not covered: the choice of settings, the labels' names.\n",
@@ -266,8 +271,9 @@ inline std::string statement(const PrivateReport& r) {
                 r.bases.c_str(), 100 * r.probe_before, 100 * r.probe_after);
   if (!r.grid) return text;
   return concat(text, "Noise is discrete, on a grid of ", r.grid->grid, ": a text moves the sum by at most ",
-                r.grid->sensitivity, ", and sigma is over that. Continuous noise of that size would have epsilon ",
-                r.epsilon_continuous, ", were it not for what its rounding may tell.\n");
+                r.grid->sensitivity, ", and sigma is over that.",
+                r.epsilon ? concat(" Of epsilon, ", *r.epsilon - r.epsilon_continuous, " is for the rounding of gradients to it.\n")
+                          : std::string("\n"));
 }
 
 }  // namespace lorasb::examples

@@ -41,7 +41,7 @@ struct PrivateReport {
   double clip = 0;
   std::string accountant, bases;
   std::optional<privacy::GridNoise> grid = {};  // of discrete noise
-  double epsilon_continuous = 0;           // of continuous noise of the same size, by the best accountant
+  double epsilon_continuous = 0;           // of continuous noise as large, without the grid, by the best accountant
   double probe_before = 0, probe_after = 0;  // accuracy on public texts
 };
 

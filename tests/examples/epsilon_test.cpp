@@ -53,6 +53,25 @@ TEST_CASE("lorasb-epsilon calibrates noise that keeps the promise as it is print
   CHECK(std::stod(back.text) <= 1);
 }
 
+TEST_CASE("Row 20: lorasb-epsilon prints no epsilon for words that are no setting") {
+  const auto refused = [](const char* flag, const char* word, const std::string& said) {
+    std::vector<std::string> words{"--q", "0.1", "--sigma", "1", "--steps", "10", "--delta", "1e-5"};
+    for (std::size_t i = 0; i < words.size(); i += 2)
+      if (words[i] == flag) words[i + 1] = word;
+    const Answer answer = ask(words);
+    INFO(flag << " " << word << ": " << answer.text);
+    CHECK(answer.status != 0);
+    CHECK(answer.text.find(said) != std::string::npos);
+    CHECK(answer.text.size() < 300);
+  };
+  for (const char* flag : {"--q", "--sigma", "--delta", "--steps"})
+    for (const char* word : {"0", "-1", "nan", "inf", "-0", "x"}) refused(flag, word, std::string(flag) + ": expected a number above 0");
+  refused("--q", "1.5", "rate is 1.5");
+  refused("--delta", "1", "delta is 1");
+  refused("--sigma", "1e-300", "epsilon is above 1,000");
+  refused("--steps", "18446744073709551617", "below 1125899906842624");
+}
+
 TEST_CASE("lorasb-epsilon names what is wrong") {
   const auto refused = [](std::vector<std::string> words, const std::string& part) {
     const Answer answer = ask(std::move(words));

@@ -658,7 +658,9 @@ TEST_CASE("a private session says what every client has spent, and a seeded one 
   refused({"--sigma", "1", "--unit", "client", "--client-sampling", "poisson:0.5", "--min-clients", "2"}, "--min-clients");
   refused({"--sigma", "1", "--client-sampling", "poisson:0.5", "--participation", "0.5"}, "--client-sampling");
   refused({"--sigma", "1", "--unit", "client", "--noise-kind", "discrete"}, "--noise-kind");
-  CHECK(folder.session("discrete", arguments({"--epsilon", "8", "--noise-kind", "discrete"}))["accountant"] == "rdp-whole");
+  refused({"--sigma", "1", "--unit", "client", "--clients", "1"}, "nobody to hide among");  // Row 17
+  refused({"--sigma", "1", "--unit", "client", "--clients", "4", "--participation", "0.25"}, "nobody to hide among");
+  CHECK(folder.session("discrete", arguments({"--epsilon", "8", "--noise-kind", "discrete"}))["accountant"] == "pld");
   refused({"--sigma", "1", "--client-sampling", "poisson:0"}, "poisson:RATE");
   const nlohmann::json drawn =
       folder.session("drawn", arguments({"--epsilon", "8", "--unit", "client", "--client-sampling", "poisson:0.5"}));

@@ -868,7 +868,7 @@ TEST_CASE("a private run says what it spent, and a seeded one that it is not pri
   REQUIRE(run(folder, arguments("discrete", {"--epsilon", "8", "--noise-kind", "discrete"})) == 0);
   const nlohmann::json discrete = metrics(folder, "discrete");
   CHECK(discrete["noise_kind"] == "discrete");
-  CHECK(discrete["accountant"] == "rdp-whole");
+  CHECK(discrete["accountant"] == "pld");
   CHECK(discrete["epsilon"].get<double>() <= 8);
   CHECK(discrete["epsilon"].get<double>() > 7.99);
   CHECK(discrete["epsilon_continuous"].get<double>() < discrete["epsilon"].get<double>());

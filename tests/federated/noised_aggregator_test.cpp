@@ -112,6 +112,14 @@ TEST_CASE("Row 17: a private round of nobody changes nothing, or is noise alone 
   CHECK(std::abs(std::sqrt(squares / count) / (3.0 * 2 / 1) - 1) < 4 / std::sqrt(2.0 * count));
 }
 
+TEST_CASE("Row 17: privacy of clients is refused to a single client, which has nobody to hide among") {
+  const auto source = std::make_shared<privacy::SeededNoise>(1);
+  for (const Index clients : {-1, 0, 1})
+    for (const double rate : {1.0, 0.5})
+      CHECK_ERROR(Noised(26, {.clip = 1, .noise = 1, .clients = clients, .rate = rate}, source), ErrorId::value, "nobody to hide among");
+  Noised(26, {.clip = 1, .noise = 1, .clients = 2}, source);
+}
+
 TEST_CASE("a Poisson sample of clients is divided by its expected size, and one client more moves that by its share alone") {
   const NoisedAggregatorOptions options{.clip = 0.5, .noise = 1e-9, .clients = 4, .rate = 0.4};
   const std::vector<float> start = numbers(99);
@@ -174,7 +182,6 @@ TEST_CASE("a noised aggregator refuses a server that clips, weighs or divides ot
   const auto source = std::make_shared<privacy::SeededNoise>(1);
   CHECK_ERROR(Noised(26, {.clip = 0, .noise = 1, .clients = 4}, source), ErrorId::value, "clip is 0");
   CHECK_ERROR(Noised(26, {.clip = 1, .noise = 0, .clients = 4}, source), ErrorId::value, "noise is 0");
-  CHECK_ERROR(Noised(26, {.clip = 1, .noise = 1, .clients = 0}, source), ErrorId::value, "clients is 0");
   CHECK_ERROR(Noised(26, {.clip = 1, .noise = 1, .clients = 4, .rate = 0}, source), ErrorId::value, "rate is 0");
   CHECK_ERROR(Noised(26, options, nullptr), ErrorId::value, "no source");
 }

@@ -156,6 +156,51 @@ TEST_CASE("calibrated noise holds its promise, and a little less would not") {
   }
 }
 
+TEST_CASE("Row 20: noise that is nearly none, or huge, and a delta below every double give what is true or are refused") {
+  const auto of = [](double q, double noise, std::uint64_t steps, double delta, Accountant accountant, Relation relation) {
+    const SubsampledGaussian m{.rate = q, .noise = noise, .steps = steps};
+    return epsilon_of({&m, 1}, delta, accountant, relation).epsilon;
+  };
+  const double least = SubsampledGaussian::least_noise;
+  for (const Relation relation : {Relation::add_remove, Relation::replace_one})
+    for (const Accountant accountant : {Accountant::best, Accountant::pld, Accountant::exact}) {
+      for (const double noise : {1e-300, 1e-9, 0.9 * least}) {  // squares that are 0 were an epsilon of 0, and 1e-3 took minutes
+        CHECK_ERROR(of(0.1, noise, 10, 1e-5, accountant, relation), ErrorId::value, "epsilon is above 1,000");
+        CHECK(of(1e-6, noise, 9, 1e-5, accountant, relation) == 0);  // the example is drawn with a probability below delta
+        CHECK_ERROR(of(1e-6, noise, 11, 1e-5, accountant, relation), ErrorId::value, "noise");
+      }
+      for (const double noise : {1e12, 1e200, 1e300}) CHECK(of(0.1, noise, 10, 1e-5, accountant, relation) == 0);
+    }
+  CHECK(of(0.1, least, 10, 1e-5, Accountant::pld, Relation::add_remove) > 1000);
+  CHECK(of(1, 1e-6, 1, 1e-5, Accountant::best, Relation::add_remove) == Approx(0.5e12).epsilon(1e-4));  // has a closed form
+  const double usual = of(0.1, 1, 10, 1e-300, Accountant::best, Relation::add_remove);
+  const double least_delta = of(0.1, 1, 10, 1e-320, Accountant::best, Relation::add_remove);
+  CHECK(least_delta > usual);
+  CHECK(least_delta < 1.1 * usual);
+  // a distribution that is not a number is no small epsilon
+  CHECK(lorasb::privacy::detail::falling_root([](double) { return std::numeric_limits<double>::quiet_NaN(); }) > 1e300);
+  CHECK(std::isnan(rdp_to_epsilon(std::numeric_limits<double>::quiet_NaN(), 2, 1e-5)));
+}
+
+TEST_CASE("Row 20: what lies beyond the last point of a loss counts as infinite, and nothing is lost between the points") {
+  using lorasb::privacy::detail::LossGrid;
+  for (const Relation relation : {Relation::add_remove, Relation::replace_one})
+    for (const double tail : {0.05, 1e-6}) {
+      const LossGrid grid({.rate = 0.3, .noise = 0.7, .steps = 1}, relation, false, 20, tail);
+      CHECK(grid.infinite() > 0.5 * tail);
+      CHECK(grid.infinite() < tail);
+      CHECK(std::exp(grid.moments(0).log_sum) + grid.infinite() == Approx(1).epsilon(1e-9));
+    }
+}
+
+TEST_CASE("noise that could be less than what is accounted is the least that is") {
+  CHECK(noise_for(1e6, 1e-5, 0.1, 10) == Approx(SubsampledGaussian::least_noise).epsilon(1e-6));
+  CHECK(noise_for(0.5, 1e-5, 1e-7, 10) == Approx(SubsampledGaussian::least_noise).epsilon(1e-6));  // drawn too rarely to matter
+  const double sigma = noise_for(1e9, 1e-5, 1, 10);
+  CHECK(gaussian_epsilon(std::sqrt(10.0) / sigma, 1e-5) <= 1e9);
+  CHECK(gaussian_epsilon(std::sqrt(10.0) / sigma, 1e-5) > 0.999e9);
+}
+
 TEST_CASE("what cannot be accounted is refused by name") {
   const SubsampledGaussian good{.rate = 0.1, .noise = 1, .steps = 10};
   const auto of = [](const SubsampledGaussian& m, double delta) { return epsilon_of({&m, 1}, delta).epsilon; };

@@ -95,28 +95,3 @@ TEST_CASE("a composition is its parts, and bad mechanisms are refused") {
   CHECK_ERROR(rdp_log_moment({.steps = 0}, 2), ErrorId::value, "steps");
   CHECK_ERROR(rdp_log_moment({}, 1), ErrorId::value, "alpha");
 }
-
-TEST_CASE("whole orders of RDP are an upper bound, also of discrete Gaussian noise on integers") {
-  for (const Composed& row : composed) {
-    const SubsampledGaussian m{.rate = row.q, .noise = row.sigma, .steps = std::uint64_t(row.steps)};
-    const double whole = whole_rdp_epsilon({&m, 1}, row.delta), every = rdp_epsilon({&m, 1}, row.delta);
-    INFO("q " << row.q << " sigma " << row.sigma << " steps " << row.steps);
-    CHECK(whole >= every * (1 - 1e-9));
-    double least = std::numeric_limits<double>::infinity();  // no order was missed
-    for (int alpha = 2; alpha <= 300; ++alpha) least = std::min(least, rdp_epsilon_at({&m, 1}, row.delta, alpha));
-    CHECK(whole <= least * (1 + 1e-9));
-  }
-  // E[(P / Q)^α] of one sampled step on integers, added up term by term: P = (1 - q) N + q N(v), Q = N, both on the integers
-  const double q = 0.05, deviation = 9;
-  const int v = 6;
-  for (const int alpha : {2, 5, 16}) {
-    double moment = 0, total = 0;
-    for (int z = -2000; z <= 2000; ++z) {
-      const double log_Q = -double(z) * z / (2 * deviation * deviation);
-      const double ratio = std::exp((2.0 * z * v - double(v) * v) / (2 * deviation * deviation));
-      moment += std::exp(log_Q + alpha * std::log1p(q * (ratio - 1)));
-      total += std::exp(log_Q);
-    }
-    CHECK(std::log(moment / total) == Approx(rdp_log_moment({.rate = q, .noise = deviation / v}, alpha)).epsilon(1e-9));
-  }
-}

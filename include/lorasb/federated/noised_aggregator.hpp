@@ -20,7 +20,8 @@ struct NoisedAggregatorOptions {
   void validate() const {
     require(is_finite(clip) && clip > 0, ErrorId::value, "NoisedAggregatorOptions: clip is ", clip, ", expected above 0");
     require(is_finite(noise) && noise > 0, ErrorId::value, "NoisedAggregatorOptions: noise is ", noise, ", expected above 0");
-    require(clients >= 1, ErrorId::value, "NoisedAggregatorOptions: clients is ", clients, ", expected at least 1");
+    require(clients >= 2, ErrorId::value, "NoisedAggregatorOptions: clients is ", clients,
+            ", expected at least 2: one client has nobody to hide among");
     require(is_finite(rate) && rate > 0 && rate <= 1, ErrorId::value, "NoisedAggregatorOptions: rate is ", rate,
             ", expected above 0, at most 1");
   }

@@ -21,10 +21,9 @@ enum class Accountant {
   pld,   // privacy loss distributions
   rdp,   // Rényi, over all orders; add/remove alone
   exact,  // the true ε, by a contour integral; no bound: rounding may put it a little below
-  rdp_whole,  // Rényi, over whole orders; add/remove alone: holds for discrete Gaussian noise, too
 };
 /// Entry i is the name of the value i.
-inline constexpr std::array<std::string_view, 5> accountant_names{"best", "pld", "rdp", "exact", "rdp-whole"};
+inline constexpr std::array<std::string_view, 4> accountant_names{"best", "pld", "rdp", "exact"};
 inline constexpr std::array<std::string_view, 2> relation_names{"add-remove", "replace-one"};
 
 struct Epsilon {
@@ -40,11 +39,14 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
   require(is_finite(delta) && delta > 0 && delta < 1, ErrorId::value, "epsilon_of: delta is ", delta, ", expected above 0, below 1");
   require(!mechanisms.empty(), ErrorId::value, "epsilon_of: there is no mechanism");
   for (const SubsampledGaussian& m : mechanisms) m.validate();
-  const bool by_rdp = accountant == Accountant::rdp || accountant == Accountant::rdp_whole;
+  const Epsilon nothing{.epsilon = 0, .method = accountant == Accountant::best ? Accountant::pld : accountant};
+  if (is_never_seen(mechanisms, delta, relation)) return nothing;
+  const bool by_rdp = accountant == Accountant::rdp;
   require(!by_rdp || relation == Relation::add_remove, ErrorId::value,
           "epsilon_of: rdp accounts for add-remove alone; use pld for replace-one");
   if (accountant == Accountant::exact) {
     const double bound = pld_epsilon(mechanisms, delta, relation);
+    if (bound == 0) return nothing;
     const std::optional<double> exact = exact_epsilon(mechanisms, delta, relation);
     const double slack = 1e-3 * bound + 1e-8;  // further from the bound than this the integral was lost in rounding
     if (exact && *exact <= bound * (1 + 1e-9) + 1e-15 && *exact >= bound - slack)
@@ -53,7 +55,6 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
   }
   Epsilon found{.epsilon = std::numeric_limits<double>::infinity(), .method = Accountant::rdp};
   if ((accountant == Accountant::best || accountant == Accountant::rdp) && relation == Relation::add_remove) found.epsilon = rdp_epsilon(mechanisms, delta);
-  if (accountant == Accountant::rdp_whole) found = {.epsilon = whole_rdp_epsilon(mechanisms, delta), .method = accountant};
   if (!by_rdp) {
     const double pld = pld_epsilon(mechanisms, delta, relation);
     if (pld <= found.epsilon) found = {.epsilon = pld, .method = Accountant::pld};
@@ -69,9 +70,10 @@ namespace detail {
 struct Falling {
   double low, high, at_low, at_high;
 
-  /// Looks for the ends from `start` on, in steps that double from `reach` on. Throws ErrorId::value.
+  /// Looks for the ends from `start` on, in steps that double from `reach` on. At `lowest` it looks no further: then at_low may be
+  /// at most 0, too. Throws ErrorId::value.
   template <class F>
-  Falling(const F& f, double start, double reach) : low(start), high(start), at_low(f(start)), at_high(at_low) {
+  Falling(const F& f, double start, double reach, double lowest) : low(start), high(start), at_low(f(start)), at_high(at_low) {
     for (; at_high > 0; at_high = f(high)) {
       low = high;
       at_low = at_high;
@@ -79,10 +81,10 @@ struct Falling {
       reach = std::min(2 * reach, std::numbers::ln2);
       require(high < std::log(1e9), ErrorId::value, "noise_for: no noise below 1e9 gives the epsilon that is wanted");
     }
-    while (at_low <= 0 && low > std::log(1e-3)) {
+    while (at_low <= 0 && low > lowest) {
       high = low;
       at_high = at_low;
-      low -= reach;
+      low = std::max(low - reach, lowest);
       reach = std::min(2 * reach, std::numbers::ln2);
       at_low = f(low);
     }
@@ -91,8 +93,8 @@ struct Falling {
   template <class F>
   void close(const F& f, double width) {
     for (int i = 0; high - low > width && i < 60; ++i) {
-      const double now = high - low;
-      double next = low + now * std::clamp(at_low / (at_low - at_high), 0.02, 0.98);
+      const double now = high - low, share = at_low / (at_low - at_high);  // not a number where no bound was found at `low`
+      double next = low + now * (is_finite(share) ? std::clamp(share, 0.02, 0.98) : 0.5);
       if (i % 3 == 2) next = 0.5 * (low + high);
       else next += (next - low < high - next ? 0.3 : -0.3) * std::min(now, width);
       const double found = f(next);
@@ -104,9 +106,9 @@ struct Falling {
 
 }  // namespace detail
 
-/// The least noise σ, to a share of 1e-5, with which `steps` steps at `rate`, after what is `spent` already, are (epsilon,
-/// delta)-differentially private: ε of the result is never above `epsilon`. Throws ErrorId::value for an ε that is not above 0, when
-/// `spent` alone is above it, and what epsilon_of does.
+/// The least noise σ, to a share of 1e-5 and from SubsampledGaussian::least_noise on, with which `steps` steps at `rate`, after what
+/// is `spent` already, are (epsilon, delta)-differentially private: ε of the result is never above `epsilon`. Throws
+/// ErrorId::value for an ε that is not above 0, when `spent` alone is above it, and what epsilon_of does.
 inline double noise_for(double epsilon, double delta, double rate, std::uint64_t steps, Accountant accountant = Accountant::best,
                         Relation relation = Relation::add_remove, std::span<const SubsampledGaussian> spent = {}) {
   require(is_finite(epsilon) && epsilon > 0, ErrorId::value, "noise_for: epsilon is ", epsilon, ", expected above 0");
@@ -119,21 +121,28 @@ inline double noise_for(double epsilon, double delta, double rate, std::uint64_t
   all.push_back({.rate = rate, .noise = 1, .steps = steps});
   const auto excess_of = [&](double log_noise, const auto& account) {
     all.back().noise = std::exp(log_noise);
+    if (is_never_seen(all, delta, relation)) return std::log(1e-9);
     return std::log(std::max(account(), 1e-9 * epsilon) / epsilon);
   };
   const auto dear = [&](double log_noise) {
     return excess_of(log_noise, [&] { return epsilon_of(all, delta, accountant, relation).epsilon; });
   };
   const auto cheap = [&](double log_noise) {  // to 1e-4 alone, where the least bound is the loss distribution's
-    if (accountant == Accountant::rdp || accountant == Accountant::rdp_whole) return dear(log_noise);
-    return excess_of(log_noise, [&] { return pld_epsilon(all, delta, relation, {.accuracy = 1e-4}); });
+    if (accountant == Accountant::rdp) return dear(log_noise);
+    return excess_of(log_noise, [&] {
+      const double pld = pld_epsilon(all, delta, relation, {.accuracy = 1e-4});
+      const bool is_lost = !is_finite(pld) && accountant == Accountant::best && relation == Relation::add_remove;
+      return is_lost ? rdp_epsilon(all, delta) : pld;
+    });
   };
-  detail::Falling bracket(cheap, 0, std::numbers::ln2);
+  const double lowest = std::log(rate < 1 ? SubsampledGaussian::least_noise * (1 + 1e-9) : 1e-9);
+  detail::Falling bracket(cheap, 0, std::numbers::ln2, lowest);
+  if (bracket.at_low <= 0 && dear(bracket.low) <= 0) return std::exp(bracket.low);
   bracket.close(cheap, 1e-6);
   // The dear one falls as steeply; the root of its tangent is nearly there, and both ends of a bracket beside it.
   const double start = bracket.high;
-  const double slope = std::min((cheap(start + 1e-3) - cheap(start - 1e-3)) / 2e-3, -1e-3);
-  bracket = detail::Falling(dear, start - dear(start) / slope + 2e-6, 4e-6);
+  const double around = (cheap(start + 1e-3) - cheap(start - 1e-3)) / 2e-3, slope = is_finite(around) ? std::min(around, -1e-3) : -1;
+  bracket = detail::Falling(dear, start - dear(start) / slope + 2e-6, 4e-6, lowest);
   bracket.close(dear, 1e-5);
   return std::exp(bracket.high);
 }

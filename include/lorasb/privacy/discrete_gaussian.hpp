@@ -112,13 +112,24 @@ void add_clipped_columns_to_grid(ConstMatrixView<S> G, double max_norm, double g
 /// most half of the grid γ.
 inline double grid_sensitivity(double max_norm, double grid, Index d) { return max_norm + 0.5 * grid * std::sqrt(double(d)); }
 
-/// A grid, and the variance of the noise on its integers, with which noise of `noise` (σ) over the sensitivity hides an example
-/// of d numbers: γ is the power of two next to σ C 2^-18, so that the rounding adds little to the sensitivity, and products with
-/// it are exact.
+/// A grid, and the variance of the noise on its integers, with which an example of d numbers is hidden as well as by continuous
+/// noise of `noise` (σ) over the sensitivity: γ is the power of two next to σ C 2^-18, so that the rounding adds little to the
+/// sensitivity, and products with it are exact.
+///
+/// Every ε and δ of that continuous noise holds for the integers. Take continuous noise of variance V - s² around an integer v, and
+/// round the result x at random: to z with probability proportional to e^{-(z - x)² / 2 s²}. Of that z each integer has the
+/// probability that discrete noise of variance V around v gives it, times a number between e^{-η} and e^η,
+///
+///     η = log((1 + κ) / (1 - κ)),   κ = 2 Σ_{j ≥ 1} e^{-2 π² s² j²},
+///
+/// and rounding tells nothing more (Peikert, CRYPTO 2010, theorem 3.1; docs/derivations.md has the proof). With s² = 9, η is below
+/// 1e-76 for a number: over T steps of d numbers that moves ε by 2 η d T and δ by a share of η d T, less than 1e-60.
 struct GridNoise {
+  static constexpr std::uint64_t smoothing = 9;  // s²
+
   double grid = 0;             // γ
   double sensitivity = 0;      // C + γ √d / 2
-  std::uint64_t variance = 0;  // at least (σ sensitivity / γ)², a whole number
+  std::uint64_t variance = 0;  // V, at least (σ sensitivity / γ)² + s², a whole number
 
   /// Throws ErrorId::value where the noise is too large or too small for it.
   static GridNoise of(double noise, double max_norm, Index d) {
@@ -128,7 +139,7 @@ struct GridNoise {
     found.sensitivity = grid_sensitivity(max_norm, found.grid, d) * (1 + 1e-12);
     const double deviation = noise * found.sensitivity / found.grid;
     require(deviation < 0x1p20, ErrorId::value, "GridNoise: ", d, " numbers are too many for a grid");
-    found.variance = static_cast<std::uint64_t>(std::ceil(deviation * deviation));
+    found.variance = static_cast<std::uint64_t>(std::ceil(deviation * deviation)) + smoothing;
     return found;
   }
 };

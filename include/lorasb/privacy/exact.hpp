@@ -69,7 +69,7 @@ class Contour {
       for (;;) {  // halves until both agree with the whole
         Panel left = panel(y, 0.5 * width), right = panel(y + 0.5 * width, 0.5 * width);
         work += 40 * double(points);
-        if (!(work < 2e8)) return std::nullopt;
+        if (!(work < 8e7)) return std::nullopt;
         if (std::abs(left.sum + right.sum - whole.sum) <= 1e-9 * std::max(std::abs(total), std::abs(whole.sum.real()))) {
           c.nodes_.insert(c.nodes_.end(), left.nodes.begin(), left.nodes.end());
           c.nodes_.insert(c.nodes_.end(), right.nodes.begin(), right.nodes.end());
@@ -206,7 +206,7 @@ inline std::optional<double> exact_epsilon(std::span<const SubsampledGaussian> m
   double worst = 0, variance = 0;
   bool all = true;  // every step takes every example: together a Gaussian mechanism
   for (const SubsampledGaussian& m : mechanisms) {
-    m.validate();
+    m.require_accountable();
     all = all && m.rate == 1;
     variance += double(m.steps) * (relation == Relation::replace_one ? 4 : 1) / (m.noise * m.noise);
   }

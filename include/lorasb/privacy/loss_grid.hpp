@@ -119,6 +119,7 @@ class LossGrid {
         loss_[kept] = loss_[i];
         mass_[kept++] = mass_[i];
       }
+    require(kept > 0, ErrorId::value, "pld_epsilon: the loss of a step has no mass that doubles can hold; is the noise far too large?");
     loss_.conservativeResize(kept);
     mass_.conservativeResize(kept);
   }

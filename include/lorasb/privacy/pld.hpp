@@ -116,6 +116,12 @@ class ComposedLoss {
     for (;; added_ *= 2) {  // more noise, and fewer frequencies
       log_scale_ = at_.log_sum + 0.5 * added_ * theta_ * (theta_ + 1);
       const double allowed = std::log(wanted) - log_scale_ + theta_ * guess - 16;
+      if (!is_finite(allowed)) {  // moments that doubles cannot hold, or noise that never suffices: no bound
+        frequency_.clear();
+        value_.clear();
+        remainder_ = std::numeric_limits<double>::infinity();
+        return;
+      }
       double low = -100, high = 1;
       while (!(std::log(beyond(std::exp(high))) < allowed)) high += 1;
       for (int i = 0; i < 40; ++i) {
@@ -192,7 +198,7 @@ inline double pld_epsilon(std::span<const SubsampledGaussian> mechanisms, double
   double steps = 0, variance = 0;  // variance: Σ μ² of the steps that take every example, a Gaussian mechanism together
   std::vector<SubsampledGaussian> sampled;
   for (const SubsampledGaussian& m : mechanisms) {
-    m.validate();
+    m.require_accountable();
     steps += double(m.steps);
     if (m.rate < 1)
       sampled.push_back(m);
@@ -201,7 +207,7 @@ inline double pld_epsilon(std::span<const SubsampledGaussian> mechanisms, double
   }
   if (sampled.empty()) return gaussian_epsilon(std::sqrt(variance), delta);
   if (relation == Relation::add_remove && rdp_epsilon(mechanisms, delta) == 0) return 0;
-  const double tail = 2e-5 * delta / steps, points = 0.4 / std::sqrt(options.accuracy);
+  const double tail = std::max(2e-5 * delta / steps, 1e-300), points = 0.4 / std::sqrt(options.accuracy);
   double worst = 0;
   for (const bool reversed : {false, true}) {
     if (reversed && relation == Relation::replace_one) break;  // both orders are the same

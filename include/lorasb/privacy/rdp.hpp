@@ -13,9 +13,10 @@ namespace lorasb::privacy {
 
 /// log A_α of one step, A_α = E_{z ~ N(0, σ²)}[(1 + w)^α], w = q (e^{(2z - 1) / 2σ²} - 1) (Mironov, Talwar, Zhang, arXiv 1908.10530),
 /// for add/remove. Since E[w] = 0, A - 1 = E[(1 + w)^α - 1 - α w], whose integrand is never negative: nothing cancels. The
-/// trapezoid rule converges faster than any power of its step. Throws ErrorId::value for α <= 1 and by the mechanism.
+/// trapezoid rule converges faster than any power of its step. Throws ErrorId::value for α <= 1, and
+/// what require_accountable() does.
 inline double rdp_log_moment(const SubsampledGaussian& mechanism, double alpha) {
-  mechanism.validate();
+  mechanism.require_accountable();
   require(is_finite(alpha) && alpha > 1, ErrorId::value, "rdp_log_moment: alpha is ", alpha, ", expected above 1");
   const double q = mechanism.rate, s = mechanism.noise;
   if (q == 1) return alpha * (alpha - 1) / (2 * s * s);
@@ -62,41 +63,14 @@ inline double rdp_log_moment(const SubsampledGaussian& mechanism, double alpha) 
 /// at least 0.
 inline double rdp_to_epsilon(double rdp, double alpha, double delta) {
   if (delta * delta + std::expm1(-rdp) > 0) return 0;  // Bretagnolle and Huber: the total variation is below δ
-  return std::max(0.0, rdp + std::log1p(-1 / alpha) - (std::log(delta) + std::log(alpha)) / (alpha - 1));
+  const double epsilon = rdp + std::log1p(-1 / alpha) - (std::log(delta) + std::log(alpha)) / (alpha - 1);
+  return epsilon < 0 ? 0 : epsilon;  // what is not a number stays none
 }
 
 inline double rdp_epsilon_at(std::span<const SubsampledGaussian> mechanisms, double delta, double alpha) {
   double moment = 0;
   for (const SubsampledGaussian& m : mechanisms) moment += double(m.steps) * rdp_log_moment(m, alpha);
   return rdp_to_epsilon(moment / (alpha - 1), alpha, delta);
-}
-
-/// The least ε over whole orders from 2 on, for add/remove. At a whole order α the moment is Σ_k C(α, k) (1 - q)^{α - k} q^k
-/// e^{(k² - k) Δ² / 2σ²}, and that holds for discrete Gaussian noise on integers, too, as Σ_z e^{-|z - k v|² / 2σ²} is the same
-/// for every whole k v (Canonne, Kamath, Steinke, arXiv 2004.00010): so this is an upper bound of both.
-inline double whole_rdp_epsilon(std::span<const SubsampledGaussian> mechanisms, double delta) {
-  const auto at = [&](std::int64_t alpha) { return rdp_epsilon_at(mechanisms, delta, double(alpha)); };
-  double best = std::numeric_limits<double>::infinity();
-  std::int64_t low = 2, high = 2, before = 2;
-  int rising = 0;
-  for (std::int64_t alpha = 2; alpha <= 100000 && rising < 6; alpha = std::max(alpha + 1, alpha * 5 / 4)) {
-    const double e = at(alpha);
-    rising = e < best ? 0 : rising + 1;
-    if (e < best) {
-      best = e;
-      low = before;
-    }
-    if (rising <= 1) high = alpha;  // the one after the best
-    before = rising == 0 ? alpha : before;
-  }
-  while (high - low > 2) {  // ε falls and then rises with the order
-    const std::int64_t middle = low + (high - low) / 2;
-    const double left = at(middle), right = at(middle + 1);
-    best = std::min({best, left, right});
-    (left <= right ? high : low) = left <= right ? middle + 1 : middle;
-  }
-  for (std::int64_t alpha = low; alpha <= high; ++alpha) best = std::min(best, at(alpha));
-  return best;
 }
 
 /// The least ε over all orders from 1 + 1e-3 to 1e5, an upper bound of the true one, for add/remove.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <numbers>
+#include <span>
 
 #include "lorasb/core/check.hpp"
 
@@ -31,7 +32,25 @@ struct SubsampledGaussian {
     require(is_finite(noise) && noise > 0, ErrorId::value, "SubsampledGaussian: noise is ", noise, ", expected above 0");
     require(steps >= 1, ErrorId::value, "SubsampledGaussian: steps is 0, expected at least 1");
   }
+  /// The least σ that is accounted at rates below 1. With less, ε is above 1,000 unless is_never_seen() says that it is 0.
+  static constexpr double least_noise = 0.015;
+  /// What validate() throws, and for a σ below that.
+  void require_accountable() const {
+    validate();
+    require(rate == 1 || noise >= least_noise, ErrorId::value, "SubsampledGaussian: noise is ", noise, ", expected at least ",
+            least_noise, ": with less, epsilon is above 1,000");
+  }
 };
+
+/// Whether ε is 0 by total variation alone, which adds up over steps and is at most q min(1, Δ / σ √(2 π)) in one, Δ = 1 for
+/// add/remove and 2 for replace-one: an example that is hardly ever drawn, or noise that is huge.
+inline bool is_never_seen(std::span<const SubsampledGaussian> mechanisms, double delta, Relation relation) {
+  double variation = 0;
+  for (const SubsampledGaussian& m : mechanisms)
+    variation += double(m.steps) * m.rate *
+                 std::min(1.0, (relation == Relation::replace_one ? 2 : 1) / (m.noise * std::sqrt(2 * std::numbers::pi)));
+  return variation <= delta * (1 - 1e-12);
+}
 
 /// The two distributions of one number that bound what a step tells: Q = (1 - a) N(0, σ²) + a N(-1, σ²) without the example and
 /// P = (1 - q) N(0, σ²) + q N(1, σ²) with it, a = 0 for add/remove and a = q for replace-one. The privacy loss

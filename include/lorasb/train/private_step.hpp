@@ -57,7 +57,7 @@ struct PrivateStepResult {
 /// TextClassifier::pass_clipped does with options().clip; a batch may be accumulated in several pieces, the noise is drawn once.
 /// With NoiseKind::discrete each clipped gradient is rounded to a grid γ, passes add integers (accumulate_on_grid,
 /// TextClassifier::pass_clipped_to_grid), and σ is the deviation of the noise over C + γ √d / 2, what an example can move d
-/// numbers. The ledger must count by Accountant::rdp_whole, which holds for both kinds.
+/// numbers: what the ledger says of continuous noise holds for it, too.
 ///
 /// Loss and correct answers of a batch are not published: they are not noised.
 ///
@@ -79,8 +79,6 @@ class PrivateStep {
     require(options_.origin != Origin::noised || ledger.steps() > 0, ErrorId::value,
             "PrivateStep: origin is noised, but the ledger has no cost of it");
     if (options_.kind == NoiseKind::continuous) return;
-    require(ledger.options().accountant == privacy::Accountant::rdp_whole, ErrorId::value,
-            "PrivateStep: discrete noise is accounted by Accountant::rdp_whole alone; the ledger has another accountant");
     on_grid_ = privacy::GridNoise::of(options_.noise, options_.clip, size);
     sums_.assign(static_cast<std::size_t>(parts), std::vector<std::int64_t>(static_cast<std::size_t>(size)));
   }
