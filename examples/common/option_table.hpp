@@ -18,35 +18,43 @@
 namespace lorasb::examples {
 namespace detail {
 
-/// CLI11's own checks take NaN, and print the largest double with all its digits.
-template <class Fits>
-CLI::Validator number_check(Fits fits, const std::string& expected, const std::string& kind) {
+/// A check of a number that says "expected EXPECTED, not WORD"; `kind` stands in --help. Not a number is refused by all.
+template <class Good>
+CLI::Validator number_check(std::string kind, std::string expected, Good good) {
   return CLI::Validator(
-      [fits, expected](const std::string& word) {
-        double x = 0;
-        if (CLI::detail::lexical_cast(word, x) && std::isfinite(x) && fits(x)) return std::string();
-        return "expected " + expected + ", not " + word;
+      [expected, good](std::string& word) {
+        double value = 0;
+        if (CLI::detail::lexical_cast(word, value) && good(value)) return std::string();
+        return concat("expected ", expected, ", not ", word);
       },
-      kind);
+      std::move(kind));
 }
 
 }  // namespace detail
 
-inline CLI::Validator positive_number() {
-  return detail::number_check([](double x) { return x > 0; }, "a number above 0", "POSITIVE");
+// CLI11's own checks show the largest double as a bound, and let nan pass.
+
+inline CLI::Validator above_0() {
+  return detail::number_check("POSITIVE", "a number above 0", [](double x) { return x > 0 && std::isfinite(x); });
+}
+inline CLI::Validator at_least_0() {
+  return detail::number_check("NONNEGATIVE", "a number of at least 0", [](double x) { return x >= 0 && std::isfinite(x); });
+}
+template <class T>
+CLI::Validator between(T least, T most) {
+  const char* const kind = std::is_integral_v<T> ? "INT in [" : "FLOAT in [";
+  return detail::number_check(concat(kind, least, " - ", most, "]"), concat("a number from ", least, " to ", most),
+                              [=](double x) { return x >= double(least) && x <= double(most); });
 }
 inline CLI::Validator at_least(double least) {
-  return detail::number_check([least](double x) { return x >= least; }, concat("a number of at least ", least), "");
-}
-inline CLI::Validator nonnegative_number() {
-  return detail::number_check([](double x) { return x >= 0; }, "a number of at least 0", "NONNEGATIVE");
+  return detail::number_check("", concat("a number of at least ", least), [=](double x) { return x >= least && std::isfinite(x); });
 }
 /// The parser takes whole numbers that are too large for the largest.
 inline CLI::Validator below(double limit) {
-  return detail::number_check([limit](double x) { return x < limit; }, concat("a number below ", limit), "");
+  return detail::number_check("", concat("a number below ", limit), [=](double x) { return x < limit; });
 }
 inline CLI::Validator finite_number() {
-  return detail::number_check([](double) { return true; }, "a finite number", "");
+  return detail::number_check("", "a finite number", [](double x) { return std::isfinite(x); });
 }
 
 /// What a row says beside flag, value and help text.
@@ -76,7 +84,7 @@ class OptionTable {
     CLI::Option* const option = app_->add_option(flag, value, help);
     if (row.show_default) option->capture_default_str();
     if constexpr (is_unsigned<T>)  // the parser would take -1 for 2^64 - 1
-      option->check(nonnegative_number())->check(below(0x1p64));
+      option->check(at_least_0())->check(below(0x1p64));
     if constexpr (std::is_floating_point_v<T>) option->check(finite_number());
     if (row.check) option->check(*row.check);
   }
@@ -124,7 +132,7 @@ class OptionTable {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->capture_default_str()
         ->delimiter(',')
-        ->check(positive_number());
+        ->check(above_0());
   }
 
   /// A key of the configuration that no flag gives as it is.

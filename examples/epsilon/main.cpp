@@ -32,12 +32,12 @@ int main(int argc, char** argv) {
   Accountant accountant = Accountant::best;
   Relation relation = Relation::add_remove;
   bool json = false;
-  app.add_option("--q", q, "Probability with which a step takes an example")->required()->check(examples::positive_number());
-  CLI::Option* const given_sigma = app.add_option("--sigma", sigma, "Noise over the clipping norm")->check(examples::positive_number());
+  app.add_option("--q", q, "Probability with which a step takes an example")->required()->check(examples::above_0());
+  CLI::Option* const given_sigma = app.add_option("--sigma", sigma, "Noise over the clipping norm")->check(examples::above_0());
   CLI::Option* const given_epsilon =
-      app.add_option("--epsilon", epsilon, "Print the sigma for this epsilon")->check(examples::positive_number())->excludes(given_sigma);
-  app.add_option("--steps", steps, "Steps")->required()->check(examples::positive_number())->check(examples::below(0x1p50));
-  app.add_option("--delta", delta, "Delta, above 0 and below 1")->required()->check(examples::positive_number());
+      app.add_option("--epsilon", epsilon, "Print the sigma for this epsilon")->check(examples::above_0())->excludes(given_sigma);
+  app.add_option("--steps", steps, "Steps")->required()->check(examples::above_0())->check(examples::below(0x1p50));
+  app.add_option("--delta", delta, "Delta, above 0 and below 1")->required()->check(examples::above_0());
   examples::OptionTable table(&app);
   table.choice("--accountant", accountant, accountant_names, "best (the less of pld and rdp), pld, rdp, or exact (no bound; pld where its integral fails)");
   table.choice("--relation", relation, relation_names, "Neighbours: add-remove or replace-one");

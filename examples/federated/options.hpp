@@ -124,7 +124,7 @@ inline std::string set_method(FederateOptions& o, const std::string& word) {
 /// Every option of the program, once.
 inline void describe(FederateOptions& o, OptionTable& t) {
   const CLI::Validator counted = CLI::Range(1, 1 << 24), from_zero = CLI::Range(0, 1 << 24);
-  const CLI::Validator positive = positive_number(), natural = nonnegative_number();
+  const CLI::Validator positive = above_0(), natural = at_least_0();
   describe_common(o, t, "with auto a pass over the texts that --estimate names. Only fed-sb looks ahead");
   t.word("--method", name_of(o), "fed-sb, fedit, ffa-lora, fedex-lora, flora, local or central", "method",
          [&o](const std::string& word) { return set_method(o, word); });

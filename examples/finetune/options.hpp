@@ -91,7 +91,7 @@ namespace detail {
 
 /// Every option of the program, once.
 inline void describe(FinetuneOptions& o, OptionTable& t) {
-  const CLI::Validator positive = positive_number(), natural = nonnegative_number();
+  const CLI::Validator positive = above_0(), natural = at_least_0();
   describe_common(o, t, "they count as steps of the run, and auto is a sixth of these. Only lora-sb looks ahead");
   t.flag("--look-ahead-extra", o.look_ahead_extra, "The scout's steps come on top of --epochs", "look_ahead_extra");
   t.choice("--method", o.method, method_names,

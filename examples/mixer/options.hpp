@@ -49,7 +49,7 @@ void required_choice(OptionTable& t, const char* flag, std::optional<Enum>& valu
 }
 
 inline void describe(MixOptions& o, OptionTable& t, CLI::App* app) {
-  const CLI::Validator positive = positive_number(), natural = nonnegative_number();
+  const CLI::Validator positive = above_0(), natural = at_least_0();
   std::string all;
   for (const std::string& domain : o.domains) all += (all.empty() ? "" : " ") + domain;
   t.set("data", all);
