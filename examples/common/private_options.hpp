@@ -85,7 +85,7 @@ struct PrivateOptions {
 };
 
 inline void describe_private(PrivateOptions& o, OptionTable& t) {
-  const CLI::Validator positive = CLI::PositiveNumber;
+  const CLI::Validator positive = above_0();
   t.flag("--private", o.enabled, "Train with differential privacy (DP-SGD)", "private");
   t.add("--epsilon", o.epsilon, "Most privacy that may be spent; the noise is calibrated to it",
         {.key = "epsilon", .check = positive, .show_default = false});

@@ -33,12 +33,12 @@ int main(int argc, char** argv) {
   Relation relation = Relation::add_remove;
   bool json = false;
   constexpr std::array offered{accountant_names[0], accountant_names[1], accountant_names[2], accountant_names[3]};
-  app.add_option("--q", q, "Probability with which a step takes an example")->required()->check(CLI::PositiveNumber);
-  CLI::Option* const given_sigma = app.add_option("--sigma", sigma, "Noise over the clipping norm")->check(CLI::PositiveNumber);
+  app.add_option("--q", q, "Probability with which a step takes an example")->required()->check(examples::above_0());
+  CLI::Option* const given_sigma = app.add_option("--sigma", sigma, "Noise over the clipping norm")->check(examples::above_0());
   CLI::Option* const given_epsilon =
-      app.add_option("--epsilon", epsilon, "Print the sigma for this epsilon")->check(CLI::PositiveNumber)->excludes(given_sigma);
-  app.add_option("--steps", steps, "Steps")->required()->check(CLI::PositiveNumber);
-  app.add_option("--delta", delta, "Delta, above 0 and below 1")->required()->check(CLI::PositiveNumber);
+      app.add_option("--epsilon", epsilon, "Print the sigma for this epsilon")->check(examples::above_0())->excludes(given_sigma);
+  app.add_option("--steps", steps, "Steps")->required()->check(examples::above_0());
+  app.add_option("--delta", delta, "Delta, above 0 and below 1")->required()->check(examples::above_0());
   examples::OptionTable table(&app);
   table.choice("--accountant", accountant, offered, "best (the less of pld and rdp), pld, rdp, or exact (no bound; pld where its integral fails)");
   table.choice("--relation", relation, relation_names, "Neighbours: add-remove or replace-one");
