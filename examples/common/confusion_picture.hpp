@@ -29,7 +29,8 @@ inline std::string svg_text(std::string_view utf8) {
   return out;
 }
 
-/// A row for each true class, a column for each given one, counts in the squares, darker the larger their share of the row.
+/// A row for each true class, a column for each given one, counts in the squares, darker the larger their share of the row. The
+/// file grows with classes and counts, not with their squares: what is 0 is the white ground.
 inline void write_confusion_picture(const std::filesystem::path& path, const ConfusionMatrix& m,
                                     const std::vector<std::string>& names) {
   const Index side = m.classes() <= 20 ? 40 : 24, left = 190, top = 190;
@@ -45,17 +46,16 @@ inline void write_confusion_picture(const std::filesystem::path& path, const Con
     svg +=
         concat("<text text-anchor=\"end\" x=\"", left - 6, "\" y=\"", top + middle + 4, "\">", name,
                "</text>\n<text transform=\"translate(", left + middle + 4, ",", top - 6, ") rotate(-60)\">", name, "</text>\n");
-    const double of_class = double(std::max<Index>(m.of_truth(c), 1));
-    for (Index p = 0; p < m.classes(); ++p) {
-      const double share = double(m.at(c, p)) / of_class;
-      const int light = int(255 - 205 * share);
-      svg += concat("<rect x=\"", left + side * p, "\" y=\"", top + side * c, "\" width=\"", side - 1, "\" height=\"", side - 1,
-                    "\" fill=\"rgb(", light, ",", light, ",255)\"/>");
-      if (m.at(c, p) > 0)
-        svg += concat("<text text-anchor=\"middle\" x=\"", left + side * p + side / 2, "\" y=\"", top + middle + 4,
-                      "\" fill=\"", share > 0.6 ? "white" : "black", "\">", m.at(c, p), "</text>");
-      svg += "\n";
-    }
+  }
+  svg += concat("<rect x=\"", left, "\" y=\"", top, "\" width=\"", size, "\" height=\"", size, "\" fill=\"rgb(255,255,255)\"/>\n");
+  for (const auto& [cell, count] : m.cells()) {
+    const auto [c, p] = cell;
+    const double share = double(count) / double(m.of_truth(c));
+    const int light = int(255 - 205 * share);
+    svg += concat("<rect x=\"", left + side * p, "\" y=\"", top + side * c, "\" width=\"", side - 1, "\" height=\"", side - 1,
+                  "\" fill=\"rgb(", light, ",", light, ",255)\"/><text text-anchor=\"middle\" x=\"", left + side * p + side / 2,
+                  "\" y=\"", top + side * c + side / 2 + 4, "\" fill=\"", share > 0.6 ? "white" : "black", "\">", count,
+                  "</text>\n");
   }
   io::write_file(path, svg + "</svg>\n");
 }

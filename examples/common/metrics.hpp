@@ -4,8 +4,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <map>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "lorasb/core/check.hpp"
@@ -18,7 +20,8 @@ class ConfusionMatrix {
   /// Throws ErrorId::value for fewer than one class.
   explicit ConfusionMatrix(Index classes) : classes_(classes) {
     require(classes >= 1, ErrorId::value, "ConfusionMatrix: ", classes, " classes, expected at least 1");
-    counts_.resize(static_cast<std::size_t>(classes * classes));
+    truths_.resize(static_cast<std::size_t>(classes));
+    predictions_.resize(static_cast<std::size_t>(classes));
   }
   /// Throws ErrorId::shape for spans of two lengths, ErrorId::value for a class out of range.
   ConfusionMatrix(Index classes, std::span<const std::int32_t> truth, std::span<const std::int32_t> predicted) : ConfusionMatrix(classes) {
@@ -30,34 +33,30 @@ class ConfusionMatrix {
   void add(Index truth, Index predicted) {
     for (const Index c : {truth, predicted})
       require(c >= 0 && c < classes_, ErrorId::value, "ConfusionMatrix: class ", c, ", expected 0 to ", classes_ - 1);
-    ++counts_[place(truth, predicted)];
+    ++cells_[{truth, predicted}];
+    ++truths_[static_cast<std::size_t>(truth)];
+    ++predictions_[static_cast<std::size_t>(predicted)];
+    ++total_;
+    correct_ += truth == predicted;
   }
 
   Index classes() const { return classes_; }
-  Index at(Index truth, Index predicted) const { return counts_[place(truth, predicted)]; }
+  Index at(Index truth, Index predicted) const {
+    const auto cell = cells_.find({truth, predicted});
+    return cell == cells_.end() ? 0 : cell->second;
+  }
+  /// The counts that are not 0, by true and given class.
+  const std::map<std::pair<Index, Index>, Index>& cells() const { return cells_; }
   /// Examples with this label, and with this prediction.
-  Index of_truth(Index c) const {
-    Index sum = 0;
-    for (Index p = 0; p < classes_; ++p) sum += at(c, p);
-    return sum;
-  }
-  Index of_prediction(Index c) const {
-    Index sum = 0;
-    for (Index t = 0; t < classes_; ++t) sum += at(t, c);
-    return sum;
-  }
-  Index correct() const {
-    Index sum = 0;
-    for (Index c = 0; c < classes_; ++c) sum += at(c, c);
-    return sum;
-  }
-  Index total() const { return std::accumulate(counts_.begin(), counts_.end(), Index{0}); }
+  Index of_truth(Index c) const { return truths_[static_cast<std::size_t>(c)]; }
+  Index of_prediction(Index c) const { return predictions_[static_cast<std::size_t>(c)]; }
+  Index correct() const { return correct_; }
+  Index total() const { return total_; }
 
  private:
-  std::size_t place(Index truth, Index predicted) const { return static_cast<std::size_t>(truth * classes_ + predicted); }
-
-  Index classes_;
-  std::vector<Index> counts_;  // classes x classes, a row for each true class
+  Index classes_, correct_ = 0, total_ = 0;
+  std::map<std::pair<Index, Index>, Index> cells_;  // a set of 10,000 classes has 10^8 of them, most of them 0
+  std::vector<Index> truths_, predictions_;         // sums over rows and columns
 };
 
 /// The share of examples that were given their own class; 0 for no examples.

@@ -3,10 +3,15 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
+#include <initializer_list>
+#include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -57,6 +62,41 @@ inline CLI::Validator finite_number() {
   return detail::number_check("", "a finite number", [](double x) { return std::isfinite(x); });
 }
 
+/// The flags that stand on the command line.
+inline std::set<std::string> given_flags(const CLI::App& app) {
+  std::set<std::string> given;
+  for (const CLI::Option* option : app.get_options())
+    if (option->count() > 0) given.insert(option->get_name());
+  return given;
+}
+
+/// Flags that do nothing in calls of some kind.
+struct UnusedFlags {
+  bool here = false;  // the call is of that kind
+  std::vector<std::string> flags;
+  std::string why;
+};
+/// For each kind whose flags were given a line on standard error. A flag is in the first of them alone.
+inline void say_unused(const char* program, std::set<std::string> given, const std::vector<UnusedFlags>& kinds) {
+  for (const UnusedFlags& kind : kinds) {
+    std::string found;
+    int count = 0;
+    for (const std::string& flag : kind.flags)
+      if (kind.here && given.erase(flag) > 0) {
+        found += (count == 0 ? "" : ", ") + flag;
+        ++count;
+      }
+    if (count > 0) std::fprintf(stderr, "%s: %s %s nothing here: %s\n", program, found.c_str(), count == 1 ? "does" : "do", kind.why.c_str());
+  }
+}
+/// The flags of `given` that are none of `used`.
+inline std::vector<std::string> all_but(const std::set<std::string>& given, std::initializer_list<const char*> used) {
+  std::vector<std::string> others;
+  for (const std::string& flag : given)
+    if (std::ranges::find(used, flag) == used.end()) others.push_back(flag);
+  return others;
+}
+
 /// What a row says beside flag, value and help text.
 struct OptionRow {
   const char* key = "";     // in the configuration: the option decides the bits of a run; empty: it does not
@@ -84,7 +124,15 @@ class OptionTable {
     CLI::Option* const option = app_->add_option(flag, value, help);
     if (row.show_default) option->capture_default_str();
     if constexpr (is_unsigned<T>)  // the parser would take -1 for 2^64 - 1
-      option->check(at_least_0())->check(below(0x1p64));
+      option->check([](const std::string& word) {
+        return word.starts_with('-') ? "expected a number of at least 0, not " + word : std::string();
+      });
+    if constexpr (std::is_integral_v<T>)  // and the largest number for a larger one
+      option->check([](const std::string& word) {
+        T number = 0;
+        const bool fits = std::from_chars(word.data(), word.data() + word.size(), number).ec != std::errc::result_out_of_range;
+        return fits ? std::string() : concat("expected a number of at most ", std::numeric_limits<T>::max(), ", not ", word);
+      });
     if constexpr (std::is_floating_point_v<T>) option->check(finite_number());
     if (row.check) option->check(*row.check);
   }

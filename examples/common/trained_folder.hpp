@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -28,9 +29,10 @@ namespace lorasb::examples {
 struct ClassifierForm {
   models::Pooling pool = models::Pooling::mean;
   TextForm texts = {};
+  WeightType weights = WeightType::f32;  // that it was trained on
 };
 inline ClassifierForm form_of(const CommonOptions& options) {
-  return {.pool = options.pool, .texts = text_form(options)};
+  return {.pool = options.pool, .texts = text_form(options), .weights = options.weights};
 }
 
 /// What a written folder says of itself beside its tensors, in classifier.json; `model` is the name or the path of its base.
@@ -39,6 +41,7 @@ inline void write_classifier_file(const std::filesystem::path& folder, std::stri
   nlohmann::json json = {{"labels", labels}, {"method", method}, {"model", model}, {"pool", pool_names[static_cast<std::size_t>(form.pool)]}};
   if (form.texts.pairs) json["pairs"] = true;
   if (form.texts.max_tokens > 0) json["max_tokens"] = form.texts.max_tokens;
+  if (form.weights != WeightType::f32) json["weights"] = weight_names[static_cast<std::size_t>(form.weights)];
   write_json(folder / "classifier.json", json);
 }
 /// The same of a folder whose base --model names.
@@ -104,6 +107,16 @@ namespace detail {
 /// Modules that the last layer of a head can be, as transformers names it: RoBERTa's, and all others.
 inline constexpr std::array<std::string_view, 2> head_modules{"classifier.out_proj", "classifier"};
 
+/// "; other/ in it does": PEFT saves an adapter with a name of its own in a folder of that name.
+inline std::string adapters_below(const std::filesystem::path& path) {
+  std::string found;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error))
+    if (std::filesystem::exists(entry.path() / "adapter_config.json", error))
+      found += concat(found.empty() ? "; adapters are in " : ", ", in_quotes(entry.path().string()));
+  return found;
+}
+
 /// All, or those of the head's last layer alone.
 inline std::vector<formats::NamedTensor<float>> read_tensors(const std::filesystem::path& path, bool head_alone = false) {
   const io::SafetensorsFile file(path);
@@ -127,7 +140,7 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlo
     return labels;
   }
   for (Index c = 0; c < classes; ++c) labels.push_back("LABEL_" + std::to_string(c));
-  const std::filesystem::path config = model_folder(options) / "config.json";
+  const std::filesystem::path own = folder.path / "config.json", config = std::filesystem::exists(own) ? own : model_folder(options) / "config.json";
   if (!std::filesystem::exists(config)) return labels;
   const nlohmann::json json = io::read_json(config);
   const nlohmann::json problem = json.value("problem_type", nlohmann::json());
@@ -147,17 +160,19 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlo
 }  // namespace detail
 
 /// Reads what --load names: a folder that the programs wrote (--out, or adapter/ or folded/ in it, or --write-merged), a folder
-/// of PEFT for the classification of sequences, or a whole classifier of transformers, which is its own base. Sets model, pool
-/// and form of the texts in `options` as the folder has them, but for a --model that was given.
+/// of PEFT for the classification of sequences, or a whole classifier of transformers, which is its own base. Sets model, pool,
+/// form of the texts and type of the weights in `options` as the folder has them, but for a --model or --weights that was given,
+/// and a --pool where the folder does not say its own. Over a given --model the head alone is taken of a whole classifier.
 /// Throws what readers throw, and ErrorId::adapter_folder for a folder that is no classifier.
 inline TrainedFolder read_trained_folder(CommonOptions& options) {
   TrainedFolder folder{.path = options.load};
+  folder.check(!std::filesystem::is_regular_file(folder.path), "is a file: name the folder that it lies in");
   if (std::filesystem::exists(folder.path / "adapter" / "adapter_config.json")) folder.path /= "adapter";
   const bool has_adapter = std::filesystem::exists(folder.path / "adapter_config.json");
   const bool is_ours = std::filesystem::exists(folder.path / "classifier.json");
   const bool is_whole = !has_adapter && std::filesystem::exists(folder.path / "config.json");
   folder.check(has_adapter || is_ours || is_whole,
-               "holds neither an adapter, nor classifier.json, nor a whole model with config.json");
+               "holds neither an adapter, nor classifier.json, nor a whole model with config.json", detail::adapters_below(folder.path));
   nlohmann::json ours;
   if (is_ours) ours = io::read_json(folder.path / "classifier.json");
   formats::AdapterFolder<float> adapter;
@@ -198,7 +213,12 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   const bool changed_weights = folder.written_by == "full" || folder.written_by == "fedex-lora" || folder.written_by == "flora";
   if (!has_adapter && changed_weights) folder.method = Method::full;
 
-  if (is_whole) {
+  if (is_whole && options.model_given) {
+    std::error_code not_comparable;
+    if (!std::filesystem::equivalent(folder.path, model_folder(options), not_comparable))
+      std::fprintf(stderr, "--load: \"%s\" holds a whole model; only its head is used, over the encoder of --model %s\n",
+                   folder.path.c_str(), options.model.c_str());
+  } else if (is_whole) {
     options.model = folder.path.string();
   } else if (!options.model_given) {
     if (is_ours)
@@ -209,17 +229,26 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
       options.model = "use-lite";
     else if (!adapter.base_model.empty())
       options.model = adapter.base_model;
+    else
+      folder.check(!has_adapter, "names no base model: give --model");
+    folder.check(is_use_lite(options) || std::filesystem::exists(model_folder(options)), "is of the base model ", in_quotes(options.model),
+                 ", which is no folder here: give --model FOLDER");
   }
   if (is_ours) {
     const auto pool = std::ranges::find(pool_names, ours.at("pool").get<std::string>());
     folder.check(pool != pool_names.end(), "has the pooling ", ours.at("pool").dump(),
                  " in classifier.json, which is not known");
-    options.pool = static_cast<models::Pooling>(pool - pool_names.begin());
+    const auto trained = static_cast<models::Pooling>(pool - pool_names.begin());
+    folder.check(!options.given.contains("--pool") || options.pool == trained, "was trained with --pool ", *pool, ", not ",
+                 pool_names[static_cast<std::size_t>(options.pool)]);
+    options.pool = trained;
+    if (!options.given.contains("--weights"))
+      options.weights = ours.value("weights", "f32") == "bf16" ? WeightType::bf16 : WeightType::f32;
     const bool pairs = ours.value("pairs", false);
     folder.check(pairs || !options.pairs, "was trained on single texts: leave --pairs out");
     options.pairs = pairs;
     if (options.max_tokens == 0) options.max_tokens = ours.value("max_tokens", Index{0});
-  } else if (!is_use_lite(options)) {
+  } else if (!is_use_lite(options) && !options.given.contains("--pool")) {
     options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
   }
   folder.labels = detail::labels_of(folder, ours, options);

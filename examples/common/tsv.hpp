@@ -7,7 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -37,11 +37,35 @@ inline std::pair<std::string, bool> clean_label(std::string_view label) {
   return {std::move(out), first != all.begin() || last != all.end()};
 }
 
-/// A label with its white space as a sign.
+/// A label with its white space as a sign, cut after 80 letters.
 inline std::string visible(std::string_view label) {
   std::string out;
-  for (const std::int32_t c : text::decode_utf8(label)) text::append_utf8(text::is_whitespace(c) ? 0x2423 : c, out);
+  int left = 80;
+  for (const std::int32_t c : text::decode_utf8(label)) {
+    if (--left < 0) {
+      out += "…";
+      break;
+    }
+    text::append_utf8(text::is_whitespace(c) ? 0x2423 : c, out);
+  }
   return without_controls(out);
+}
+
+/// "it knows bad, good": at most 30 labels, at the end of messages about one that is not among them.
+inline std::string known_note(const std::vector<std::string>& labels) {
+  constexpr std::size_t most = 30;
+  std::string note = "it knows ";
+  for (std::size_t i = 0; i < std::min(most, labels.size()); ++i) note += (i == 0 ? "" : ", ") + visible(labels[i]);
+  if (labels.size() > most) note += concat(" and ", labels.size() - most, " more");
+  return note;
+}
+
+/// What a file that is no UTF-8 may be, from its first bytes; empty when they say nothing.
+inline std::string_view other_format(std::string_view first_bytes) {
+  if (first_bytes.starts_with("\xFF\xFE") || first_bytes.starts_with("\xFE\xFF")) return "; the file is UTF-16: save it as UTF-8";
+  if (first_bytes.starts_with("\x1F\x8B")) return "; the file is compressed (gzip): unpack it";
+  if (first_bytes.starts_with("PK\x03\x04")) return "; the file is a zip archive or a spreadsheet: save it as text with tabs";
+  return {};
 }
 
 /// Whether there is a tab with a text on both sides.
@@ -96,10 +120,14 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
       throw Error(ErrorId::data, concat("read_tsv: \"", path.string(), "\", line ", number - 1, " is empty, expected label<TAB>text; empty lines "
                                         "may stand at the end alone"));
     const std::optional<std::size_t> byte = text::invalid_utf8(line);
-    check(!byte, ErrorId::text, ": byte ", byte.value_or(0), " (counted from 0) is not UTF-8");
+    check(!byte, ErrorId::text, ": byte ", byte.value_or(0), " (counted from 0) is not UTF-8",
+          number == 1 ? detail::other_format(line) : "");
     if (header && number == 1) continue;
     const std::size_t tab = line.find('\t');
-    check(tab != std::string::npos, ErrorId::data, " has no tab, expected label<TAB>text");
+    check(tab != std::string::npos, ErrorId::data, " has no tab, expected label<TAB>text",
+          line.find_first_of(",;") == std::string::npos ? "" : "; commas and semicolons do not part them");
+    check(std::string_view(line).substr(0, tab).find('\0') == std::string_view::npos, ErrorId::data,
+          " has a NUL byte in its label; if the file is UTF-16, save it as UTF-8");
     check(tab > 0, ErrorId::data, " has no label before its tab");
     check(line.find_first_not_of(" \t", tab) != std::string::npos, ErrorId::data, " has no text after its tab");
     if (pairs)
@@ -138,11 +166,12 @@ inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem
   for (const auto& [name, number] : numbers) corpus.label_names.push_back(name);
   std::vector<std::pair<std::string, std::size_t>> counts;
   for (const std::string& name : corpus.label_names) counts.emplace_back(name, 0);
-  std::unordered_set<std::string> train_texts;
+  std::unordered_map<std::string, std::int32_t> train_texts;  // each with its first label
+  std::size_t disputed = 0;
   const std::string first_label = train_rows.front().label;
   for (Row& row : train_rows) {
-    train_texts.insert(row.text);
     const std::int32_t label = numbers.at(row.label);
+    disputed += train_texts.emplace(row.text, label).first->second != label;
     ++counts[static_cast<std::size_t>(label)].second;
     corpus.examples.push_back({std::move(row.text), label, {}});
   }
@@ -150,11 +179,13 @@ inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem
   if (!header && counts.size() > 2 && counts[static_cast<std::size_t>(numbers.at(first_label))].second == 1)
     corpus.notes.push_back(concat("the first line of ", train.string(), " is the one example of \"", detail::visible(first_label),
                                   "\": if it is a header, say --header"));
+  if (disputed > 0) corpus.notes.push_back(concat(disputed, " lines of the training file have a text that stands there with another label too"));
   std::size_t repeated = 0;
   for (Row& row : test_rows) {
     const auto label = numbers.find(row.label);
     require(label != numbers.end(), ErrorId::data, "read_tsv: \"", test.string(), "\", line ", corpus.test.size() + 1 + header,
-            " has the label \"", detail::visible(row.label), "\", which \"", train.string(), "\" never shows");
+            " has the label \"", detail::visible(row.label), "\", which \"", train.string(), "\" never shows: ",
+            detail::known_note(corpus.label_names));
     repeated += train_texts.contains(row.text);
     corpus.test.push_back({std::move(row.text), label->second, {}});
   }

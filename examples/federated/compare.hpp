@@ -19,6 +19,10 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
               options.data.c_str(), task.train.size(), options.clients, federated::name_of(options.partition).c_str(), task.start.size(),
               task.test.size(), options.validation ? "validation" : "test", task.classes());
   for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());
+  if (options.privacy.enabled)
+    std::printf("  taken as public: the %td texts to start from (--init-data), which the head is trained on, and the %td %s texts; "
+                "epsilon says nothing of them\n",
+                task.start.size(), task.test.size(), options.validation ? "validation" : "test");
   std::fflush(stdout);
 }
 
@@ -43,7 +47,7 @@ inline SessionResult report(SessionResult result, const FederatedTask& task, con
 /// A session in this process.
 inline SessionResult run_and_report(const FederatedTask& task, const FederateOptions& options) {
   require_no_model(options.out);
-  std::filesystem::create_directories(options.out);
+  make_folder(options.out, "--out");
   std::optional<io::Journal> journal = open_journal(options);  // before any work that it may forbid
   const federated::Shares shares = shares_of(task, options);
   std::optional<Accounts> accounts = open_accounts(options, shares);

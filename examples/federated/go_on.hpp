@@ -26,6 +26,9 @@ inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
           ": a session has one");
   check(!o.rank_given || adapter_rank(o) == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", adapter_rank(o));
   if (o.ranks.empty()) o.rank = folder.rank();
+  if (o.weights != WeightType::f32)
+    std::fprintf(stderr, "%s was trained on weights in bf16; the session computes with f32\n", folder.path.c_str());
+  o.weights = WeightType::f32;
   go_on_from_texts(folder, o);
 }
 

@@ -2,6 +2,7 @@
 #include <csignal>
 
 #include "examples/federated/compare.hpp"
+#include "examples/federated/unused.hpp"
 #ifdef LORASB_HAS_MPI
 #include "lorasb/mpi/transport.hpp"
 #endif
@@ -76,7 +77,10 @@ void run_mpi(FederateOptions& options) {
   try {
     const FederatedTask task = read_task(options);
     options.data_checksum = task.checksum;
-    if (job.rank == 0) print_task(task, options);
+    if (job.rank == 0) {
+      say_unused(options);
+      print_task(task, options);
+    }
     if (options.setting != Setting::federated || job.ranks == 1) {
       if (job.rank == 0) print_result(run_and_report(task, options), options);
       return;
@@ -85,7 +89,7 @@ void run_mpi(FederateOptions& options) {
     std::optional<Accounts> accounts = open_accounts(options, shares);
     std::optional<io::Journal> journal;
     if (job.rank == 0) {  // before any work that they may forbid
-      std::filesystem::create_directories(options.out);
+      make_folder(options.out, "--out");
       journal = open_journal(options);
     }
     SessionStart start = start_over_ranks(job.rank, task, options, shares);
@@ -135,6 +139,7 @@ int main(int argc, char** argv) {
     }
     const FederatedTask task = read_task(options);
     options.data_checksum = task.checksum;
+    say_unused(options);
     if (options.compare)
       compare(task, options);
     else

@@ -123,7 +123,7 @@ inline std::string set_method(FederateOptions& o, const std::string& word) {
 
 /// Every option of the program, once.
 inline void describe(FederateOptions& o, OptionTable& t) {
-  const CLI::Validator counted = CLI::Range(1, 1 << 24), from_zero = CLI::Range(0, 1 << 24);
+  const CLI::Validator counted = between(1, 1 << 24), from_zero = between(0, 1 << 24);
   const CLI::Validator positive = above_0(), natural = at_least_0();
   describe_common(o, t, "with auto a pass over the texts that --estimate names. Only fed-sb looks ahead");
   t.word("--method", name_of(o), "fed-sb, fedit, ffa-lora, fedex-lora, flora, local or central", "method",
@@ -135,7 +135,7 @@ inline void describe(FederateOptions& o, OptionTable& t) {
   t.add("--local-steps", o.local_steps, "Steps of a client in a round, instead of passes; 0: passes",
         {.key = "local_steps", .check = from_zero});
   t.add("--participation", o.participation, "Share of the clients that a round is for, above 0",
-        {.key = "participation", .check = CLI::Range(1e-9, 1.0)});
+        {.key = "participation", .check = between(1e-9, 1.0)});
   t.word("--client-sampling", client_sampling(o),
          "fixed (the number that --participation says), or poisson:RATE: each client by a draw of its own, which --unit client "
          "accounts with q = RATE; a round of nobody counts there, too",
@@ -162,7 +162,7 @@ inline void describe(FederateOptions& o, OptionTable& t) {
         {.check = positive, .show_default = false});
   t.set("rank", adapter_rank(o));
   t.add("--experts", o.experts, "Experts of a mixture of cores over the shared bases, each averaged by the tokens it has seen; 0: one adapter",
-        {.check = CLI::Range(0, 256)});
+        {.check = between(0, 256)});
   t.add("--top-k", o.top_k, "Experts that a token goes to", {.check = positive});
   t.add("--balance", o.balance, "Weight of the balance loss of their routers", {.check = natural});
   if (o.experts > 0) {  // other sessions keep the names that they had
@@ -176,7 +176,7 @@ inline void describe(FederateOptions& o, OptionTable& t) {
   t.choice("--aggregate", o.aggregate, aggregate_names,
            "What a round's updates become: mean (exact), or a robust mean, which is not exact: median or trimmed (of each number), or krum "
            "(one client's update)");
-  t.add("--trimmed-share", o.trimmed_share, "Of --aggregate trimmed: share of the values left out at either end", {.check = CLI::Range(0.0, 0.499)});
+  t.add("--trimmed-share", o.trimmed_share, "Of --aggregate trimmed: share of the values left out at either end", {.check = between(0.0, 0.499)});
   t.add("--liars", o.liars, "Of --aggregate krum: clients that may lie, f; a round needs 2 f + 3 updates", {.check = from_zero});
   if (o.aggregate != Aggregate::mean)  // no words that older sessions have not
     t.set("aggregate", concat(aggregate_names[std::size_t(o.aggregate)], " ", o.trimmed_share, " ", o.liars));
@@ -327,6 +327,7 @@ inline int parse_options(int argc, char** argv, FederateOptions& o) {
   try {
     app.parse(argc, argv);
     lift_limits(app, o, o.train_size, o.test_size);
+    o.given = given_flags(app);
     o.model_given = app.count("--model") > 0;
     o.method_given = app.count("--method") > 0;
     o.rank_given = app.count("--rank") + app.count("--ranks") > 0;

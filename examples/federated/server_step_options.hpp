@@ -35,7 +35,7 @@ struct ServerStepOptions {
 namespace detail {
 
 inline void describe_server_step(ServerStepOptions& o, OptionTable& t) {
-  const CLI::Validator positive = above_0(), below_one = CLI::Range(0.0, 0.999999);
+  const CLI::Validator positive = above_0(), below_one = between(0.0, 0.999999);
   t.choice("--server-optimizer", o.step, server_step_names,
            "What the server makes of a round's mean: none (the mean is the new model, exact), or a step of momentum or adam "
            "along it");

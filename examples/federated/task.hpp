@@ -51,7 +51,7 @@ inline std::vector<Example> take_start(const std::string& init_data, Dataset& da
   for (Row& row : read_tsv_file(init_data)) {
     const auto label = std::ranges::find(data.label_names, row.label);
     require(label != data.label_names.end(), ErrorId::data, "--init-data: \"", init_data, "\", line ", start.size() + 1,
-            " has the label \"", row.label, "\", which the training texts never show");
+            " has the label \"", detail::visible(row.label), "\", which the training texts never show: ", detail::known_note(data.label_names));
     start.push_back({std::move(row.text), static_cast<std::int32_t>(label - data.label_names.begin()), {}});
   }
   return start;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "examples/finetune/compare.hpp"
+#include "examples/finetune/unused.hpp"
 
 namespace {
 
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
     std::optional<TrainedFolder> loaded;
     if (!options.load.empty()) loaded = read_trained_folder(options);
     if (loaded && options.only_uses_loaded()) {
+      say_unused(options, true, true);
       LoadedClassifier classifier(*loaded, options);
       if (!options.test.empty()) test(classifier, options);
       if (!options.predict.empty()) predict(classifier, options);
@@ -34,6 +36,7 @@ int main(int argc, char** argv) {
       return finish_output();
     }
     if (loaded) go_on_from(*loaded, options);
+    say_unused(options, loaded && loaded->method == options.method && options.method != lorasb::Method::head, loaded.has_value());
     Task task = read_task(options, std::move(loaded));
     options.data_checksum = task.checksum;
     std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),

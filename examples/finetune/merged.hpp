@@ -108,13 +108,15 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
   for (const ParameterLayout::Tensor& t : values.layout().tensors())
     if (is_head(t.role)) add(t, base.head_name(t), values[t.name], classifier ? tensors : head);
 
-  std::filesystem::create_directories(folder);
+  make_folder(folder, "--write-merged");
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                            "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model"})
     if (std::filesystem::exists(base.folder / name)) std::filesystem::copy_file(base.folder / name, folder / name);
   io::write_safetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}});
   if (!classifier) io::write_safetensors(folder / merged_head_file, std::move(head), {{"format", "pt"}});
-  write_classifier_file(folder, "merged", labels, ".", form);
+  ClassifierForm written = form;
+  written.weights = WeightType::f32;
+  write_classifier_file(folder, "merged", labels, ".", written);
   write_json(folder / "config.json", config);  // last: it says that there is a model
 }
 

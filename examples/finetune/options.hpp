@@ -12,9 +12,6 @@ namespace lorasb::examples {
 enum class RankAllocation { equal, energy };
 inline constexpr std::array<std::string_view, 2> allocation_names{"equal", "energy"};
 
-enum class WeightType { f32, bf16 };
-inline constexpr std::array<std::string_view, 2> weight_names{"f32", "bf16"};
-
 /// The numbers that a run ends with: those after its last step, or those after the epoch with the best validation accuracy.
 enum class Keep { last, best };
 inline constexpr std::array<std::string_view, 2> keep_names{"last", "best"};
@@ -34,7 +31,6 @@ struct FinetuneOptions : CommonOptions {
   std::size_t test_size = 10000;
   Index head_epochs = 60;   // of --method head: until its loss stands still
   double head_decay = 0.3;  // of the head alone
-  WeightType weights = WeightType::f32;
   Keep keep = Keep::last;
   std::string class_weights = "none";  // balanced, none or a file
   Index parts = 4;               // pieces of a batch; results depend on it, not on threads
@@ -97,26 +93,26 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.choice("--method", o.method, method_names,
            "lora-sb, lora, lora-xs, ffa-lora (A stays random, B is trained), full or head", "method");
   t.add("--rank", o.rank, "Rank of every adapter", {.key = "rank", .check = positive});
-  t.add("--epochs", o.epochs, "Passes over the training texts", {.key = "epochs", .check = CLI::Range(1, 1 << 20)});
+  t.add("--epochs", o.epochs, "Passes over the training texts", {.key = "epochs", .check = between(1, 1 << 20)});
   t.add("--learning-rate", o.learning_rate, "Highest rate (default: the method's own)",
         {.check = positive, .show_default = false});
   t.set("learning_rate", learning_rate(o));
   t.choice("--optimizer", o.optimizer, optimizer_names, "adamw or sgd; it decides LoRA-SB's first step too", "optimizer");
-  t.add("--warmup", o.warmup, "Share of the steps with a rising rate", {.key = "warmup", .check = CLI::Range(0.0, 1.0)});
+  t.add("--warmup", o.warmup, "Share of the steps with a rising rate", {.key = "warmup", .check = between(0.0, 1.0)});
   t.add("--max-norm", o.max_norm, "Clip the gradient to this norm; 0: do not", {.key = "max_norm", .check = natural});
   t.add("--init-examples", o.init_examples, "Training texts that LoRA-SB's first step is estimated from",
         {.key = "init_examples", .check = positive});
   t.choice("--rank-allocation", o.rank_allocation, allocation_names,
            "equal: --rank for every module of lora-sb; energy: as many numbers in all, more where the update has more energy",
            "rank_allocation");
-  t.add("--init-memory", o.init_memory_mb, "MiB for dense estimates; less takes more passes", {.check = positive});
+  t.add("--init-memory", o.init_memory_mb, "MiB for dense estimates; less takes more passes", {.check = between(1, 1 << 30)});
   t.flag("--init-sketch", o.init_sketch, "Estimate by random sketches in one pass (sgd only)", "init_sketch");
   t.add("--train-size", o.train_size, "Training texts at most", {.key = "train_size", .check = positive});
   t.add("--test-size", o.test_size, "Test texts at most", {.key = "test_size", .check = positive});
   t.add("--validation-size", o.validation_size, "Validation texts at most, seen after each epoch",
         {.key = "validation_size", .check = natural});
-  t.add("--head-epochs", o.head_epochs, "Epochs of --method head", {.check = positive});
-  t.add("--start-head-epochs", o.start_head_epochs, "Epochs of the head before the encoder is tuned", {.check = positive});
+  t.add("--head-epochs", o.head_epochs, "Epochs of --method head", {.check = between(1, 1 << 20)});
+  t.add("--start-head-epochs", o.start_head_epochs, "Epochs of the head before the encoder is tuned", {.check = between(1, 1 << 20)});
   t.set("head_epochs", o.method == Method::head ? o.head_epochs : o.start_head_epochs);
   t.add("--head-learning-rate", o.head_learning_rate, "Highest rate of the head, alone and, with adamw, beside the encoder",
         {.key = "head_learning_rate", .check = positive});
@@ -130,7 +126,7 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   if (o.keep != Keep::last) t.set("keep", keep_names[std::size_t(o.keep)]);  // no words that older runs have not
   if (o.class_weights != "none") t.set("class_weights", o.class_weights);
   t.add("--accumulate", o.accumulate, "Batches whose gradients make one update, as one batch of so many times the size would",
-        {.check = CLI::Range(1, 1 << 20)});
+        {.check = between(1, 1 << 20)});
   if (o.accumulate > 1) t.set("accumulate", o.accumulate);  // no words that older runs have not
   t.add(
       "--patience", o.patience,
@@ -141,7 +137,7 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   if (o.pairs) t.set("pairs", 1);
   t.choice("--weights", o.weights, weight_names, "The frozen weights of the encoder in memory: f32 or bf16", "weights");
   t.add("--parts", o.parts, "Pieces that a batch is divided into; at least as many as threads pays",
-        {.key = "parts", .check = CLI::Range(1, 4096)});
+        {.key = "parts", .check = between(1, 4096)});
   t.add("--checkpoint-every", o.checkpoint_every, "Steps between checkpoints; 0: none", {.check = natural});
   t.add("--out", o.out, "Folder for metrics, plot, adapters and checkpoint");
   t.flag("--resume", o.resume, "Go on from the checkpoint in the folder; with --compare, keep the runs that are done");
@@ -222,6 +218,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
   try {
     app.parse(argc, argv);
     lift_limits(app, o, o.train_size, o.test_size);
+    o.given = given_flags(app);
     o.model_given = app.count("--model") > 0;
     o.method_given = app.count("--method") > 0;
     o.rank_given = app.count("--rank") > 0;

@@ -25,9 +25,11 @@ class LoadedClassifier {
   /// `folder` is what read_trained_folder(options) found. Throws what the readers of models throw, and ErrorId::adapter_folder
   /// for a folder that is of another model.
   LoadedClassifier(const TrainedFolder& folder, const FinetuneOptions& options)
-      : base_(read_base_model(options, Dtype::f32, ModelUse::load)),
+      : base_(read_base_model(options, dtype_of(options.weights), ModelUse::load)),
         labels_(folder.labels),
         form_(form_of(options)) {
+    folder.check(folder.method != Method::full || options.weights == WeightType::f32,
+                 "was trained in full: its weights stay f32 (--weights)");
     ParameterLayout layout;
     models::append_head(folder.classes(), base_.features, layout);
     const Parameters<float> head = loaded_head(folder, base_, Parameters<float>(std::move(layout)));
@@ -79,7 +81,8 @@ inline std::vector<std::string> read_lines(const std::filesystem::path& path, bo
   while (std::getline(file, line)) {
     if (lines.empty() && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
     if (line.ends_with('\r')) line.pop_back();
-    require(!text::invalid_utf8(line), ErrorId::text, "--predict: \"", path.string(), "\", line ", lines.size() + 1, " is not UTF-8");
+    require(!text::invalid_utf8(line), ErrorId::text, "--predict: \"", path.string(), "\", line ", lines.size() + 1, " is not UTF-8",
+            lines.empty() ? other_format(line) : "");
     require(!pairs || is_pair(line), ErrorId::data, "--predict: \"", path.string(), "\", line ", lines.size() + 1,
             " has no two texts, expected text<TAB>text");
     lines.push_back(line);
@@ -126,7 +129,7 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
       for (Index c = 0; i >= 0 && c < P.rows(); ++c) line["probabilities"][classifier.labels()[static_cast<std::size_t>(c)]] = P(c, i);
       std::printf("%s\n", line.dump().c_str());
     } else {
-      std::printf("%s\t%.6f\n", label.c_str(), probability);
+      std::printf("%s\t%.6f\n", without_controls(label).c_str(), probability);  // a tab in it would end it
     }
   }
 }
@@ -137,7 +140,7 @@ inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
   for (Row& row : read_tsv_file(options.test, options.header, nullptr, classifier.pairs())) {
     const auto label = std::ranges::find(classifier.labels(), row.label);
     require(label != classifier.labels().end(), ErrorId::data, "--test: \"", options.test.string(), "\", line ", examples.size() + 1 + options.header,
-            " has the label \"", row.label, "\", which the classifier does not know");
+            " has the label \"", detail::visible(row.label), "\", which the classifier does not know: ", detail::known_note(classifier.labels()));
     examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - classifier.labels().begin()), {}});
   }
   TextCounts counts;

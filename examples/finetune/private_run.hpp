@@ -74,7 +74,7 @@ class PrivateRun {
     for (Row& row : read_tsv_file(options_.privacy.public_file, false, nullptr, options_.pairs)) {
       const auto label = std::ranges::find(task_.label_names, row.label);
       require(label != task_.label_names.end(), ErrorId::data, "--bases: \"", options_.privacy.public_file, "\", line ",
-              examples.size() + 1, " has the label \"", row.label, "\", which the training texts never show");
+              examples.size() + 1, " has the label \"", detail::visible(row.label), "\", which the training texts never show: ", detail::known_note(task_.label_names));
       examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - task_.label_names.begin()), {}});
     }
     TextCounts counts;
@@ -155,6 +155,9 @@ class PrivateRun {
     std::fprintf(stderr, "Private: %td texts, q %.3g, %llu steps, noise %.4f x clip %g%s\n", examples, batches.rate(),
                  static_cast<unsigned long long>(steps), sigma, o.clip,
                  o.noise_seed ? "; the noise is SEEDED: nothing is private" : "");
+    std::fprintf(stderr, "Taken as public: %td validation and %td test texts, on which accuracies are measured%s; epsilon says nothing of them\n",
+                 task_.validation.size(), task_.test.size(),
+                 o.bases == PrivateBases::public_file ? concat(", and those of \"", o.public_file, "\"").c_str() : "");
     PrivateReport report{.epsilon = {}, .delta = o.delta, .sigma = sigma, .q = batches.rate(), .steps = steps, .clip = o.clip,
                          .accountant = {}, .bases = options_.method == Method::lora_sb   ? o.bases_name()
                                                     : options_.method == Method::lora_xs ? "w0"

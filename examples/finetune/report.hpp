@@ -166,7 +166,7 @@ inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
 /// Runs and reports one method into options.out.
 inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   require_no_model(options.out);
-  std::filesystem::create_directories(options.out);
+  make_folder(options.out, "--out");
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
   write_adapters(run, task, options.out);
   const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;

@@ -156,6 +156,7 @@ class RunState {
     }
     c.put_number("init_seconds", result_.init_seconds);
     c.put_number("train_seconds", result_.train_seconds);
+    c.state["start_loss"] = nlohmann::json{result_.start_loss_before, result_.start_loss_after}.dump();
     const LookAheadResult& l = result_.look_ahead;
     c.state["look_ahead"] =
         nlohmann::json{l.steps, l.loss_before, l.loss_after_scout, l.loss_after_truncation, l.seconds, l.bytes}.dump();
@@ -183,6 +184,11 @@ class RunState {
     }
     result_.init_seconds = c.number("init_seconds");
     result_.train_seconds = c.number("train_seconds");
+    if (const auto saved = c.state.find("start_loss"); saved != c.state.end()) {  // not in checkpoints of older versions
+      const nlohmann::json l = nlohmann::json::parse(saved->second);
+      result_.start_loss_before = l[0];
+      result_.start_loss_after = l[1];
+    }
     if (const auto saved = c.state.find("look_ahead"); saved != c.state.end()) {
       const nlohmann::json l = nlohmann::json::parse(saved->second);
       result_.look_ahead = {l[0], l[1], l[2], l[3], l[4], l[5]};

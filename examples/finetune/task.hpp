@@ -32,8 +32,7 @@ inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolde
   Dataset data = split(read_dataset(options.data, options.spam_package, options.header, options.pairs,
                                     loaded ? loaded->labels : std::vector<std::string>()),
                        {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
-  const Dtype modules = options.weights == WeightType::bf16 ? Dtype::bf16 : Dtype::f32;
-  Task task{.base = read_base_model(options, modules),
+  Task task{.base = read_base_model(options, dtype_of(options.weights)),
             .label_names = std::move(data.label_names),
             .train = {},
             .validation = {},

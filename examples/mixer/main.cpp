@@ -47,7 +47,8 @@ int main(int argc, char** argv) {
   std::signal(SIGXFSZ, SIG_IGN);  // a full quota is an error that a write reports
   try {
     choose_backend(options.backend);
-    std::filesystem::create_directories(options.out);
+    say_unused(options);
+    make_folder(options.out, "--out");
     const MixTask task = read_task(options);
     for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());
     std::fflush(stdout);

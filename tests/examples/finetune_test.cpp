@@ -9,6 +9,7 @@
 #include "models/model_files.hpp"
 #include "program.hpp"
 #include "support.hpp"
+#include "tiny_folder.hpp"
 
 #ifdef LORASB_FINETUNE
 
@@ -35,11 +36,6 @@ struct Folder : TextFolder {
 
 int run(const Folder& folder, std::vector<std::string> arguments) {
   return finish(start(LORASB_FINETUNE, std::move(arguments), folder.path / "log"));
-}
-
-std::vector<std::string> with(std::vector<std::string> arguments, std::initializer_list<std::string> more) {
-  arguments.insert(arguments.end(), more);
-  return arguments;
 }
 
 nlohmann::json metrics(const Folder& folder, const std::string& out) {
@@ -103,49 +99,6 @@ TEST_CASE("a Hugging Face folder is trained by every method, and the adapters ha
   fs::remove(model / "vocab.txt");
   refused({"--model", model.string()}, "no tokenizer.json");
 }
-
-namespace {
-
-/// A tiny BERT and texts of its words, in which one word decides the label.
-struct TinyFolder : TextFolder {
-  fs::path model = path / "model";
-  TinyFolder() {
-    fs::copy(fs::path(LORASB_TEST_DIR) / ".." / "models" / "golden" / "tiny_bert", model);
-    std::ofstream(model / "vocab.txt") << "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\nb\n##a\n##b\nthe\ngood\nbad\n.\nis\n";
-    write("train.tsv", {"good", "bad"}, 40);
-    write("test.tsv", {"good", "bad"}, 12);
-  }
-  /// `count` lines of each label; a label is the first word of its texts.
-  void write(const std::string& name, const std::vector<std::string>& labels, int count) const {
-    const std::vector<std::string> ends{"a", "b", "the b", "is a b", "ab ba .", "the"};
-    std::ofstream out(path / name);
-    for (int i = 0; i < count; ++i)
-      for (const std::string& label : labels)
-        out << label << "\t" << label << " " << ends[std::size_t(i) % ends.size()] << "\n";
-  }
-  std::vector<std::string> words(const std::string& out, std::initializer_list<std::string> more = {}) const {
-    return with(
-        {"--data", data(), "--out", (path / out).string(), "--batch", "8", "--epochs", "1", "--threads", "1", "--seed", "5"},
-        more);
-  }
-  int run(const std::vector<std::string>& words) const { return finish(start(LORASB_FINETUNE, words, path / "log")); }
-  /// A run that must end well.
-  nlohmann::json metrics_of(const std::string& out, std::initializer_list<std::string> more) const {
-    const int status = run(words(out, more));
-    INFO(said());
-    REQUIRE(status == 0);
-    return nlohmann::json::parse(slurp(path / out / "metrics.json"));
-  }
-  std::string said() const { return slurp(path / "log"); }
-  void refused(const std::vector<std::string>& words, const std::string& why) const {
-    const int status = run(words);
-    CHECK(status > 0);
-    CHECK(status < 128);
-    CHECK_THAT(said(), Catch::Contains(why));
-  }
-};
-
-}  // namespace
 
 TEST_CASE("Row 33: training goes on from a folder by every method, first of all from the numbers that it holds") {
   const TinyFolder folder;

@@ -184,11 +184,11 @@ TEST_CASE("a name that is not in the checkpoint, and a text that is no number, a
   }
 }
 
-TEST_CASE("another configuration is refused with the first difference") {
+TEST_CASE("another configuration is refused with all differences") {
   const std::map<std::string, std::string> saved{{"data", "wordnet"}, {"rank", "16"}, {"seed", "1"}};
   CHECK_NOTHROW(require_same_config(saved, saved));
   CHECK_ERROR(require_same_config(saved, {{"data", "wordnet"}, {"rank", "8"}, {"seed", "2"}}), ErrorId::checkpoint,
-              "\"rank\" was \"16\" and is now \"8\"");
+              "\"rank\" was \"16\" and is now \"8\", \"seed\" was \"1\" and is now \"2\"");
   CHECK_ERROR(require_same_config(saved, {{"data", "wordnet"}, {"rank", "16"}}), ErrorId::checkpoint,
               "\"seed\" was \"1\" and is now absent");
   CHECK_ERROR(require_same_config({}, saved), ErrorId::checkpoint, "\"data\" was absent and is now \"wordnet\"");

@@ -84,6 +84,9 @@ class FolderReader {
     return keys;
   }
   static io::SafetensorsFile open(const std::filesystem::path& folder) {
+    const bool sharded = !io::is_there(folder / tensor_file) && io::is_there(folder / (concat(tensor_file, ".index.json")));
+    require(!sharded, ErrorId::adapter_folder, folder.string(), ": holds ", tensor_file, ".index.json: an adapter in several files, which is "
+            "not read; PEFT writes one file");
     const bool pickled = !io::is_there(folder / tensor_file) && io::is_there(folder / "adapter_model.bin");
     require(!pickled, ErrorId::adapter_folder, folder.string(), ": holds adapter_model.bin, which only Python reads; load it with PEFT and "
             "save it again with safe_serialization=True");
