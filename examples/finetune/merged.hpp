@@ -35,10 +35,11 @@ namespace detail {
 
 /// transformers' class for a model_type: the classifier of sequences, or the encoder alone.
 inline std::string architecture(const std::string& model_type, bool classifier) {
-  const std::string name = model_type == "bert"          ? "Bert"
-                           : model_type == "roberta"     ? "Roberta"
-                           : model_type == "xlm-roberta" ? "XLMRoberta"
-                                                         : "DistilBert";
+  const std::string name = model_type == "bert"                   ? "Bert"
+                           : model_type == "roberta"              ? "Roberta"
+                           : model_type == "xlm-roberta"          ? "XLMRoberta"
+                           : model_type == "roberta-prelayernorm" ? "RobertaPreLayerNorm"
+                                                                  : "DistilBert";
   return name + (classifier ? "ForSequenceClassification" : "Model");
 }
 
@@ -84,9 +85,8 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
   std::vector<io::TensorBytes> tensors, head;
   const auto add = [&](const ParameterLayout::Tensor& t, std::string name, const FrozenWeight<float>& weight,
                        std::vector<io::TensorBytes>& to) {
-    const bool is_vector = t.role != Role::weight && t.role != Role::embedding && t.role != Role::head_weight;
     io::TensorBytes bytes = io::tensor_bytes<float>(std::move(name), weight);
-    if (is_vector) bytes.shape = {t.cols};
+    if (is_vector(t.role)) bytes.shape = {t.cols};
     to.push_back(std::move(bytes));
   };
   for (const ParameterLayout::Tensor& t : base.layout.tensors()) {
