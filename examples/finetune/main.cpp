@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "examples/finetune/compare.hpp"
+#include "examples/finetune/settle_task.hpp"
 
 namespace {
 
@@ -26,6 +27,7 @@ int main(int argc, char** argv) {
     choose_backend(options.backend);
     std::optional<TrainedFolder> loaded;
     if (!options.load.empty()) loaded = read_trained_folder(options);
+    settle_task(options, loaded.has_value());
     if (loaded && options.only_uses_loaded()) {
       LoadedClassifier classifier(*loaded, options);
       if (!options.test.empty()) test(classifier, options);
@@ -36,8 +38,12 @@ int main(int argc, char** argv) {
     if (loaded) go_on_from(*loaded, options);
     Task task = read_task(options, std::move(loaded));
     options.data_checksum = task.checksum;
-    std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),
-                task.validation.size(), task.test.size(), task.classes());
+    const std::string outputs = options.problem == ProblemType::regression ? " with a number each"
+                                : options.problem == ProblemType::multi_label
+                                    ? lorasb::concat(" with any of ", task.classes(), " labels")
+                                    : lorasb::concat(" in ", task.classes(), " classes");
+    std::printf("%s: %td training, %td validation and %td test texts%s\n", options.data.c_str(), task.train.size(),
+                task.validation.size(), task.test.size(), outputs.c_str());
     for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());
     std::fflush(stdout);
     if (options.compare) {
@@ -45,8 +51,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     const RunResult result = run_and_report(task, options);
-    print_table_head();
-    print_table_row(result);
+    print_table(result);
     if (result.privacy) std::printf("\n%s", statement(*result.privacy).c_str());
     std::printf("\nWritten to %s\n", options.out.c_str());
     return finish_output();

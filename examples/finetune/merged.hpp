@@ -45,7 +45,7 @@ inline std::string architecture(const std::string& model_type, bool classifier) 
 
 /// config.json of the base with what a reader needs to know of the classifier. The weights are written as float32.
 inline nlohmann::json merged_config(const std::filesystem::path& base, const std::vector<std::string>& labels,
-                                    bool classifier) {
+                                    bool classifier, ProblemType problem) {
   nlohmann::json config = io::read_json(base / "config.json");
   config["architectures"] = {architecture(config.at("model_type").get<std::string>(), classifier)};
   config.erase("torch_dtype");
@@ -58,7 +58,7 @@ inline nlohmann::json merged_config(const std::filesystem::path& base, const std
   config["id2label"] = std::move(to_label);
   config["label2id"] = std::move(to_id);
   config["num_labels"] = labels.size();
-  config["problem_type"] = "single_label_classification";
+  config["problem_type"] = nn::problem_names[static_cast<std::size_t>(problem)];
   return config;
 }
 
@@ -75,7 +75,7 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
   require(!base.folder.empty(), ErrorId::model, "--write-merged: ", base.name,
           " is no Hugging Face folder, which could be completed");
   const bool classifier = form.pool == models::Pooling::pooler;
-  const nlohmann::json config = detail::merged_config(base.folder, labels, classifier);
+  const nlohmann::json config = detail::merged_config(base.folder, labels, classifier, form.problem);
   const std::string prefix = base.prefix + ".";
   // the encoder alone has names without the family's prefix
   const auto name_of = [&](const std::string& name) {

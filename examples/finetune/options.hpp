@@ -15,7 +15,7 @@ inline constexpr std::array<std::string_view, 2> allocation_names{"equal", "ener
 enum class WeightType { f32, bf16 };
 inline constexpr std::array<std::string_view, 2> weight_names{"f32", "bf16"};
 
-/// The numbers that a run ends with: those after its last step, or those after the epoch with the best validation accuracy.
+/// The numbers that a run ends with: those after its last step, or those after the epoch with the best score on validation texts.
 enum class Keep { last, best };
 inline constexpr std::array<std::string_view, 2> keep_names{"last", "best"};
 
@@ -94,6 +94,10 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   const CLI::Validator positive = CLI::PositiveNumber, natural = CLI::NonNegativeNumber;
   describe_common(o, t, "they count as steps of the run, and auto is a sixth of these. Only lora-sb looks ahead");
   t.flag("--look-ahead-extra", o.look_ahead_extra, "The scout's steps come on top of --epochs", "look_ahead_extra");
+  t.choice("--task", o.problem, task_names,
+           "What the first column of tsv: and --test is: classification, a class; multilabel, any number of labels with commas between "
+           "them, or nothing; regression, a number (default: what the folder of --load or --model says, else classification)");
+  if (o.problem != ProblemType::single_label) t.set("task", name_of(o.problem));  // no words that older runs have not
   t.choice("--method", o.method, method_names,
            "lora-sb, lora, lora-xs, ffa-lora (A stays random, B is trained), full or head", "method");
   t.add("--rank", o.rank, "Rank of every adapter", {.key = "rank", .check = positive});
@@ -123,7 +127,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--head-decay", o.head_decay, "Weight decay of the head when it is trained alone",
         {.key = "head_decay", .check = natural});
   t.choice("--keep", o.keep, keep_names,
-           "What adapters and test accuracy are of: last, the last step, or best, the epoch with the best validation accuracy");
+           "What adapters and test accuracy are of: last, the last step, or best, the epoch with the best validation accuracy "
+           "(multilabel: micro F1; regression: Pearson)");
   t.add("--class-weights", o.class_weights,
         "Weights of the classes in the loss: none, balanced (texts over classes times the class's texts), or a file with lines "
         "label<TAB>weight");
@@ -134,7 +139,7 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   if (o.accumulate > 1) t.set("accumulate", o.accumulate);  // no words that older runs have not
   t.add(
       "--patience", o.patience,
-      "Stop after that many epochs without a better validation accuracy, and keep the best epoch's numbers; 0: run all epochs",
+      "Stop after that many epochs without a better validation score (see --keep), and keep the best epoch's numbers; 0: run all epochs",
       {.check = natural});
   if (o.patience > 0) t.set("patience", o.patience);
   t.add("--max-tokens", o.max_tokens, "Cut texts to that many tokens, special ones among them; 0: to what the model reads",
@@ -152,8 +157,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--load", o.load,
         "A classifier that is there, a folder that the programs or PEFT wrote: for --predict and --test, or to go on training "
         "from with --data");
-  t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each");
-  t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints the accuracy");
+  t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each, or what --task predicts");
+  t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints accuracy and macro F1, or the scores of --task");
   t.add("--write-merged", o.write_merged,
         "Write the whole model, adapters merged into its weights, as a Hugging Face folder: after training, or with --load");
   t.flag("--json", o.json, "Print --predict and --test as JSON lines");
@@ -228,6 +233,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     o.model_given = app.count("--model") > 0;
     o.method_given = app.count("--method") > 0;
     o.rank_given = app.count("--rank") > 0;
+    o.task_given = app.count("--task") > 0;
     if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
       throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
     o.data_given = app.count("--data") > 0;
