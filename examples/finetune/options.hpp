@@ -24,6 +24,7 @@ struct FinetuneOptions : CommonOptions {
   Index rank = 24;
   Index epochs = 3;
   double warmup = 0.06;  // share of all steps
+  double dropout = 0;    // of what adapters read in training
   Index init_examples = 256;
   Index init_memory_mb = 1024;
   bool init_sketch = false;
@@ -107,6 +108,9 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.set("learning_rate", learning_rate(o));
   t.choice("--optimizer", o.optimizer, optimizer_names, "adamw or sgd; it decides LoRA-SB's first step too", "optimizer");
   t.add("--warmup", o.warmup, "Share of the steps with a rising rate", {.key = "warmup", .check = CLI::Range(0.0, 1.0)});
+  t.add("--dropout", o.dropout, "Share of the inputs of adapters that a training step leaves out: PEFT's lora_dropout",
+        {.check = CLI::Range(0.0, 0.99)});
+  if (o.dropout > 0) t.set("dropout", o.dropout);  // no words that older runs have not
   t.add("--max-norm", o.max_norm, "Clip the gradient to this norm; 0: do not", {.key = "max_norm", .check = natural});
   t.add("--init-examples", o.init_examples, "Training texts that LoRA-SB's first step is estimated from",
         {.key = "init_examples", .check = positive});
@@ -247,6 +251,9 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     if (!o.modules.empty() && (o.compare || o.method == Method::full || o.method == Method::head))
       throw CLI::ValidationError("--modules",
                                  "is for the adapters of one run: not for --compare, and --method full and head have none");
+    if (o.dropout > 0 && (o.method == Method::full || o.method == Method::head || o.compare || o.privacy.enabled))
+      throw CLI::ValidationError("--dropout",
+                                 "is of the inputs of adapters: not for --method full and head, --compare and --private");
     detail::check_merged_folder(o);
     if (o.patience > 0 && o.validation_size == 0)
       throw CLI::ValidationError("--patience", "needs validation texts: no --validation-size 0");
@@ -296,6 +303,7 @@ inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
   check(o.modules.empty() || folder.adapters.empty(), "has adapters on modules of its own: no --modules");
   check(o.modules.empty() || o.method != Method::full, "was trained in full: no --modules");
   check(o.weights == WeightType::f32 || o.method != Method::full, "was trained in full: its weights stay f32 (--weights)");
+  check(o.dropout == 0 || (o.method != Method::full && o.method != Method::head), "goes on without adapters: no --dropout");
   check(o.look_ahead <= 0, "has its bases: no --look-ahead");
   o.look_ahead = 0;
   if (folder.adapters.empty()) return;

@@ -105,7 +105,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
 
 /// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA and FFA-LoRA, which has two factors anyway. The head goes
 /// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
-inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out) {
+inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out, double dropout) {
   remove_classifiers(out);
   const std::string base_model = task.base.name;
   const Parameters<float>& values = *run.model.values;
@@ -117,15 +117,15 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
   switch (run.result.method) {
     case Method::lora_sb:
     case Method::lora_xs:
-      formats::write_native(out / "adapter", run.model.bases, values, head, base_model);
-      formats::write_folded(out / "folded", run.model.bases, values, head, base_model);
+      formats::write_native(out / "adapter", run.model.bases, values, head, base_model, dropout);
+      formats::write_folded(out / "folded", run.model.bases, values, head, base_model, dropout);
       return;
     case Method::lora:
     case Method::ffa_lora: {
       const NamedSet<LoraAdapter<float>> adapters =
           lora_adapters(task.base.modules, run.model.lora_scale, values, run.model.frozen.get());
-      formats::write_lora(out / "adapter", adapters, head, base_model);
-      formats::write_lora(out / "folded", adapters, head, base_model);
+      formats::write_lora(out / "adapter", adapters, head, base_model, dropout);
+      formats::write_lora(out / "folded", adapters, head, base_model, dropout);
       return;
     }
     case Method::full:
@@ -172,7 +172,7 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   require_no_model(options.out);
   std::filesystem::create_directories(options.out);
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
-  write_adapters(run, task, options.out);
+  write_adapters(run, task, options.out, options.dropout);
   const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;
   for (const char* folder : {"adapter", "folded", ""})
     if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);

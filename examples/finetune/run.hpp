@@ -281,6 +281,7 @@ class Run {
     for (Index t = first; t <= last; ++t) {
       const double began = seconds_now();
       const std::span<const Index> batch = batches_.next();
+      classifier.set_dropout(options_.dropout, derive_seed(derive_seed(options_.seed, dropout_stream), std::uint64_t(t)));
       for (std::size_t done = 0; done < batch.size(); done += std::size_t(options_.batch)) {
         const std::span<const Index> piece = batch.subspan(done, std::min(std::size_t(options_.batch), batch.size() - done));
         step.accumulate(std::ssize(piece), [&](Index part, Index start, Index count, std::span<float> gradient) {
@@ -303,6 +304,8 @@ class Run {
       if (finished(t)) return;
     }
   }
+
+  static constexpr std::uint64_t dropout_stream = 19;  // of the seed, its own
 
   Task& task_;
   FinetuneOptions options_;

@@ -595,6 +595,37 @@ TEST_CASE("numbers and any number of labels are trained, written, read and gone 
   CHECK_THAT(with_problem("ranking", ""), Catch::Contains("\"problem_type\" is \"ranking\", expected single_label_classification"));
 }
 
+TEST_CASE("--dropout changes training and no answer, stands in the folder, and has the same bits with another number of threads") {
+  const Folder folder;
+  const std::string model = tiny_model(folder, "tiny_bert");
+  const auto trained = [&](const std::string& out, std::initializer_list<std::string> more) {
+    std::vector<std::string> arguments = with(folder.arguments(out), {"--model", model, "--pool", "pooler", "--dropout", "0.3"});
+    REQUIRE(run(folder, with(arguments, more)) == 0);
+    return metrics(folder, out);
+  };
+  for (const char* method : {"lora-sb", "lora"}) {
+    INFO(method);
+    const nlohmann::json dropped = trained("a", {"--method", method}), again = trained("b", {"--method", method, "--threads", "1"});
+    CHECK(dropped["history"] == again["history"]);
+    CHECK(dropped["config"]["dropout"] == "0.3");
+    const nlohmann::json kept = trained("c", {"--method", method, "--dropout", "0"});
+    CHECK(kept["history"] != dropped["history"]);
+    CHECK_FALSE(kept["config"].contains("dropout"));
+    for (const char* sub : {"adapter", "folded"}) {
+      CHECK(io::read_json(folder.path / "a" / sub / "adapter_config.json")["lora_dropout"] == 0.3);
+      CHECK(io::read_json(folder.path / "c" / sub / "adapter_config.json")["lora_dropout"] == 0.0);
+    }
+  }
+  const auto refused = [&](std::initializer_list<std::string> more, const std::string& message) {
+    CHECK(run(folder, with(with(folder.arguments("refused"), {"--model", model, "--dropout", "0.1"}), more)) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(message));
+  };
+  refused({"--method", "full"}, "is of the inputs of adapters");
+  refused({"--method", "head"}, "is of the inputs of adapters");
+  refused({"--compare"}, "is of the inputs of adapters");
+  refused({"--dropout", "1"}, "--dropout");
+}
+
 TEST_CASE("tensors of the base that a folder of PEFT brings stand in the place of the base's, or are refused by name") {
   const Folder folder;
   const fs::path model = folder.path / "model", adapter = folder.path / "out" / "folded";

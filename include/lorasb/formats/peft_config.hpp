@@ -22,6 +22,7 @@ namespace lorasb::formats {
 struct PeftConfig {
   Index rank = 0;                                           // r
   double alpha = 0;                                         // lora_alpha
+  double dropout = 0;                                       // lora_dropout, of training: it changes no output. Written, not read
   bool rank_stabilised = false;                             // use_rslora (arXiv 2312.03732)
   std::vector<std::pair<std::string, Index>> rank_pattern;  // modules with another r: the first key that matches counts
   std::vector<std::pair<std::string, double>> alpha_pattern;
@@ -158,7 +159,7 @@ inline std::string peft_config_text(const PeftConfig& config) {
       {"inference_mode", true},
       {"r", config.rank},
       {"lora_alpha", number(config.alpha)},
-      {"lora_dropout", 0.0},
+      {"lora_dropout", config.dropout},
       {"target_modules", config.target_modules ? detail::OrderedJson(*config.target_modules) : detail::OrderedJson()},
       {"modules_to_save", or_null(config.modules_to_save)},
       {"rank_pattern", detail::OrderedJson::object()},

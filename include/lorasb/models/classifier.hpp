@@ -9,6 +9,7 @@
 
 #include "lorasb/core/buffer.hpp"
 #include "lorasb/core/config.hpp"
+#include "lorasb/core/random.hpp"
 #include "lorasb/models/head.hpp"
 #include "lorasb/models/text_encoder.hpp"
 #include "lorasb/models/tokenized_texts.hpp"
@@ -61,18 +62,17 @@ class LORASB_OWNS_MEMORY TextClassifier {
     class_weights_ = std::move(weights);
   }
 
+  /// In the passes that take gradients, adapters drop inputs at this rate, by a mask that `key` and a text's place in the set
+  /// decide: give another key for each step. 0, as at the start: nothing is dropped. measure(), outputs() and encode() drop
+  /// nothing.
+  void set_dropout(double rate, std::uint64_t key) {
+    dropout_rate_ = rate;
+    dropout_key_ = key;
+  }
+
   /// Vectors of the texts named in `order`: features x texts, in the scratch of `part`.
   ConstMatrixView<S> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
-    Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    s.batch.clear();
-    for (const Index i : order) {
-      const auto text = static_cast<std::size_t>(i);
-      s.batch.add(texts.ids[text], texts.types.empty() ? std::span<const std::int32_t>() : texts.types[text],
-                  texts.tasks.empty() ? nn::PackedBatch::no_task : texts.tasks[text]);
-    }
-    const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
-    encoder_->forward(s.batch, E, *s.cache);
-    return E;
+    return run_encoder(texts, order, part, 0);
   }
 
   /// Summed loss and correct answers of the texts named in `order`; the encoder computes no gradient.
@@ -88,7 +88,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
     return classify(texts, order, part);
   }
 
-  /// The same as measure(), and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
+  /// The same as measure(), but for dropout, and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
   nn::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const nn::PassResult result = differentiate(texts, order, part);
@@ -128,6 +128,24 @@ class LORASB_OWNS_MEMORY TextClassifier {
   }
 
  private:
+  /// The vectors that encode() gives, with adapters that drop inputs.
+  ConstMatrixView<S> run_encoder(const TokenizedTexts& texts, std::span<const Index> order, Index part, double dropout) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    s.batch.clear();
+    for (const Index i : order) {
+      const auto text = static_cast<std::size_t>(i);
+      s.batch.add(texts.ids[text], texts.types.empty() ? std::span<const std::int32_t>() : texts.types[text],
+                  texts.tasks.empty() ? nn::PackedBatch::no_task : texts.tasks[text]);
+    }
+    if (dropout > 0) {
+      s.keys.clear();
+      for (const Index i : order) s.keys.push_back(derive_seed(dropout_key_, static_cast<std::uint64_t>(i)));
+      s.batch.drop_inputs(dropout, s.keys);
+    }
+    const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
+    encoder_->forward(s.batch, E, *s.cache);
+    return E;
+  }
   /// The gradient of each text in the part's scratch, size x texts.
   nn::PassResult differentiate_each(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
@@ -141,8 +159,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
     return result;
   }
   /// Logits in the part's scratch.
-  MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
-    const ConstMatrixView<S> E = encode(texts, order, part);
+  MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part, double dropout = 0) {
+    const ConstMatrixView<S> E = run_encoder(texts, order, part, dropout);
     MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
     head_.forward(E, logits);
     if (!task_classes_.empty())
@@ -156,7 +174,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
   static constexpr S masked = S(-1e30);  // finite; its exponential is 0, and so is its gradient
   /// The gradient of the loss with respect to the logits, in their place.
   nn::PassResult differentiate(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
-    const MatrixView<S> logits = classify(texts, order, part);
+    const MatrixView<S> logits = classify(texts, order, part, dropout_rate_);
     const nn::Targets<S> wanted = scratch_[static_cast<std::size_t>(part)].targets.gather(texts.targets(), order);
     return nn::differentiate_loss<S>(logits, wanted, class_weights_);
   }
@@ -172,6 +190,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
 
   struct Scratch {
     nn::PackedBatch batch;
+    std::vector<std::uint64_t> keys;  // of its texts, for dropout
     nn::TargetBatch<S> targets;
     std::unique_ptr<TextEncoderCache<S>> cache;
     Buffer<S> embeddings, d_embeddings, logits;
@@ -185,6 +204,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
   std::vector<Scratch> scratch_;
   std::vector<Range> task_classes_;
   std::vector<double> class_weights_;
+  double dropout_rate_ = 0;
+  std::uint64_t dropout_key_ = 0;
 };
 
 }  // namespace lorasb::models

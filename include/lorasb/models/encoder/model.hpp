@@ -24,8 +24,8 @@ namespace lorasb::models {
 ///     x'   = LN(x') behind the last one, with EncoderConfig::pre_norm()
 ///     y    = v / ‖v‖ with v the mean of x' over the tokens, or x' of the first token; or f(W_p x'_first + b_p); or x'_first
 /// f is tanh for BERT and RoBERTa, relu for DistilBERT. Positions count from 0; with RoBERTa from padding + 1. The weights W
-/// are linear layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. There is no
-/// dropout.
+/// are linear layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. Adapters
+/// alone drop inputs (PackedBatch::drop_inputs).
 template <Real S>
 class Encoder final : public TextEncoder<S> {
  public:
@@ -122,7 +122,7 @@ class Encoder final : public TextEncoder<S> {
   void run_forward(const nn::PackedBatch& batch, MatrixView<S> Y, TextEncoderCache<S>& any) const override {
     Cache& cache = this->template own<Cache>(any);
     cache.blocks.resize(blocks_.size());
-    cache.pooler.cache.tasks = batch.tasks();  // its columns are texts
+    this->share_texts(cache.batch, cache.pooler.cache);  // its columns are texts
     embed(cache);
     for (std::size_t i = 0; i < blocks_.size(); ++i)
       blocks_[i].forward(input(cache, i), batch.offsets(), cache.blocks[i]);
@@ -147,7 +147,7 @@ class Encoder final : public TextEncoder<S> {
   void run_backward(ConstMatrixView<S> dY, TextEncoderCache<S>& any, const ModelGradient<S>& to) const override {
     Cache& cache = this->template own<Cache>(any);
     const std::span<const Index> offsets = cache.batch.offsets();
-    cache.pooler.cache.tasks = cache.batch.tasks();
+    this->share_texts(cache.batch, cache.pooler.cache);
     const MatrixView<S> d_pooled = cache.d_texts.reshape(config_.hidden, cache.batch.sequences());
     if (config_.pooling == Pooling::pooler) {  // y = f(W_p v + b_p)
       const MatrixView<S> d_projected = cache.d_branch.reshape(config_.hidden, cache.batch.sequences());
