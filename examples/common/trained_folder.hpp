@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,20 +26,22 @@
 
 namespace lorasb::examples {
 
-/// How a classifier reads its texts.
+/// How a classifier reads its texts, and what its outputs mean.
 struct ClassifierForm {
   models::Pooling pool = models::Pooling::mean;
+  ProblemType problem = ProblemType::single_label;
   TextForm texts = {};
   WeightType weights = WeightType::f32;  // that it was trained on
 };
 inline ClassifierForm form_of(const CommonOptions& options) {
-  return {.pool = options.pool, .texts = text_form(options), .weights = options.weights};
+  return {.pool = options.pool, .problem = options.problem, .texts = text_form(options), .weights = options.weights};
 }
 
 /// What a written folder says of itself beside its tensors, in classifier.json; `model` is the name or the path of its base.
 inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method,
                                   const std::vector<std::string>& labels, const std::string& model, const ClassifierForm& form) {
   nlohmann::json json = {{"labels", labels}, {"method", method}, {"model", model}, {"pool", pool_names[static_cast<std::size_t>(form.pool)]}};
+  if (form.problem != ProblemType::single_label) json["problem_type"] = nn::problem_names[static_cast<std::size_t>(form.problem)];
   if (form.texts.pairs) json["pairs"] = true;
   if (form.texts.max_tokens > 0) json["max_tokens"] = form.texts.max_tokens;
   if (form.weights != WeightType::f32) json["weights"] = weight_names[static_cast<std::size_t>(form.weights)];
@@ -62,7 +65,8 @@ inline void require_no_model(const std::filesystem::path& out) {
 }
 /// Removes what an earlier run with another method left: a reader would take it for this run's.
 inline void remove_classifiers(const std::filesystem::path& out) {
-  for (const char* old : {"adapter/adapter_config.json", "folded/adapter_config.json", "model.safetensors", "classifier.json"})
+  for (const char* old : {"adapter/adapter_config.json", "folded/adapter_config.json", "model.safetensors", "classifier.json",
+                          "confusion.svg"})
     std::filesystem::remove(out / old);
 }
 
@@ -74,6 +78,7 @@ struct TrainedFolder {
   std::vector<formats::NamedTensor<float>> tensors = {};  // the head, and what was trained in full beside it
   std::string head = std::string(models::head_module);    // the head's last layer in `tensors`
   std::vector<std::string> labels = {};
+  ProblemType problem = ProblemType::single_label;
   std::string checksum = {};    // of the tensor file
   std::string written_by = {};  // the method of the program that wrote it; empty for folders of others
 
@@ -143,9 +148,6 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlo
   const std::filesystem::path own = folder.path / "config.json", config = std::filesystem::exists(own) ? own : model_folder(options) / "config.json";
   if (!std::filesystem::exists(config)) return labels;
   const nlohmann::json json = io::read_json(config);
-  const nlohmann::json problem = json.value("problem_type", nlohmann::json());
-  folder.check(problem.is_null() || problem == "single_label_classification", "is a classifier of the problem_type ",
-               problem.dump(), ", which is not read; only single_label_classification is");
   if (!json.contains("id2label") || std::ssize(json["id2label"]) != classes) return labels;
   for (const auto& [id, label] : json["id2label"].items()) {
     const int place = std::atoi(id.c_str());
@@ -157,12 +159,43 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const nlo
   return labels;
 }
 
+/// What a config.json says of the problem, if it says anything. Throws ErrorId::model for a word that transformers does not have.
+inline std::optional<ProblemType> said_problem(const nlohmann::json& config, const std::filesystem::path& path) {
+  const nlohmann::json said = config.value("problem_type", nlohmann::json());
+  if (said.is_null()) return std::nullopt;
+  const auto at = std::ranges::find(nn::problem_names, said.is_string() ? said.get<std::string>() : std::string());
+  require(at != nn::problem_names.end(), ErrorId::model, in_quotes(path.string()), ": \"problem_type\" is ", said.dump(),
+          ", expected single_label_classification, multi_label_classification or regression");
+  return static_cast<ProblemType>(at - nn::problem_names.begin());
+}
+
+/// The folder's own, that of the model's config.json, --task where both are silent, else a regression for one output and one
+/// label a text for more.
+inline ProblemType problem_of(const TrainedFolder& folder, const nlohmann::json& ours, const CommonOptions& options) {
+  std::optional<ProblemType> said;
+  const std::filesystem::path config = model_folder(options) / "config.json";
+  if (ours.is_object())
+    said = said_problem(ours, folder.path / "classifier.json").value_or(ProblemType::single_label);
+  else if (std::filesystem::exists(config))
+    said = said_problem(io::read_json(config), config);
+  folder.check(!said || !options.task_given || *said == options.problem, "is of --task ", name_of(said.value_or(options.problem)),
+               ", not ", name_of(options.problem));
+  if (!said && options.task_given) said = options.problem;
+  const Index outputs = folder.classes();
+  const ProblemType problem = said.value_or(outputs == 1 ? ProblemType::regression : ProblemType::single_label);
+  folder.check(problem != ProblemType::single_label || outputs >= 2, "has a head of ", outputs,
+               " outputs, but is a classifier with one label for each text");
+  folder.check(problem != ProblemType::regression || outputs == 1, "is a regression of ", outputs,
+               " numbers, which is not read; only one is");
+  return problem;
+}
+
 }  // namespace detail
 
 /// Reads what --load names: a folder that the programs wrote (--out, or adapter/ or folded/ in it, or --write-merged), a folder
 /// of PEFT for the classification of sequences, or a whole classifier of transformers, which is its own base. Sets model, pool,
-/// form of the texts and type of the weights in `options` as the folder has them, but for a --model or --weights that was given,
-/// and a --pool where the folder does not say its own. Over a given --model the head alone is taken of a whole classifier.
+/// problem, form of the texts and type of the weights in `options` as the folder has them, but for a --model or --weights that was
+/// given, and a --pool where the folder does not say its own. Over a given --model the head alone is taken of a whole classifier.
 /// Throws what readers throw, and ErrorId::adapter_folder for a folder that is no classifier.
 inline TrainedFolder read_trained_folder(CommonOptions& options) {
   TrainedFolder folder{.path = options.load};
@@ -251,8 +284,8 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   } else if (!is_use_lite(options) && !options.given.contains("--pool")) {
     options.pool = models::Pooling::pooler;  // as transformers' classifier of sequences has it
   }
+  options.problem = folder.problem = detail::problem_of(folder, ours, options);
   folder.labels = detail::labels_of(folder, ours, options);
-  folder.check(folder.classes() >= 2, "has a head of one number, a regression, which is not read");
   std::vector<std::string> sorted = folder.labels;
   std::ranges::sort(sorted);
   const auto twice = std::ranges::adjacent_find(sorted);

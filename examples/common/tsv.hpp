@@ -11,8 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "examples/common/dataset.hpp"
-#include "lorasb/text/nfkc.hpp"
+#include "examples/common/labelled_rows.hpp"
 
 namespace lorasb::examples {
 
@@ -24,41 +23,6 @@ struct TsvReport {
 };
 
 namespace detail {
-
-/// A label in the spelling that texts have (NFKC), without white space around it, and whether there was some.
-inline std::pair<std::string, bool> clean_label(std::string_view label) {
-  const text::CodePoints all = text::nfkc(label);
-  const auto stays = [](std::int32_t c) { return !text::is_whitespace(c); };
-  const auto first = std::ranges::find_if(all, stays);
-  auto last = all.end();
-  while (last != first && !stays(*(last - 1))) --last;
-  std::string out;
-  for (auto at = first; at != last; ++at) text::append_utf8(*at, out);
-  return {std::move(out), first != all.begin() || last != all.end()};
-}
-
-/// A label with its white space as a sign, cut after 80 letters.
-inline std::string visible(std::string_view label) {
-  std::string out;
-  int left = 80;
-  for (const std::int32_t c : text::decode_utf8(label)) {
-    if (--left < 0) {
-      out += "…";
-      break;
-    }
-    text::append_utf8(text::is_whitespace(c) ? 0x2423 : c, out);
-  }
-  return without_controls(out);
-}
-
-/// "it knows bad, good": at most 30 labels, at the end of messages about one that is not among them.
-inline std::string known_note(const std::vector<std::string>& labels) {
-  constexpr std::size_t most = 30;
-  std::string note = "it knows ";
-  for (std::size_t i = 0; i < std::min(most, labels.size()); ++i) note += (i == 0 ? "" : ", ") + visible(labels[i]);
-  if (labels.size() > most) note += concat(" and ", labels.size() - most, " more");
-  return note;
-}
 
 /// What a file that is no UTF-8 may be, from its first bytes; empty when they say nothing.
 inline std::string_view other_format(std::string_view first_bytes) {
@@ -75,16 +39,35 @@ inline bool is_pair(std::string_view texts) {
          texts.find_first_not_of(" \t", tab) != std::string_view::npos;
 }
 
-/// "3 classes: rare (1), other (20), most (400)", rare ones first, at most 30 of them.
-inline std::string class_note(const std::vector<std::pair<std::string, std::size_t>>& counts) {
+/// "3 classes: rare (1), other (20), most (400)", rare ones first, at most 30 of them. `kind` is what they are.
+inline std::string class_note(const std::vector<std::pair<std::string, std::size_t>>& counts, std::string_view kind = "classes") {
   constexpr std::size_t most = 30;
   std::vector<std::pair<std::string, std::size_t>> sorted = counts;
   std::ranges::stable_sort(sorted, {}, [](const auto& c) { return c.second; });
-  std::string note = concat(sorted.size(), " classes: ");
+  std::string note = concat(sorted.size(), " ", kind, ": ");
   for (std::size_t i = 0; i < std::min(most, sorted.size()); ++i)
     note += concat(i == 0 ? "" : ", ", visible(sorted[i].first), " (", sorted[i].second, ")");
   if (sorted.size() > most) note += concat(" and ", sorted.size() - most, " more");
   return note;
+}
+
+/// What the training texts should come out as, in words.
+inline std::string target_note(const Corpus& corpus, ProblemType problem) {
+  if (problem == ProblemType::regression) {
+    const auto [least, most] =
+        std::ranges::minmax_element(corpus.examples, {}, [](const Example& e) { return e.values.front(); });
+    return concat("numbers from ", least->values.front(), " to ", most->values.front());
+  }
+  std::vector<std::pair<std::string, std::size_t>> counts;
+  for (const std::string& name : corpus.label_names) counts.emplace_back(name, 0);
+  std::size_t without = 0;
+  for (const Example& example : corpus.examples) {
+    if (problem == ProblemType::single_label) ++counts[static_cast<std::size_t>(example.label)].second;
+    for (std::size_t c = 0; c < example.values.size(); ++c) counts[c].second += example.values[c] > 0;
+    without += std::ranges::count(example.values, 0.0f) == std::ssize(counts);
+  }
+  if (problem == ProblemType::single_label) return class_note(counts);
+  return concat(class_note(counts, "labels"), "; ", without, " texts without any");
 }
 
 }  // namespace detail
@@ -94,9 +77,9 @@ inline std::string class_note(const std::vector<std::pair<std::string, std::size
 /// are trimmed and spelt as texts are (NFKC). Throws ErrorId::data, with file and line, for a line with no tab, no label or no
 /// text, an empty line before others, and for a file that is empty, missing, or has carriage returns as line ends;
 /// ErrorId::text for a line that is not UTF-8. With `pairs` the text is two, and stays as it is: the first tab in it lies
-/// between them.
+/// between them. The lines of a multi-label `problem` may have nothing before their first tab.
 inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool header = false, TsvReport* report = nullptr,
-                                      bool pairs = false) {
+                                      bool pairs = false, ProblemType problem = ProblemType::single_label) {
   std::ifstream file(path, std::ios::binary);
   require(file.good() && !std::filesystem::is_directory(path), ErrorId::data, "read_tsv: cannot open \"", path.string(), "\"");
   std::vector<Row> rows;
@@ -128,13 +111,14 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
           line.find_first_of(",;") == std::string::npos ? "" : "; commas and semicolons do not part them");
     check(std::string_view(line).substr(0, tab).find('\0') == std::string_view::npos, ErrorId::data,
           " has a NUL byte in its label; if the file is UTF-16, save it as UTF-8");
-    check(tab > 0, ErrorId::data, " has no label before its tab");
+    const bool may_lack = problem == ProblemType::multi_label;
+    check(tab > 0 || may_lack, ErrorId::data, " has no label before its tab");
     check(line.find_first_not_of(" \t", tab) != std::string::npos, ErrorId::data, " has no text after its tab");
     if (pairs)
       check(detail::is_pair(std::string_view(line).substr(tab + 1)), ErrorId::data,
             " has no two texts, expected label<TAB>text<TAB>text");
     auto [label, trimmed] = detail::clean_label(std::string_view(line).substr(0, tab));
-    check(!label.empty(), ErrorId::data, " has a label of white space alone");
+    check(!label.empty() || may_lack, ErrorId::data, " has a label of white space alone");
     found.trimmed_labels += trimmed;
     rows.push_back({line.substr(tab + 1), std::move(label)});
   }
@@ -144,15 +128,16 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, bool he
 }
 
 /// Nothing is left out of the user's texts. Notes tell for each file how many lines it has and what was passed over, the
-/// classes with their counts, and how many of the test set stand in the training file too. With `header` the first line of both
-/// is passed over. Throws what read_tsv_file does, and ErrorId::data, with file and line, for a label of the test file that
-/// training never shows and that is not `known`.
+/// classes or labels with their counts or the range of the numbers, and how many of the test set stand in the training file too.
+/// With `header` the first line of both is passed over. Throws what read_tsv_file does, and ErrorId::data, with file and line,
+/// for a label of the test file that training never shows and that is not `known`, and what label_rows() throws.
 inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem::path& test, bool header = false,
-                       bool pairs = false, const std::vector<std::string>& known = {}) {
+                       bool pairs = false, const std::vector<std::string>& known = {},
+                       ProblemType problem = ProblemType::single_label) {
   Corpus corpus;
   const auto read = [&](const std::filesystem::path& path) {
     TsvReport report;
-    std::vector<Row> rows = read_tsv_file(path, header, &report, pairs);
+    std::vector<Row> rows = read_tsv_file(path, header, &report, pairs, problem);
     std::string note = concat(path.string(), ": ", report.lines, " lines");
     if (header) note += ", 1 left out (the header)";
     if (report.empty_lines > 0) note += concat(", ", report.empty_lines, " left out (empty, at the end)");
@@ -162,33 +147,32 @@ inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem
   };
   std::vector<Row> train_rows = read(train);
   std::vector<Row> test_rows = read(test);
-  const std::map<std::string, std::int32_t> numbers = number_labels(train_rows, "read_tsv", known);
-  for (const auto& [name, number] : numbers) corpus.label_names.push_back(name);
-  std::vector<std::pair<std::string, std::size_t>> counts;
-  for (const std::string& name : corpus.label_names) counts.emplace_back(name, 0);
-  std::unordered_map<std::string, std::int32_t> train_texts;  // each with its first label
-  std::size_t disputed = 0;
-  const std::string first_label = train_rows.front().label;
-  for (Row& row : train_rows) {
-    const std::int32_t label = numbers.at(row.label);
-    disputed += train_texts.emplace(row.text, label).first->second != label;
-    ++counts[static_cast<std::size_t>(label)].second;
-    corpus.examples.push_back({std::move(row.text), label, {}});
-  }
-  corpus.notes.push_back(detail::class_note(counts));
-  if (!header && counts.size() > 2 && counts[static_cast<std::size_t>(numbers.at(first_label))].second == 1)
-    corpus.notes.push_back(concat("the first line of ", train.string(), " is the one example of \"", detail::visible(first_label),
+  const RowSource train_source{"read_tsv", train, header}, test_source{"read_tsv", test, header};
+  if (problem == ProblemType::single_label)
+    for (const auto& [name, number] : number_labels(train_rows, "read_tsv", known)) corpus.label_names.push_back(name);
+  else if (problem == ProblemType::multi_label)
+    corpus.label_names = multi_label_names(train_rows, known, train_source);
+  else
+    corpus.label_names = known.empty() ? std::vector<std::string>{regression_label} : known;
+  const std::string unknown = concat("which \"", train.string(), "\" never shows");
+  corpus.examples = label_rows(std::move(train_rows), problem, corpus.label_names, train_source, unknown);
+  corpus.notes.push_back(detail::target_note(corpus, problem));
+  const std::int32_t first = corpus.examples.front().label;
+  if (problem == ProblemType::single_label && !header && corpus.label_names.size() > 2 &&
+      std::ranges::count(corpus.examples, first, &Example::label) == 1)
+    corpus.notes.push_back(concat("the first line of ", train.string(), " is the one example of \"",
+                                  detail::visible(corpus.label_names[static_cast<std::size_t>(first)]),
                                   "\": if it is a header, say --header"));
-  if (disputed > 0) corpus.notes.push_back(concat(disputed, " lines of the training file have a text that stands there with another label too"));
-  std::size_t repeated = 0;
-  for (Row& row : test_rows) {
-    const auto label = numbers.find(row.label);
-    require(label != numbers.end(), ErrorId::data, "read_tsv: \"", test.string(), "\", line ", corpus.test.size() + 1 + header,
-            " has the label \"", detail::visible(row.label), "\", which \"", train.string(), "\" never shows: ",
-            detail::known_note(corpus.label_names));
-    repeated += train_texts.contains(row.text);
-    corpus.test.push_back({std::move(row.text), label->second, {}});
+  corpus.test = label_rows(std::move(test_rows), problem, corpus.label_names, test_source, unknown);
+  std::unordered_map<std::string_view, const Example*> train_texts;  // each with its first example
+  std::size_t disputed = 0;
+  for (const Example& example : corpus.examples) {
+    const Example& other = *train_texts.emplace(example.text, &example).first->second;
+    disputed += other.label != example.label || other.values != example.values;
   }
+  if (disputed > 0)
+    corpus.notes.push_back(concat(disputed, " lines of the training file have a text that stands there with another label too"));
+  const auto repeated = std::ranges::count_if(corpus.test, [&](const Example& e) { return train_texts.contains(e.text); });
   if (repeated > 0) corpus.notes.push_back(concat(repeated, " texts of the test file stand in the training file too"));
   return corpus;
 }

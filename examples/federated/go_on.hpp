@@ -12,6 +12,8 @@ inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
   const auto check = [&](bool good, const auto&... parts) {
     require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
   };
+  check(folder.problem == ProblemType::single_label, "is of --task ", name_of(folder.problem),
+        ": a session trains classifiers with one label for each text");
   check(!folder.adapters.empty(), "holds no adapters: a session goes on from those of lora-sb, lora-xs or lora");
   const bool plain = folder.method == Method::lora;
   if (plain && !o.method_given)

@@ -47,14 +47,9 @@ inline std::vector<Example> take_start(const std::string& init_data, Dataset& da
     data.train.erase(data.train.begin(), data.train.begin() + static_cast<std::ptrdiff_t>(count));
     return start;
   }
-  std::vector<Example> start;
-  for (Row& row : read_tsv_file(init_data)) {
-    const auto label = std::ranges::find(data.label_names, row.label);
-    require(label != data.label_names.end(), ErrorId::data, "--init-data: \"", init_data, "\", line ", start.size() + 1,
-            " has the label \"", detail::visible(row.label), "\", which the training texts never show: ", detail::known_note(data.label_names));
-    start.push_back({std::move(row.text), static_cast<std::int32_t>(label - data.label_names.begin()), {}});
-  }
-  return start;
+  const std::filesystem::path file = init_data;
+  return label_rows(read_tsv_file(file), ProblemType::single_label, data.label_names, {"--init-data", file},
+                    "which the training texts never show");
 }
 
 }  // namespace detail

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "examples/finetune/compare.hpp"
+#include "examples/finetune/settle_task.hpp"
 #include "examples/finetune/unused.hpp"
 
 namespace {
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
     choose_backend(options.backend);
     std::optional<TrainedFolder> loaded;
     if (!options.load.empty()) loaded = read_trained_folder(options);
+    settle_task(options, loaded.has_value());
     if (loaded && options.only_uses_loaded()) {
       say_unused(options, true, true);
       LoadedClassifier classifier(*loaded, options);
@@ -39,8 +41,12 @@ int main(int argc, char** argv) {
     say_unused(options, loaded && loaded->method == options.method && options.method != lorasb::Method::head, loaded.has_value());
     Task task = read_task(options, std::move(loaded));
     options.data_checksum = task.checksum;
-    std::printf("%s: %td training, %td validation and %td test texts in %td classes\n", options.data.c_str(), task.train.size(),
-                task.validation.size(), task.test.size(), task.classes());
+    const std::string outputs = options.problem == ProblemType::regression ? " with a number each"
+                                : options.problem == ProblemType::multi_label
+                                    ? lorasb::concat(" with any of ", task.classes(), " labels")
+                                    : lorasb::concat(" in ", task.classes(), " classes");
+    std::printf("%s: %td training, %td validation and %td test texts%s\n", options.data.c_str(), task.train.size(),
+                task.validation.size(), task.test.size(), outputs.c_str());
     for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());
     std::fflush(stdout);
     if (options.compare) {
@@ -48,8 +54,7 @@ int main(int argc, char** argv) {
       return 0;
     }
     const RunResult result = run_and_report(task, options);
-    print_table_head();
-    print_table_row(result);
+    print_table(result);
     if (result.privacy) std::printf("\n%s", statement(*result.privacy).c_str());
     std::printf("\nWritten to %s\n", options.out.c_str());
     return finish_output();

@@ -35,16 +35,17 @@ namespace detail {
 
 /// transformers' class for a model_type: the classifier of sequences, or the encoder alone.
 inline std::string architecture(const std::string& model_type, bool classifier) {
-  const std::string name = model_type == "bert"          ? "Bert"
-                           : model_type == "roberta"     ? "Roberta"
-                           : model_type == "xlm-roberta" ? "XLMRoberta"
-                                                         : "DistilBert";
+  const std::string name = model_type == "bert"                   ? "Bert"
+                           : model_type == "roberta"              ? "Roberta"
+                           : model_type == "xlm-roberta"          ? "XLMRoberta"
+                           : model_type == "roberta-prelayernorm" ? "RobertaPreLayerNorm"
+                                                                  : "DistilBert";
   return name + (classifier ? "ForSequenceClassification" : "Model");
 }
 
 /// config.json of the base with what a reader needs to know of the classifier. The weights are written as float32.
 inline nlohmann::json merged_config(const std::filesystem::path& base, const std::vector<std::string>& labels,
-                                    bool classifier) {
+                                    bool classifier, ProblemType problem) {
   nlohmann::json config = io::read_json(base / "config.json");
   config["architectures"] = {architecture(config.at("model_type").get<std::string>(), classifier)};
   config.erase("torch_dtype");
@@ -57,7 +58,7 @@ inline nlohmann::json merged_config(const std::filesystem::path& base, const std
   config["id2label"] = std::move(to_label);
   config["label2id"] = std::move(to_id);
   config["num_labels"] = labels.size();
-  config["problem_type"] = "single_label_classification";
+  config["problem_type"] = nn::problem_names[static_cast<std::size_t>(problem)];
   return config;
 }
 
@@ -74,7 +75,7 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
   require(!base.folder.empty(), ErrorId::model, "--write-merged: ", base.name,
           " is no Hugging Face folder, which could be completed");
   const bool classifier = form.pool == models::Pooling::pooler;
-  const nlohmann::json config = detail::merged_config(base.folder, labels, classifier);
+  const nlohmann::json config = detail::merged_config(base.folder, labels, classifier, form.problem);
   const std::string prefix = base.prefix + ".";
   // the encoder alone has names without the family's prefix
   const auto name_of = [&](const std::string& name) {
@@ -84,9 +85,8 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
   std::vector<io::TensorBytes> tensors, head;
   const auto add = [&](const ParameterLayout::Tensor& t, std::string name, const FrozenWeight<float>& weight,
                        std::vector<io::TensorBytes>& to) {
-    const bool is_vector = t.role != Role::weight && t.role != Role::embedding && t.role != Role::head_weight;
     io::TensorBytes bytes = io::tensor_bytes<float>(std::move(name), weight);
-    if (is_vector) bytes.shape = {t.cols};
+    if (is_vector(t.role)) bytes.shape = {t.cols};
     to.push_back(std::move(bytes));
   };
   for (const ParameterLayout::Tensor& t : base.layout.tensors()) {

@@ -12,7 +12,7 @@ namespace lorasb::examples {
 enum class RankAllocation { equal, energy };
 inline constexpr std::array<std::string_view, 2> allocation_names{"equal", "energy"};
 
-/// The numbers that a run ends with: those after its last step, or those after the epoch with the best validation accuracy.
+/// The numbers that a run ends with: those after its last step, or those after the epoch with the best score on validation texts.
 enum class Keep { last, best };
 inline constexpr std::array<std::string_view, 2> keep_names{"last", "best"};
 
@@ -21,6 +21,7 @@ struct FinetuneOptions : CommonOptions {
   Index rank = 24;
   Index epochs = 3;
   double warmup = 0.06;  // share of all steps
+  double dropout = 0;    // of what adapters read in training
   Index init_examples = 256;
   Index init_memory_mb = 1024;
   bool init_sketch = false;
@@ -90,6 +91,10 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   const CLI::Validator positive = above_0(), natural = at_least_0();
   describe_common(o, t, "they count as steps of the run, and auto is a sixth of these. Only lora-sb looks ahead");
   t.flag("--look-ahead-extra", o.look_ahead_extra, "The scout's steps come on top of --epochs", "look_ahead_extra");
+  t.choice("--task", o.problem, task_names,
+           "What the first column of tsv: and --test is: classification, a class; multilabel, any number of labels with commas between "
+           "them, or nothing; regression, a number (default: what the folder of --load or --model says, else classification)");
+  if (o.problem != ProblemType::single_label) t.set("task", name_of(o.problem));  // no words that older runs have not
   t.choice("--method", o.method, method_names,
            "lora-sb, lora, lora-xs, ffa-lora (A stays random, B is trained), full or head", "method");
   t.add("--rank", o.rank, "Rank of every adapter", {.key = "rank", .check = positive});
@@ -99,6 +104,9 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.set("learning_rate", learning_rate(o));
   t.choice("--optimizer", o.optimizer, optimizer_names, "adamw or sgd; it decides LoRA-SB's first step too", "optimizer");
   t.add("--warmup", o.warmup, "Share of the steps with a rising rate", {.key = "warmup", .check = between(0.0, 1.0)});
+  t.add("--dropout", o.dropout, "Share of the inputs of adapters that a training step leaves out: PEFT's lora_dropout",
+        {.check = between(0.0, 0.99)});
+  if (o.dropout > 0) t.set("dropout", o.dropout);  // no words that older runs have not
   t.add("--max-norm", o.max_norm, "Clip the gradient to this norm; 0: do not", {.key = "max_norm", .check = natural});
   t.add("--init-examples", o.init_examples, "Training texts that LoRA-SB's first step is estimated from",
         {.key = "init_examples", .check = positive});
@@ -119,7 +127,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--head-decay", o.head_decay, "Weight decay of the head when it is trained alone",
         {.key = "head_decay", .check = natural});
   t.choice("--keep", o.keep, keep_names,
-           "What adapters and test accuracy are of: last, the last step, or best, the epoch with the best validation accuracy");
+           "What adapters and test accuracy are of: last, the last step, or best, the epoch with the best validation accuracy "
+           "(multilabel: micro F1; regression: Pearson)");
   t.add("--class-weights", o.class_weights,
         "Weights of the classes in the loss: none, balanced (texts over classes times the class's texts), or a file with lines "
         "label<TAB>weight");
@@ -130,7 +139,7 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   if (o.accumulate > 1) t.set("accumulate", o.accumulate);  // no words that older runs have not
   t.add(
       "--patience", o.patience,
-      "Stop after that many epochs without a better validation accuracy, and keep the best epoch's numbers; 0: run all epochs",
+      "Stop after that many epochs without a better validation score (see --keep), and keep the best epoch's numbers; 0: run all epochs",
       {.check = natural});
   if (o.patience > 0) t.set("patience", o.patience);
   t.flag("--pairs", o.pairs, "Lines have two texts: label<TAB>text<TAB>text in tsv: and --test, text<TAB>text in --predict");
@@ -145,8 +154,8 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
   t.add("--load", o.load,
         "A classifier that is there, a folder that the programs or PEFT wrote: for --predict and --test, or to go on training "
         "from with --data");
-  t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each");
-  t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints the accuracy");
+  t.add("--predict", o.predict, "With --load: a file with a text per line; prints label<TAB>probability for each, or what --task predicts");
+  t.add("--test", o.test, "With --load: a file with lines label<TAB>text; prints accuracy and macro F1, or the scores of --task");
   t.add("--write-merged", o.write_merged,
         "Write the whole model, adapters merged into its weights, as a Hugging Face folder: after training, or with --load");
   t.flag("--json", o.json, "Print --predict and --test as JSON lines");
@@ -222,6 +231,7 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     o.model_given = app.count("--model") > 0;
     o.method_given = app.count("--method") > 0;
     o.rank_given = app.count("--rank") > 0;
+    o.task_given = app.count("--task") > 0;
     if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
       throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
     o.data_given = app.count("--data") > 0;
@@ -235,6 +245,9 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     if (!o.modules.empty() && (o.compare || o.method == Method::full || o.method == Method::head))
       throw CLI::ValidationError("--modules",
                                  "is for the adapters of one run: not for --compare, and --method full and head have none");
+    if (o.dropout > 0 && (o.method == Method::full || o.method == Method::head || o.compare || o.privacy.enabled))
+      throw CLI::ValidationError("--dropout",
+                                 "is of the inputs of adapters: not for --method full and head, --compare and --private");
     detail::check_merged_folder(o);
     if (o.patience > 0 && o.validation_size == 0)
       throw CLI::ValidationError("--patience", "needs validation texts: no --validation-size 0");
@@ -284,6 +297,7 @@ inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
   check(o.modules.empty() || folder.adapters.empty(), "has adapters on modules of its own: no --modules");
   check(o.modules.empty() || o.method != Method::full, "was trained in full: no --modules");
   check(o.weights == WeightType::f32 || o.method != Method::full, "was trained in full: its weights stay f32 (--weights)");
+  check(o.dropout == 0 || (o.method != Method::full && o.method != Method::head), "goes on without adapters: no --dropout");
   check(o.look_ahead <= 0, "has its bases: no --look-ahead");
   o.look_ahead = 0;
   if (folder.adapters.empty()) return;

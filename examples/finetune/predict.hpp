@@ -1,4 +1,4 @@
-// A classifier that was trained earlier, here or by PEFT: labels for new texts, and its accuracy on labelled ones.
+// A classifier or regression that was trained earlier, here or by PEFT: its predictions for new texts, and its scores on labelled ones.
 #pragma once
 
 #include <cmath>
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "examples/common/metrics.hpp"
+#include "examples/common/scores.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/common/tsv.hpp"
 #include "examples/common/tuned_model.hpp"
@@ -47,20 +47,22 @@ class LoadedClassifier {
     examples::write_merged(folder, base_, base_.weights, trained_adapters(model_, base_.modules), *model_.values, labels_, form_);
   }
 
-  /// Probabilities, classes x texts.
-  Matrix<float> probabilities(const TokenizedTexts& texts, Index parts, int threads) {
+  ProblemType problem() const { return form_.problem; }
+  /// What the head gives, before softmax or sigmoid: outputs x texts.
+  Matrix<float> outputs(const TokenizedTexts& texts, Index parts, int threads) const {
     Classifier classifier = make_classifier(base_, model_.weights, model_.layers, *model_.values, parts);
-    const models::Head<float> head(*model_.values, classifier.encoder().head_scale());
-    Matrix<float> all(std::ssize(labels_), texts.size());
-    models::for_pieces(texts.size(), parts, threads, [&](Index part, Index first, std::span<const Index> piece) {
-      MatrixView<float> P = MatrixView<float>(&all(0, first), all.rows(), std::ssize(piece));
-      head.forward(classifier.encode(texts, piece, part), P);
-      for (Index i = 0; i < P.cols(); ++i) {
-        P.col(i) = (P.col(i).array() - P.col(i).maxCoeff()).exp();
-        P.col(i) /= P.col(i).sum();
-      }
-    });
-    return all;
+    return models::outputs(classifier, texts, parts, threads);
+  }
+  /// Probabilities, classes or labels x texts; the numbers of a regression as they are.
+  Matrix<float> predictions(const TokenizedTexts& texts, Index parts, int threads) const {
+    Matrix<float> P = outputs(texts, parts, threads);
+    if (problem() == ProblemType::multi_label) P = P.unaryExpr([](float z) { return static_cast<float>(nn::sigmoid(z)); }).eval();
+    if (problem() != ProblemType::single_label) return P;
+    for (Index i = 0; i < P.cols(); ++i) {
+      P.col(i) = (P.col(i).array() - P.col(i).maxCoeff()).exp();
+      P.col(i) /= P.col(i).sum();
+    }
+    return P;
   }
 
  private:
@@ -90,11 +92,43 @@ inline std::vector<std::string> read_lines(const std::filesystem::path& path, bo
   return lines;
 }
 
+/// What --predict says of a text; `p` are its predictions, none of a text without tokens.
+inline std::string prediction_line(const LoadedClassifier& classifier, std::span<const float> p, bool json) {
+  const std::vector<std::string>& labels = classifier.labels();
+  char number[32];
+  const auto format = [&](const char* how, double x) { return std::snprintf(number, sizeof number, how, x), std::string(number); };
+  if (classifier.problem() == ProblemType::regression) {
+    if (json) return nlohmann::json{{"value", p.empty() ? nlohmann::json() : nlohmann::json(p[0])}}.dump();
+    return p.empty() ? "" : format("%.7g", double(p[0]));
+  }
+  nlohmann::json all = nlohmann::json::object();
+  for (std::size_t c = 0; c < p.size(); ++c) all[labels[c]] = p[c];
+  if (classifier.problem() == ProblemType::multi_label) {
+    std::vector<std::string> given;
+    std::string names, probabilities;
+    for (std::size_t c = 0; c < p.size(); ++c) {
+      if (!(p[c] > 0.5f)) continue;
+      const char* const comma = given.empty() ? "" : ",";
+      names += comma + labels[c];
+      probabilities += comma + format("%.6f", double(p[c]));
+      given.push_back(labels[c]);
+    }
+    if (json) return nlohmann::json{{"labels", given}, {"probabilities", all}}.dump();
+    return names + "\t" + probabilities;
+  }
+  const auto best = std::ranges::max_element(p);
+  const std::string label = p.empty() ? "" : labels[static_cast<std::size_t>(best - p.begin())];
+  const double probability = p.empty() ? 0 : double(*best);
+  if (json) return nlohmann::json{{"label", label}, {"probability", probability}, {"probabilities", all}}.dump();
+  return label + "\t" + format("%.6f", probability);
+}
+
 }  // namespace detail
 
-/// --predict: for every line of the file its label and that label's probability, in order, on standard output. A line in which the
-/// vocabulary finds no token has an empty label with the probability 0.
-inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options) {
+/// --predict: for every line of the file, in order, on standard output its label and that label's probability; with several labels
+/// those above one half and their probabilities, with commas between them; of a regression the number. A line in which the
+/// vocabulary finds no token has an empty label with the probability 0, no labels, or no number.
+inline void predict(const LoadedClassifier& classifier, const FinetuneOptions& options) {
   TokenizedTexts texts;
   std::vector<Index> place;  // of a line among the texts; -1: it has no tokens
   // lines with the same tokens share a place: rounding depends on where in a batch a text stands
@@ -113,13 +147,13 @@ inline void predict(LoadedClassifier& classifier, const FinetuneOptions& options
     if (!is_new) continue;
     texts.ids.push_back(std::move(found.ids));
     texts.types.push_back(std::move(found.types));
-    texts.labels.push_back(0);
   }
   std::vector<std::string> notes;
   counts.add_notes(classifier.base(), notes);
   for (const std::string& note : notes) std::fprintf(stderr, "%s\n", note.c_str());
-  const Matrix<float> P = classifier.probabilities(texts, options.parts, options.threads);
+  const Matrix<float> P = classifier.predictions(texts, options.parts, options.threads);
   for (const Index i : place) {
+<<<<<<< HEAD
     Index best = -1;
     if (i >= 0) P.col(i).maxCoeff(&best);
     const std::string label = best < 0 ? "" : classifier.labels()[static_cast<std::size_t>(best)];
@@ -143,19 +177,32 @@ inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
             " has the label \"", detail::visible(row.label), "\", which the classifier does not know: ", detail::known_note(classifier.labels()));
     examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - classifier.labels().begin()), {}});
   }
+=======
+    const std::span<const float> p = i < 0 ? std::span<const float>() : std::span(&P(0, i), static_cast<std::size_t>(P.rows()));
+    std::printf("%s\n", detail::prediction_line(classifier, p, options.json).c_str());
+  }
+}
+
+/// --test: the scores on a file with lines label<TAB>text, on standard output.
+inline void test(const LoadedClassifier& classifier, const FinetuneOptions& options) {
+  const RowSource source{"--test", options.test, options.header};
+  const std::vector<Example> examples =
+      label_rows(read_tsv_file(options.test, options.header, nullptr, classifier.pairs(), classifier.problem()),
+                 classifier.problem(), classifier.labels(), source, "which the classifier does not know");
+>>>>>>> task
   TextCounts counts;
-  const TokenizedTexts texts = tokenize(examples, classifier.base(), options.threads, counts);
-  const Matrix<float> P = classifier.probabilities(texts, options.parts, options.threads);
-  std::vector<std::int32_t> best(static_cast<std::size_t>(P.cols()));
-  nn::best_classes<float>(P, best);
-  const ConfusionMatrix found(std::ssize(classifier.labels()), texts.labels, best);
-  if (options.json)
-    std::printf("%s\n",
-                nlohmann::json{{"test_accuracy", accuracy(found)}, {"macro_f1", macro_f1(found)}, {"test_examples", P.cols()}}
-                    .dump()
-                    .c_str());
-  else
-    std::printf("accuracy %.2f %% of %td texts, macro F1 %.4f\n", 100 * accuracy(found), P.cols(), macro_f1(found));
+  const TokenizedTexts texts = tokenize(examples, classifier.base(), options.threads, counts, classifier.problem());
+  const Scores found = scores_of(texts, classifier.outputs(texts, options.parts, options.threads));
+  if (options.json) {
+    nlohmann::json line = {{"test_examples", texts.size()}};
+    for (const Score& score : found) line[score.key] = score.value;
+    std::printf("%s\n", line.dump().c_str());
+  } else if (classifier.problem() == ProblemType::single_label) {
+    std::printf("accuracy %s of %td texts, macro F1 %s\n", found[0].text().c_str(), texts.size(), found[1].text().c_str());
+  } else {
+    for (const Score& score : found) std::printf("%s %s, ", score.heading, score.text().c_str());
+    std::printf("%td texts\n", texts.size());
+  }
 }
 
 }  // namespace lorasb::examples

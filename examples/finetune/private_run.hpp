@@ -70,13 +70,10 @@ class PrivateRun {
   }
   TokenizedTexts public_texts() const {
     if (options_.privacy.bases != PrivateBases::public_file) return {};
-    std::vector<Example> examples;
-    for (Row& row : read_tsv_file(options_.privacy.public_file, false, nullptr, options_.pairs)) {
-      const auto label = std::ranges::find(task_.label_names, row.label);
-      require(label != task_.label_names.end(), ErrorId::data, "--bases: \"", options_.privacy.public_file, "\", line ",
-              examples.size() + 1, " has the label \"", detail::visible(row.label), "\", which the training texts never show: ", detail::known_note(task_.label_names));
-      examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - task_.label_names.begin()), {}});
-    }
+    const std::filesystem::path file = options_.privacy.public_file;
+    const std::vector<Example> examples =
+        label_rows(read_tsv_file(file, false, nullptr, options_.pairs), ProblemType::single_label, task_.label_names,
+                   {"--bases", file}, "which the training texts never show");
     TextCounts counts;
     return tokenize(examples, task_.base, options_.threads, counts);
   }
@@ -207,9 +204,8 @@ class PrivateRun {
     report.accountant = privacy::accountant_names[static_cast<std::size_t>(claimed.method)];
     if (ledger_.is_private()) report.epsilon = claimed.epsilon;
     report.probe_after = probe(classifier);
-    result_.validation_accuracy = report.probe_after;
-    result_.take_test(task_.classes(), task_.test.labels,
-                      models::predictions(classifier, task_.test, options_.parts, options_.threads));
+    result_.validation = report.probe_after;
+    result_.take_test(task_.test, models::outputs(classifier, task_.test, options_.parts, options_.threads));
     result_.privacy = report;
   }
 

@@ -23,11 +23,13 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
     if (m.flat_spectrum) flat.push_back(m.module);
   }
   nlohmann::json history = nlohmann::json::array();
-  for (const HistoryEntry& h : r.history)
-    history.push_back({{"step", h.step}, {"loss", h.loss}, {"accuracy", h.accuracy}, {"learning_rate", h.learning_rate}});
+  for (const HistoryEntry& h : r.history) {
+    history.push_back({{"step", h.step}, {"loss", h.loss}, {"learning_rate", h.learning_rate}});
+    if (options.problem != ProblemType::regression) history.back()["accuracy"] = h.accuracy;
+  }
+  const std::string validation = validation_key(options.problem);
   nlohmann::json evaluations = nlohmann::json::array();
-  for (const Evaluation& e : r.evaluations)
-    evaluations.push_back({{"step", e.step}, {"validation_accuracy", e.validation_accuracy}});
+  for (const Evaluation& e : r.evaluations) evaluations.push_back({{"step", e.step}, {validation, e.validation}});
   nlohmann::json m = {{"method", name_of(r.method)},
                       {"backend", linalg::backend_name()},
                       {"weights", weight_names[static_cast<std::size_t>(options.weights)]},
@@ -37,11 +39,9 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"config", run_config(options)},
                       {"seed", r.seed},
                       {"learning_rate", r.learning_rate},
-                      {"validation_accuracy", r.validation_accuracy},
-                      {"test_accuracy", r.test_accuracy},
-                      {"macro_f1", r.macro_f1},
+                      {"task", name_of(options.problem)},
+                      {validation, r.validation},
                       {"keep", keep_names[static_cast<std::size_t>(options.keep)]},
-                      {"matthews", r.matthews},
                       {"init_seconds", r.init_seconds},
                       {"train_seconds", r.train_seconds},
                       {"peak_rss_bytes", r.peak_rss_bytes},
@@ -55,7 +55,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {"notes", task.notes},
                       {"evaluations", evaluations},
                       {"history", history}};
-  if (r.kept_step > 0) m["kept_step"] = r.kept_step;
+  for (const Score& score : r.test) m[score.key] = score.value;
   if (!task.class_weights.empty())
     for (std::size_t c = 0; c < task.label_names.size(); ++c) m["class_weights"][task.label_names[c]] = task.class_weights[c];
   if (r.rank > 0) m["modules"] = names_of(task.base.modules);
@@ -105,7 +105,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
 
 /// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA and FFA-LoRA, which has two factors anyway. The head goes
 /// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
-inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out) {
+inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out, double dropout) {
   remove_classifiers(out);
   const std::string base_model = task.base.name;
   const Parameters<float>& values = *run.model.values;
@@ -117,15 +117,15 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
   switch (run.result.method) {
     case Method::lora_sb:
     case Method::lora_xs:
-      formats::write_native(out / "adapter", run.model.bases, values, head, base_model);
-      formats::write_folded(out / "folded", run.model.bases, values, head, base_model);
+      formats::write_native(out / "adapter", run.model.bases, values, head, base_model, dropout);
+      formats::write_folded(out / "folded", run.model.bases, values, head, base_model, dropout);
       return;
     case Method::lora:
     case Method::ffa_lora: {
       const NamedSet<LoraAdapter<float>> adapters =
           lora_adapters(task.base.modules, run.model.lora_scale, values, run.model.frozen.get());
-      formats::write_lora(out / "adapter", adapters, head, base_model);
-      formats::write_lora(out / "folded", adapters, head, base_model);
+      formats::write_lora(out / "adapter", adapters, head, base_model, dropout);
+      formats::write_lora(out / "folded", adapters, head, base_model, dropout);
       return;
     }
     case Method::full:
@@ -136,17 +136,21 @@ inline void write_adapters(const FinishedRun& run, const Task& task, const std::
 }
 
 /// Loss and accuracy by step, smoothed over a fortieth of the run, as plot.png in `out`; false when gnuplot is not there.
-inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
+inline bool write_plot(const RunResult& r, ProblemType problem, const std::filesystem::path& out) {
   if (r.history.empty()) return false;
   Plot plot(out / "plot.png", 1000, 500);
   const double keep = 1 - 1 / std::max(1.0, double(r.history.size()) / 40);
-  plot.print("set title '%s, rank %td: test accuracy %.2f %%'\n", std::string(name_of(r.method)).c_str(), r.rank,
-             100 * r.test_accuracy);
+  const std::string score = problem == ProblemType::single_label ? "accuracy" : r.test[0].heading;
+  plot.print("set title '%s, rank %td: test %s %s'\n", std::string(name_of(r.method)).c_str(), r.rank, score.c_str(),
+             r.test[0].text().c_str());
   plot.print(
-      "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label 'accuracy in %%'\nset y2tics\nset ytics nomirror\n"
+      "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label '%s in %%'\nset y2tics\nset ytics nomirror\n"
       "set grid\nset key outside bottom center horizontal\n"
-      "plot '-' using 1:2 with lines lw 2 title 'loss', '-' using 1:2 axes x1y2 with lines lw 2 title 'training accuracy'");
-  if (!r.evaluations.empty()) plot.print(", '-' using 1:2 axes x1y2 with linespoints lw 2 pt 7 title 'validation accuracy'");
+      "plot '-' using 1:2 with lines lw 2 title 'loss'", score.c_str());
+  const bool has_accuracy = problem == ProblemType::single_label;
+  if (has_accuracy) plot.print(", '-' using 1:2 axes x1y2 with lines lw 2 title 'training accuracy'");
+  if (!r.evaluations.empty())
+    plot.print(", '-' using 1:2 axes x1y2 with linespoints lw 2 pt 7 title 'validation %s'", score.c_str());
   plot.print("\n");
   const auto series = [&](auto value) {
     double smooth = value(r.history.front());
@@ -157,8 +161,8 @@ inline bool write_plot(const RunResult& r, const std::filesystem::path& out) {
     plot.print("e\n");
   };
   series([](const HistoryEntry& h) { return h.loss; });
-  series([](const HistoryEntry& h) { return 100 * h.accuracy; });
-  for (const Evaluation& e : r.evaluations) plot.print("%td %g\n", e.step, 100 * e.validation_accuracy);
+  if (has_accuracy) series([](const HistoryEntry& h) { return 100 * h.accuracy; });
+  for (const Evaluation& e : r.evaluations) plot.print("%td %g\n", e.step, 100 * e.validation);
   if (!r.evaluations.empty()) plot.print("e\n");
   return plot.finish();
 }
@@ -168,13 +172,13 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   require_no_model(options.out);
   make_folder(options.out, "--out");
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
-  write_adapters(run, task, options.out);
+  write_adapters(run, task, options.out, options.dropout);
   const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;
   for (const char* folder : {"adapter", "folded", ""})
     if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);
-  if (!run.result.history.empty() && !write_plot(run.result, options.out))
+  if (!run.result.history.empty() && !write_plot(run.result, options.problem, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
-  write_confusion_picture(options.out / "confusion.svg", *run.result.confusion, task.label_names);
+  if (run.result.confusion) write_confusion_picture(options.out / "confusion.svg", *run.result.confusion, task.label_names);
   write_json(options.out / "metrics.json", metrics(run.result, task, options));
   if (!options.write_merged.empty())
     write_merged(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules),
@@ -183,14 +187,14 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   return std::move(run.result);
 }
 
-inline void print_table_head() {
-  std::printf("\n%-8s %5s %12s %8s %10s %10s %10s %10s %9s %9s\n", "method", "rank", "trainable", "head", "test acc.",
-              "macro F1", "Matthews", "train s", "init s", "peak MiB");
-}
-inline void print_table_row(const RunResult& r) {
-  std::printf("%-8s %5td %12td %8td %9.2f%% %10.4f %10.4f %10.1f %9.1f %9.0f\n", std::string(name_of(r.method)).c_str(), r.rank,
-              r.trainable, r.trainable_head, 100 * r.test_accuracy, r.macro_f1, r.matthews, r.train_seconds, r.init_seconds,
-              r.peak_rss_bytes / (1 << 20));
+inline void print_table(const RunResult& r) {
+  std::printf("\n%-8s %5s %12s %8s", "method", "rank", "trainable", "head");
+  for (const Score& score : r.test) std::printf(" %10s", score.heading);
+  std::printf(" %10s %9s %9s\n%-8s %5td %12td %8td", "train s", "init s", "peak MiB",
+              std::string(name_of(r.method)).c_str(), r.rank, r.trainable, r.trainable_head);
+  for (const Score& score : r.test)
+    score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10.4f", score.value);
+  std::printf(" %10.1f %9.1f %9.0f\n", r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
 }
 
 }  // namespace lorasb::examples

@@ -45,6 +45,7 @@ class Run {
     } else {
       train_model(model, saved);
     }
+    task_.output_scale.apply(*model.values);
     result_.peak_rss_bytes = peak_rss_bytes();
     return {.model = std::move(model), .result = std::move(result_)};
   }
@@ -55,12 +56,15 @@ class Run {
 
   Parameters<float> trained_head() {
     std::optional<Parameters<float>> start;
-    if (task_.loaded) start = loaded_head(*task_.loaded, task_.base, empty_head());
+    if (task_.loaded) {
+      start = loaded_head(*task_.loaded, task_.base, empty_head());
+      task_.output_scale.inverse().apply(*start);
+    }
     if (start && options_.method != Method::head) return std::move(*start);
     if (task_.train_features.cols() == 0)
       task_.train_features = frozen_features(task_.base, task_.train, options_.parts, options_.threads);
     const Index epochs = options_.method == Method::head ? options_.head_epochs : options_.start_head_epochs;
-    return train::train_head<float>(task_.train_features, task_.train.labels, start ? std::move(*start) : empty_head(),
+    return train::train_head<float>(task_.train_features, task_.train.targets(), start ? std::move(*start) : empty_head(),
                                     head_options(epochs));
   }
 
@@ -207,15 +211,23 @@ class Run {
   }
 
   void measure_head(const Parameters<float>& head) {
-    const auto predict = [&](Matrix<float>& features, const TokenizedTexts& texts) {
+    const auto outputs = [&](Matrix<float>& features, const TokenizedTexts& texts) {
       if (features.cols() == 0) features = frozen_features(task_.base, texts, options_.parts, options_.threads);
-      return train::head_predictions<float>(head, features, head_options(0));
+      return as_given(train::head_outputs<float>(head, features, head_options(0)));
     };
     result_.trainable_head = head.layout().size();
     if (task_.validation.size() > 0)
-      result_.validation_accuracy = accuracy(
-          ConfusionMatrix(task_.classes(), task_.validation.labels, predict(task_.validation_features, task_.validation)));
-    result_.take_test(task_.classes(), task_.test.labels, predict(task_.test_features, task_.test));
+      result_.validation = scores_of(task_.validation, outputs(task_.validation_features, task_.validation))[0].value;
+    result_.take_test(task_.test, outputs(task_.test_features, task_.test));
+  }
+
+  /// Outputs in the size that the user's numbers have.
+  Matrix<float> as_given(Matrix<float> outputs) const {
+    task_.output_scale.apply(MatrixView<float>(outputs));
+    return outputs;
+  }
+  Matrix<float> outputs_for(Classifier& classifier, const TokenizedTexts& texts) const {
+    return as_given(models::outputs(classifier, texts, options_.parts, options_.threads));
   }
 
   void train_model(train::TunedModel<float>& model, const std::optional<io::Checkpoint<float>>& saved) {
@@ -246,10 +258,9 @@ class Run {
             return is_done;
           });
     if (state.is_out_of_patience()) result_.stopped_step = result_.evaluations.back().step;
-    if (!result_.evaluations.empty()) result_.validation_accuracy = result_.evaluations.back().validation_accuracy;
+    if (!result_.evaluations.empty()) result_.validation = result_.evaluations.back().validation;
     state.restore_best();
-    result_.take_test(task_.classes(), task_.test.labels,
-                      models::predictions(classifier, task_.test, options_.parts, options_.threads));
+    result_.take_test(task_.test, outputs_for(classifier, task_.test));
   }
 
   void set_head_rate(optim::Optimizer<float>& optimizer, const ParameterLayout& layout, double rate) const {
@@ -270,6 +281,7 @@ class Run {
     for (Index t = first; t <= last; ++t) {
       const double began = seconds_now();
       const std::span<const Index> batch = batches_.next();
+      classifier.set_dropout(options_.dropout, derive_seed(derive_seed(options_.seed, dropout_stream), std::uint64_t(t)));
       for (std::size_t done = 0; done < batch.size(); done += std::size_t(options_.batch)) {
         const std::span<const Index> piece = batch.subspan(done, std::min(std::size_t(options_.batch), batch.size() - done));
         step.accumulate(std::ssize(piece), [&](Index part, Index start, Index count, std::span<float> gradient) {
@@ -288,10 +300,12 @@ class Run {
       std::snprintf(note, sizeof note, "loss %.3f", running_loss);
       bar.update(double(t * texts_per_step()), double((first - 1) * texts_per_step()), note);
       if (t % steps_per_epoch() == 0 && task_.validation.size() > 0)
-        result_.evaluations.push_back({t, models::accuracy(classifier, task_.validation, options_.parts, options_.threads)});
+        result_.evaluations.push_back({t, scores_of(task_.validation, outputs_for(classifier, task_.validation))[0].value});
       if (finished(t)) return;
     }
   }
+
+  static constexpr std::uint64_t dropout_stream = 19;  // of the seed, its own
 
   Task& task_;
   FinetuneOptions options_;

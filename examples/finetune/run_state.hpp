@@ -2,12 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "examples/common/metrics.hpp"
+#include "examples/common/scores.hpp"
 #include "examples/finetune/options.hpp"
 #include "lorasb/train/run_state.hpp"
 
@@ -21,7 +23,7 @@ struct HistoryEntry {
 };
 struct Evaluation {
   Index step = 0;
-  double validation_accuracy = 0;
+  double validation = 0;  // the first of the scores
 };
 
 /// What the scout of --look-ahead did: mean losses of the first texts, and what it took.
@@ -52,10 +54,9 @@ struct RunResult {
   Index trainable_head = 0;
   double learning_rate = 0;
   std::uint64_t seed = 0;
-  double validation_accuracy = 0;
-  double test_accuracy = 0;
-  double macro_f1 = 0, matthews = 0;         // of the test texts
-  std::optional<ConfusionMatrix> confusion;  // of the test texts
+  double validation = 0;                     // the first of the scores
+  Scores test = {};                          // of the test texts
+  std::optional<ConfusionMatrix> confusion;  // of the test texts, where they have one label each
   Index kept_step = 0;                       // whose numbers are kept; 0: the last
   Index stopped_step = 0;                    // where patience ended; 0: nowhere
   double init_seconds = 0;   // head and adapters, up to the first step
@@ -68,11 +69,10 @@ struct RunResult {
   std::vector<HistoryEntry> history;
   std::vector<Evaluation> evaluations;
 
-  void take_test(Index classes, std::span<const std::int32_t> labels, std::span<const std::int32_t> predicted) {
-    confusion.emplace(classes, labels, predicted);
-    test_accuracy = accuracy(*confusion);
-    macro_f1 = examples::macro_f1(*confusion);
-    matthews = examples::matthews(*confusion);
+  /// `outputs` are what the head gives for the test texts, outputs x texts.
+  void take_test(const TokenizedTexts& texts, ConstMatrixView<float> outputs) {
+    test = scores_of(texts, outputs);
+    if (texts.problem == ProblemType::single_label) confusion = confusion_of(texts, outputs);
   }
 };
 
@@ -123,8 +123,11 @@ class RunState {
   void keep_best() {
     if (options_.keep != Keep::best || result_.evaluations.empty()) return;
     const Evaluation& last = result_.evaluations.back();
+    const auto value = [](const Evaluation& e) {  // Pearson's correlation is no number where all outputs are the same
+      return std::isnan(e.validation) ? -std::numeric_limits<double>::infinity() : e.validation;
+    };
     for (const Evaluation& e : result_.evaluations)
-      if (e.step != last.step && e.step >= first_kept_ && e.validation_accuracy >= last.validation_accuracy) return;
+      if (e.step != last.step && e.step >= first_kept_ && value(e) >= value(last)) return;
     const std::span<const float> values = std::as_const(*model_.values).flat();
     best.assign(values.begin(), values.end());
     result_.kept_step = last.step;
@@ -140,7 +143,7 @@ class RunState {
     if (best.empty()) return;
     std::ranges::copy(best, model_.values->flat().begin());
     for (const Evaluation& e : result_.evaluations)
-      if (e.step == result_.kept_step) result_.validation_accuracy = e.validation_accuracy;
+      if (e.step == result_.kept_step) result_.validation = e.validation;
   }
 
   /// With more entries of its state.
@@ -167,7 +170,7 @@ class RunState {
     nlohmann::json history = nlohmann::json::array();
     for (const HistoryEntry& h : result_.history) history.push_back({h.step, h.loss, h.accuracy, h.learning_rate});
     nlohmann::json evaluations = nlohmann::json::array();
-    for (const Evaluation& e : result_.evaluations) evaluations.push_back({e.step, e.validation_accuracy});
+    for (const Evaluation& e : result_.evaluations) evaluations.push_back({e.step, e.validation});
     c.state["captured"] = reports.dump();
     c.state["history"] = history.dump();
     c.state["evaluations"] = evaluations.dump();
@@ -196,7 +199,8 @@ class RunState {
     for (const auto& r : nlohmann::json::parse(c.state.at("captured"))) result_.captured.push_back({r.at(0), r.at(1), r.at(2), r.at(3), r.size() > 4 ? r[4].get<double>() : 0,
                                   r.size() > 5 ? r[5].get<Index>() : 0});
     for (const auto& h : nlohmann::json::parse(c.state.at("history"))) result_.history.push_back({h[0], h[1], h[2], h[3]});
-    for (const auto& e : nlohmann::json::parse(c.state.at("evaluations"))) result_.evaluations.push_back({e[0], e[1]});
+    for (const auto& e : nlohmann::json::parse(c.state.at("evaluations")))
+      result_.evaluations.push_back({e[0], e[1].is_null() ? std::numeric_limits<double>::quiet_NaN() : e[1].get<double>()});
   }
 
  private:

@@ -10,6 +10,7 @@
 #include "examples/common/datasets.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/finetune/options.hpp"
+#include "examples/finetune/standardized.hpp"
 
 namespace lorasb::examples {
 
@@ -22,6 +23,7 @@ struct Task {
   std::optional<TrainedFolder> loaded;                               // what training goes on from
   AdapterSet<float> loaded_adapters;                                 // its adapters, by the base model's names
   std::vector<double> class_weights;                                 // in the loss; empty: all 1
+  OutputScale output_scale;                                          // of a regression: `train` has numbers of deviation 1
   Matrix<float> train_features, validation_features, test_features;  // features x texts
 
   Index classes() const { return std::ssize(label_names); }
@@ -30,7 +32,7 @@ struct Task {
 /// Reads model and data; `loaded` is what training goes on from. Throws what their readers throw.
 inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolder> loaded = {}) {
   Dataset data = split(read_dataset(options.data, options.spam_package, options.header, options.pairs,
-                                    loaded ? loaded->labels : std::vector<std::string>()),
+                                    loaded ? loaded->labels : std::vector<std::string>(), options.problem),
                        {.train = options.train_size, .validation = options.validation_size, .test = options.test_size});
   Task task{.base = read_base_model(options, dtype_of(options.weights)),
             .label_names = std::move(data.label_names),
@@ -42,16 +44,18 @@ inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolde
             .loaded = std::move(loaded),
             .loaded_adapters = {},
             .class_weights = {},
+            .output_scale = {},
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
   if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base);
   choose_modules(task.base, options.modules, task.notes);
   TextCounts counts;
-  task.train = tokenize(data.train, task.base, options.threads, counts);
-  task.validation = tokenize(data.validation, task.base, options.threads, counts);
-  task.test = tokenize(data.test, task.base, options.threads, counts);
+  task.train = tokenize(data.train, task.base, options.threads, counts, options.problem);
+  task.validation = tokenize(data.validation, task.base, options.threads, counts, options.problem);
+  task.test = tokenize(data.test, task.base, options.threads, counts, options.problem);
   task.checksum = checksum({&task.train, &task.validation, &task.test});
+  if (options.problem == ProblemType::regression) task.output_scale = standardize(task.train.values);
   counts.add_notes(task.base, task.notes);
   if (options.class_weights != "none") {
     task.class_weights = class_weights(options.class_weights, task.label_names, task.train.labels);

@@ -22,14 +22,16 @@ TEST_CASE("suffixes are those of the tensors in files") {
 }
 
 TEST_CASE("a role says who trains a tensor") {
-  std::set<Role> heads, adapters, of_layers;
+  std::set<Role> heads, adapters, of_layers, vectors;
   for (const RoleRow& row : role_table) {
     if (is_head(row.role)) heads.insert(row.role);
     if (is_adapter(row.role)) adapters.insert(row.role);
     if (is_of_layer(row.role)) of_layers.insert(row.role);
+    if (is_vector(row.role)) vectors.insert(row.role);
   }
   CHECK(heads == std::set<Role>{Role::head_weight, Role::head_bias});
   CHECK(adapters == std::set<Role>{Role::core, Role::factor_B, Role::factor_A});
+  CHECK(vectors == std::set<Role>{Role::bias, Role::norm_scale, Role::norm_bias, Role::head_bias});
   CHECK(of_layers == std::set<Role>{Role::core, Role::factor_B, Role::factor_A, Role::router, Role::weight});
 }
 

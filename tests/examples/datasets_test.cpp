@@ -180,6 +180,50 @@ TEST_CASE("TSV: empty lines at the end are passed over (fastText 667)") {
   CHECK(corpus.notes[0] == train.string() + ": 5 lines, 3 left out (empty, at the end)");
 }
 
+TEST_CASE("TSV: labels with commas between them, none of them, and numbers") {
+  const TemporaryFolder folder;
+  const auto train = folder.write("sets.tsv", "b, a\tx\n\ty\nc\tz\n \tw\na,a\tv\n");
+  const auto test = folder.write("test.tsv", "a,c\tx\n\tu\n");
+  const Corpus sets = read_tsv(train, test, false, false, {}, ProblemType::multi_label);
+  CHECK(sets.label_names == std::vector<std::string>{"a", "b", "c"});
+  const auto values = [](const std::vector<Example>& examples) {
+    std::vector<std::vector<float>> all;
+    for (const Example& e : examples) all.push_back(e.values);
+    return all;
+  };
+  using Values = std::vector<std::vector<float>>;
+  CHECK(values(sets.examples) == Values{{1, 1, 0}, {0, 0, 0}, {0, 0, 1}, {0, 0, 0}, {1, 0, 0}});
+  CHECK(values(sets.test) == Values{{1, 0, 1}, {0, 0, 0}});
+  CHECK(sets.examples[1].text == "y");
+  CHECK(std::ranges::count(sets.notes, "3 labels: b (1), c (1), a (2); 2 texts without any") == 1);
+  CHECK(std::ranges::count(sets.notes, "1 texts of the test file stand in the training file too") == 1);
+  // those that a classifier knows stand first, in its order
+  const Corpus known = read_dataset("tsv:" + train.string() + ":" + test.string(), {}, false, false, {"c", "d"}, ProblemType::multi_label);
+  CHECK(known.label_names == std::vector<std::string>{"c", "d", "a", "b"});
+  CHECK(values(known.test) == Values{{1, 0, 1, 0}, {0, 0, 0, 0}});
+  const auto numbers = folder.write("numbers.tsv", "score\ttext\n-1.5\tx\n 3e2 \ty\n");
+  const Corpus regression = read_tsv(numbers, numbers, true, false, {}, ProblemType::regression);
+  CHECK(values(regression.test) == Values{{-1.5f}, {300}});
+  CHECK(regression.label_names == std::vector<std::string>{"LABEL_0"});
+  CHECK(std::ranges::count(regression.notes, "numbers from -1.5 to 300") == 1);
+  CHECK(read_tsv(numbers, numbers, true, false, {"score"}, ProblemType::regression).label_names == std::vector<std::string>{"score"});
+  const auto refused = [&](const char* lines, ProblemType problem, const char* message) {
+    const auto bad = folder.write("bad.tsv", lines);
+    CHECK_ERROR(read_tsv(bad, bad, false, false, {}, problem), ErrorId::data, message);
+  };
+  refused("1\tx\ntwo\ty\n", ProblemType::regression, "bad.tsv\", line 2 has \"two\" before its tab, expected a number");
+  refused("score\tx\n1\ty\n", ProblemType::regression, "if it is a header, say --header");
+  refused("nan\tx\n", ProblemType::regression, "line 1 has \"nan\"");
+  refused("1,5\tx\n", ProblemType::regression, "line 1 has \"1,5\"");
+  refused("\tx\n", ProblemType::regression, "no label before its tab");
+  refused("a\tx\na,,b\ty\n", ProblemType::multi_label, "line 2 has an empty label beside a comma");
+  refused("a, \tx\n", ProblemType::multi_label, "line 1 has an empty label beside a comma");
+  refused(",a\tx\n", ProblemType::multi_label, "line 1 has an empty label beside a comma");
+  refused("\tx\n\ty\n", ProblemType::multi_label, "no line has a label");
+  CHECK_ERROR(read_tsv(train, folder.write("new.tsv", "a\tz\na,e\tx\n"), false, false, {}, ProblemType::multi_label), ErrorId::data,
+              "new.tsv\", line 2 has the label \"e\", which");
+}
+
 TEST_CASE("CLINC150: its own splits, without what is out of scope, whole or one domain") {
   const TemporaryFolder folder;
   const std::string file = folder.write("data_full.json", R"({

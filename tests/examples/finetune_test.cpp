@@ -408,6 +408,177 @@ TEST_CASE("the family's own head is trained with --pool pooler, and a merged fol
   refused({"--model", model, "--write-merged", lines}, "is no folder");
 }
 
+TEST_CASE("numbers and any number of labels are trained, written, read and gone on from, as config.json of transformers names them") {
+  const Folder folder;
+  const std::string model = tiny_model(folder, "tiny_bert"), lines = (folder.path / "lines.txt").string(),
+                    out = (folder.path / "out").string(), merged = (folder.path / "merged").string();
+  const std::vector<std::string> words{"a", "b", "the", "good", "bad", ".", "is"};
+  std::ofstream numbers(folder.path / "regression.tsv"), sets(folder.path / "multilabel.tsv"), plain(lines);
+  Random random(3);
+  for (int i = 0; i < 160; ++i) {  // 1000 and some tens for a good word, less for a bad one; the labels are words of the text
+    std::string text, labels;
+    int worth = 0;
+    for (std::size_t length = 1 + random.below(5); length > 0; --length) {
+      const std::string& word = words[random.below(words.size())];
+      text += word + " ";
+      worth += word == "good" ? 1 : word == "bad" ? -1 : 0;
+    }
+    for (const char* label : {"good", "bad"})
+      if (text.find(label) != text.npos) labels += (labels.empty() ? "" : ", ") + std::string(label);
+    numbers << 1000 + 20 * worth << "\t" << text << "\n";
+    sets << labels << "\t" << text << "\n";
+    if (i < 5) plain << text << "\n";
+  }
+  for (std::ofstream* file : {&numbers, &sets, &plain}) file->close();
+  /// What --predict and --test print, as JSON.
+  const auto said = [&](std::vector<std::string> more) {
+    more.push_back("--json");
+    REQUIRE(run(folder, more) == 0);
+    std::vector<nlohmann::json> all;
+    std::istringstream in(slurp(folder.path / "log"));
+    for (std::string line; std::getline(in, line);) all.push_back(nlohmann::json::parse(line));
+    return all;
+  };
+  const auto numbers_of = [&](const std::string& load) {
+    std::vector<double> all;
+    for (const nlohmann::json& line : said({"--load", load, "--predict", lines})) {
+      if (line.contains("value")) all.push_back(line["value"]);
+      const nlohmann::json probabilities = line.value("probabilities", nlohmann::json::object());
+      for (const auto& [label, p] : probabilities.items()) {
+        all.push_back(p);
+        CHECK((p > 0.5) == (std::ranges::count(line["labels"], nlohmann::json(label)) == 1));
+      }
+    }
+    return all;
+  };
+  struct Case {
+    const char *task, *method, *problem, *validation;
+    std::vector<const char*> scores;
+    std::size_t outputs;
+    double least;  // of the first score; the words lie open, so that it is learnt
+  };
+  for (const Case& c : std::vector<Case>{
+           {"regression", "lora-sb", "regression", "validation_pearson", {"pearson", "spearman", "mean_squared_error"}, 1, 0.8},
+           {"regression", "full", "regression", "validation_pearson", {"pearson", "spearman", "mean_squared_error"}, 1, 0.8},
+           {"regression", "head", "regression", "validation_pearson", {"pearson", "spearman", "mean_squared_error"}, 1, 0.3},
+           {"multilabel", "lora", "multi_label_classification", "validation_micro_f1", {"micro_f1", "macro_f1", "test_accuracy"}, 2, 0.65}}) {
+    INFO(c.task << " " << c.method);
+    for (const std::string& old : {out, merged}) fs::remove_all(old);
+    const std::string file = (folder.path / (std::string(c.task) + ".tsv")).string(), data = "tsv:" + file + ":" + file;
+    const bool is_head = std::string(c.method) == "head";
+    REQUIRE(run(folder, with(folder.arguments("out"),
+                             {"--model", model, "--pool", "pooler", "--task", c.task, "--data", data, "--method", c.method, "--epochs", "20",
+                              "--head-epochs", "60", "--keep", is_head ? "last" : "best", "--learning-rate", "3e-3", "--write-merged", merged})) == 0);
+    const nlohmann::json m = metrics(folder, "out");
+    CHECK(m["task"] == c.task);
+    CHECK(m[c.scores[0]].get<double>() > c.least);
+    CHECK(m.contains(c.validation));
+    CHECK(m.contains("test_accuracy") == (c.outputs == 2));
+    CHECK_FALSE(m.contains("matthews"));
+    CHECK_FALSE(fs::exists(out + "/confusion.svg"));
+    CHECK(io::read_json(merged + "/config.json")["problem_type"] == c.problem);
+    if (!is_head) {
+      double best = -2;
+      for (const nlohmann::json& e : m["evaluations"]) best = std::max(best, e.at(c.validation).get<double>());
+      CHECK(m[c.validation] == best);
+      CHECK(m["history"][0].contains("accuracy") == (c.outputs == 2));
+    }
+    if (fs::exists(out + "/folded"))
+      CHECK(io::SafetensorsFile(out + "/folded/adapter_model.safetensors").at("base_model.model.classifier.weight").shape ==
+            std::vector<Index>{Index(c.outputs), 8});
+    const nlohmann::json tested = said({"--load", out, "--test", file})[0];
+    for (const char* score : c.scores) CHECK(tested[score].get<double>() == Approx(m[score].get<double>()).epsilon(1e-4));
+    const std::vector<double> expected = numbers_of(out);
+    REQUIRE(expected.size() == 5 * c.outputs);
+    const auto same = [&](const std::vector<double>& found) {
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        if (!(std::abs(found.at(i) - expected[i]) <= 1e-5 * std::max(1.0, std::abs(expected[i])))) return false;
+      return found.size() == expected.size();
+    };
+    CHECK(same(numbers_of(merged)));
+    // going on at a rate of nothing, without --task: numbers of size 1000 are trained at size 1, and come back
+    REQUIRE(run(folder, with(folder.arguments("on"), {"--load", out, "--model", model, "--data", data, "--epochs", "1", "--learning-rate", "1e-30",
+                                                      "--head-learning-rate", "1e-30"})) == 0);
+    CHECK(same(numbers_of((folder.path / "on").string())));
+    CHECK(metrics(folder, "on")["task"] == c.task);
+    fs::remove_all(folder.path / "on");
+    const auto refused = [&](std::initializer_list<std::string> more, const std::string& message) {
+      CHECK(run(folder, with(folder.arguments("refused"), more)) != 0);
+      CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(message));
+      CHECK_FALSE(fs::exists(folder.path / "refused"));
+    };
+    refused({"--load", out, "--task", "classification", "--data", data}, concat("is of --task ", c.task, ", not classification"));
+    refused({"--model", merged, "--data", "wordnet"}, concat("--data of that name has one label for each text: give tsv:TRAIN:TEST (--task ",
+                                                            c.task, ", as the model's folder says)"));
+    if (fs::exists(out + "/adapter")) {
+      CHECK(finish(start(LORASB_FEDERATE, {"--load", out, "--data", folder.data(), "--out", (folder.path / "refused").string()},
+                         folder.path / "log")) != 0);
+      CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(concat("is of --task ", c.task, ": a session trains classifiers")));
+    }
+    refused({"--model", model, "--task", c.task, "--data", data, "--compare"}, "--compare compares accuracies");
+    refused({"--model", model, "--task", c.task, "--data", data, "--class-weights", "balanced"}, "--class-weights are for classifiers");
+    refused({"--model", model, "--task", c.task, "--data", data, "--private", "--epsilon", "3", "--delta", "1e-5"}, "--private is for classifiers");
+  }
+  // lines as they are printed without --json
+  REQUIRE(run(folder, {"--load", merged, "--predict", lines}) == 0);
+  std::istringstream printed(slurp(folder.path / "log"));
+  for (const nlohmann::json& line : said({"--load", merged, "--predict", lines})) {
+    std::string names, text;
+    for (const std::string label : line["labels"]) names += (names.empty() ? "" : ",") + label;
+    std::getline(printed, text);
+    CHECK(text.substr(0, text.find('\t')) == names);
+    CHECK(std::ranges::count(text, ',') == std::max<std::ptrdiff_t>(0, 2 * (std::ssize(line["labels"]) - 1)));
+  }
+  // a folder that does not say what its outputs are is told, and says it no other way than transformers would take it
+  nlohmann::json config = io::read_json(merged + "/config.json");
+  fs::remove(merged + "/classifier.json");
+  const auto with_problem = [&](const nlohmann::json& problem, const std::string& task) {
+    config["problem_type"] = problem;
+    std::ofstream(merged + "/config.json") << config.dump();
+    std::vector<std::string> arguments{"--load", merged, "--predict", lines, "--json"};
+    if (!task.empty()) arguments.insert(arguments.end(), {"--task", task});
+    run(folder, arguments);
+    return slurp(folder.path / "log");
+  };
+  CHECK_THAT(with_problem("multi_label_classification", ""), Catch::Contains("\"labels\""));
+  CHECK_THAT(with_problem(nullptr, ""), Catch::Contains("\"label\":"));
+  CHECK_THAT(with_problem(nullptr, "multilabel"), Catch::Contains("\"labels\""));
+  CHECK_THAT(with_problem("regression", ""), Catch::Contains("is a regression of 2 numbers, which is not read"));
+  CHECK_THAT(with_problem("single_label_classification", "multilabel"), Catch::Contains("is of --task classification, not multilabel"));
+  CHECK_THAT(with_problem("ranking", ""), Catch::Contains("\"problem_type\" is \"ranking\", expected single_label_classification"));
+}
+
+TEST_CASE("--dropout changes training and no answer, stands in the folder, and has the same bits with another number of threads") {
+  const Folder folder;
+  const std::string model = tiny_model(folder, "tiny_bert");
+  const auto trained = [&](const std::string& out, std::initializer_list<std::string> more) {
+    std::vector<std::string> arguments = with(folder.arguments(out), {"--model", model, "--pool", "pooler", "--dropout", "0.3"});
+    REQUIRE(run(folder, with(arguments, more)) == 0);
+    return metrics(folder, out);
+  };
+  for (const char* method : {"lora-sb", "lora"}) {
+    INFO(method);
+    const nlohmann::json dropped = trained("a", {"--method", method}), again = trained("b", {"--method", method, "--threads", "1"});
+    CHECK(dropped["history"] == again["history"]);
+    CHECK(dropped["config"]["dropout"] == "0.3");
+    const nlohmann::json kept = trained("c", {"--method", method, "--dropout", "0"});
+    CHECK(kept["history"] != dropped["history"]);
+    CHECK_FALSE(kept["config"].contains("dropout"));
+    for (const char* sub : {"adapter", "folded"}) {
+      CHECK(io::read_json(folder.path / "a" / sub / "adapter_config.json")["lora_dropout"] == 0.3);
+      CHECK(io::read_json(folder.path / "c" / sub / "adapter_config.json")["lora_dropout"] == 0.0);
+    }
+  }
+  const auto refused = [&](std::initializer_list<std::string> more, const std::string& message) {
+    CHECK(run(folder, with(with(folder.arguments("refused"), {"--model", model, "--dropout", "0.1"}), more)) != 0);
+    CHECK_THAT(slurp(folder.path / "log"), Catch::Contains(message));
+  };
+  refused({"--method", "full"}, "is of the inputs of adapters");
+  refused({"--method", "head"}, "is of the inputs of adapters");
+  refused({"--compare"}, "is of the inputs of adapters");
+  refused({"--dropout", "1"}, "--dropout");
+}
+
 TEST_CASE("tensors of the base that a folder of PEFT brings stand in the place of the base's, or are refused by name") {
   const Folder folder;
   const fs::path model = folder.path / "model", adapter = folder.path / "out" / "folded";

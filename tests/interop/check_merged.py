@@ -3,7 +3,6 @@ trained here and read by PEFT, and whole models with merged adapters.
 
     python check_merged.py BUILD_FOLDER
 """
-import json
 import math
 import pathlib
 import random
@@ -13,62 +12,27 @@ import tempfile
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import (AutoModel, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel, DistilBertConfig, DistilBertModel,
-                          PreTrainedTokenizerFast, RobertaConfig, RobertaModel, XLMRobertaConfig, XLMRobertaModel, logging)
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
-logging.set_verbosity_error()
-logging.disable_progress_bar()
-program = pathlib.Path(sys.argv[1]) / "examples" / "lorasb-finetune"
-golden = pathlib.Path(__file__).parent.parent / "text" / "golden"
+import tiny
+from tiny import bases, golden, outputs, program, report, run, some_texts, write_base
+
 labels = ["fox", "dog", "café"]
 random.seed(3)
-torch.set_num_threads(1)  # tiny products
-words = "the quick brown fox jumps over lazy dog naive café resume 2024 don't we they're in, cab bad! é 中文 x 😀".split()
-texts = [" ".join(random.choices(words, k=random.randint(1, 14))) for _ in range(24)]
-pairs = [tuple(" ".join(random.choices(words, k=random.randint(1, 12))) for _ in range(2)) for _ in range(2000)]
+texts = some_texts(24, 14)
+pairs = [tuple(some_texts(2, 12)) for _ in range(2000)]
 kinds = [random.randrange(3) for _ in texts]
-
-sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=40, max_position_embeddings=64, initializer_range=0.2)
-roberta = dict(vocab_size=341, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2, **sizes)
-bases = {  # name: model without a head, tokenizer, linear modules that PEFT adapts, modules that it saves
-    "BERT": (lambda: BertModel(BertConfig(vocab_size=96, **sizes)), "wordpiece", ["query", "value", "pooler.dense"], ["classifier"]),
-    "BERT without a pooler": (lambda: BertModel(BertConfig(vocab_size=96, **sizes), add_pooling_layer=False), "wordpiece", ["query", "value"],
-                              ["classifier", "pooler.dense"]),
-    "BERT with its words": (lambda: BertModel(BertConfig(vocab_size=96, hidden_act="gelu_new", **sizes)), "wordpiece", ["query", "key"],
-                            ["classifier", "word_embeddings"]),
-    "RoBERTa": (lambda: RobertaModel(RobertaConfig(**roberta)), "byte_bpe", ["query", "value"], None),
-    "XLM-RoBERTa": (lambda: XLMRobertaModel(XLMRobertaConfig(**roberta)), "byte_bpe", ["query", "output.dense"], None),
-    "DistilBERT": (lambda: DistilBertModel(DistilBertConfig(vocab_size=96, dim=32, n_layers=2, n_heads=4, hidden_dim=40, max_position_embeddings=64,
-                                                            initializer_range=0.2)), "wordpiece", ["q_lin", "v_lin"], ["pre_classifier", "classifier"]),
-}
-failed = 0
-
-
-def report(good, what):
-    global failed
-    failed += not good
-    print(f"  {'ok  ' if good else 'FAIL'} {what}")
-
-
-def run(*arguments):
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr.strip())
-    return done.stdout
 
 
 def predicted(*arguments):
     """Probabilities of all texts, by the labels' own order."""
-    found = [json.loads(line)["probabilities"] for line in run(*arguments, "--predict", folder / "lines.txt", "--json").splitlines()]
+    found = [line["probabilities"] for line in tiny.predicted(*arguments, "--predict", folder / "lines.txt")]
     names = sorted(found[0]) if found[0].keys() != set(labels) else labels
     return torch.tensor([[p[n] for n in names] for p in found], dtype=torch.double)
 
 
 def probabilities(model, tokenizer):
-    """One text at a time: nothing is padded."""
-    model.eval()
-    with torch.no_grad():
-        return torch.cat([torch.softmax(model(**tokenizer(t, return_tensors="pt")).logits.double(), 1) for t in texts])
+    return torch.softmax(outputs(model, tokenizer, texts), 1)
 
 
 def compare(what, found, expected, least=0.0):
@@ -88,16 +52,7 @@ def train(model, tokenizer):
 
 def check(name, make, kind, targets, saved):
     base = folder / "base"
-    torch.manual_seed(5)
-    make().eval().save_pretrained(base)
-    specials = dict(pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>", mask_token="<mask>") if kind == "byte_bpe" else dict(
-        pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(golden / f"{kind}_tokenizer.json"), model_max_length=60, **specials)
-    types = ["token_type_ids"] if name.startswith("BERT") else []
-    tokenizer.model_input_names = ["input_ids", *types, "attention_mask"]
-    tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.backend_tokenizer.no_padding()
-    tokenizer.save_pretrained(base)
+    tokenizer = write_base(base, name, make, kind)
 
     # PEFT trains, lorasb reads
     torch.manual_seed(6)
@@ -138,7 +93,7 @@ def check(name, make, kind, targets, saved):
     run("--data", f"tsv:{folder}/pairs.tsv:{folder}/pairs.tsv", "--pairs", "--max-tokens", limit, "--model", base, "--pool", "pooler", "--method", "lora",
         "--rank", 4, "--batch", 8, "--epochs", 2, "--threads", 1, "--out", folder / "pairs", "--write-merged", folder / "merged_pairs")
     merged = AutoModelForSequenceClassification.from_pretrained(folder / "merged_pairs").eval()
-    found = [json.loads(line)["probabilities"] for line in run("--load", folder / "pairs", "--predict", folder / "pairs.txt", "--json").splitlines()]
+    found = [line["probabilities"] for line in tiny.predicted("--load", folder / "pairs", "--predict", folder / "pairs.txt")]
     expected = []
     with torch.no_grad():
         for first in range(0, len(many), 50):
@@ -180,4 +135,4 @@ with tempfile.TemporaryDirectory() as temporary:
     get_peft_model(whole, LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["query"])).save_pretrained(folder / "peft")
     said = subprocess.run([program, "--model", folder / "base", "--load", folder / "peft", "--predict", folder / "lines.txt"], capture_output=True, text=True)
     report(said.returncode == 1 and "bert.pooler.dense.weight" in said.stderr, f"a layer that neither folder nor base has is named: {said.stderr.strip()}")
-sys.exit(failed > 0)
+sys.exit(tiny.failed > 0)

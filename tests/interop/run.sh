@@ -25,9 +25,9 @@ fi
 lorasb_fetch_model
 lorasb_fetch_minilm
 cmake --preset default -DLORASB_BUILD_TESTS=ON -DLORASB_MODEL_DIR="$LORASB_MODEL_DIR" >/dev/null
-cmake --build --preset default --target interop_folders lorasb-epsilon lorasb-finetune
+cmake --build --preset default --target interop_folders interop_states lorasb-epsilon lorasb-finetune
 passed=0 failed=0
-for check in adapters keys classifier merged epsilon; do
+for check in adapters keys states classifier merged problems epsilon; do
   lorasb_say "== $check"
   if "$venv/bin/python" "tests/interop/check_$check.py" build/default; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done

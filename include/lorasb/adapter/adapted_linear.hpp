@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "lorasb/adapter/input_gradient.hpp"
 #include "lorasb/adapter/low_rank_adapter.hpp"
 #include "lorasb/core/borrowed.hpp"
 #include "lorasb/core/layer.hpp"
@@ -15,6 +16,7 @@ namespace lorasb {
 /// forward keeps      Z = A X        rank x tokens
 /// backward, with     P = s Bᵀ dY    rank x tokens:
 ///     dR += P Zᵀ,    dX = W0ᵀ dY + Aᵀ Rᵀ P
+/// With LinearCache::dropout A reads X' in the place of X, and its part of dX goes through the same mask.
 ///
 /// W0 may be stored narrower than S; everything else, and every sum, is S. The layer views W0, B, A, s and R and owns nothing:
 /// it reads R as the optimizer leaves it. Everything that it views must outlive it. The gradient is dR, rank² numbers,
@@ -52,7 +54,7 @@ class AdaptedLinear final : public LinearLayer<S> {
   Index rank() const { return rank_; }
 
  private:
-  enum Slot : std::size_t { z, p, scratch };
+  enum Slot : std::size_t { z, p, scratch, dropped };
 
   void check_weight() const {
     require_shape(W0_, B_->rows(), A_->cols(), "AdaptedLinear", "W0", this->name(), ": rows of B, columns of A");
@@ -71,7 +73,7 @@ class AdaptedLinear final : public LinearLayer<S> {
     const ConstWeightView<S> R = core();
     MatrixView<S> Z = cache.buffer(z).reshape(rank_, X.cols());
     MatrixView<S> RZ = cache.buffer(scratch).reshape(rank_, X.cols());  // s R Z
-    linalg::multiply(*A_, X, Z);
+    linalg::multiply(*A_, cache.dropout.input(X, cache.buffer(dropped)), Z);
     linalg::multiply(R, Z, RZ, *scale_);
     linalg::multiply(W0_, X, Y);
     linalg::multiply(*B_, RZ, Y, 1, 1);
@@ -92,7 +94,7 @@ class AdaptedLinear final : public LinearLayer<S> {
     MatrixView<S> RtP = cache.buffer(scratch).reshape(rank_, dY.cols());
     linalg::multiply(linalg::transposed(R), P, RtP);
     linalg::multiply_transposed(W0_, dY, dX.view());
-    linalg::multiply(linalg::transposed(*A_), RtP, dX.view(), 1, 1);
+    detail::add_adapter_input_gradient<S>(*A_, RtP, cache.dropout, cache.buffer(dropped), dX.view());
   }
 
   FrozenWeight<S> W0_;

@@ -9,6 +9,7 @@
 
 #include "lorasb/core/buffer.hpp"
 #include "lorasb/core/config.hpp"
+#include "lorasb/core/input_dropout.hpp"
 
 namespace lorasb {
 
@@ -34,6 +35,8 @@ class LORASB_OWNS_MEMORY LinearCache {
   /// The task of each column (-1: padding, which counts nowhere), for a layer that routes by it, such as a mixture of experts;
   /// empty: unknown. Set by the model before forward.
   std::span<const Index> tasks;
+  /// What an adapter's input leaves out. Set by the model before forward and, unchanged, before backward.
+  InputDropout dropout;
   /// What all layers of one pass through a model share, such as the decision of a router that several of them follow. Set by the
   /// model before forward and backward.
   LinearCache* shared = nullptr;

@@ -52,6 +52,10 @@ static_assert(detail::rows_are_in_order(role_table, &RoleRow::role));
 
 constexpr std::string_view suffix_of(Role role) { return role_table[static_cast<std::size_t>(role)].suffix; }
 
+/// Whether its tensors have one dimension in files, and one row here. A weight of one row is none.
+constexpr bool is_vector(Role role) {
+  return role == Role::bias || role == Role::norm_scale || role == Role::norm_bias || role == Role::head_bias;
+}
 /// Part of a classification head: trained in full beside adapters, at a rate of its own.
 constexpr bool is_head(Role role) { return role == Role::head_weight || role == Role::head_bias; }
 /// Part of an adapter.

@@ -23,6 +23,7 @@ namespace lorasb::formats {
 struct PeftConfig {
   Index rank = 0;                                           // r
   double alpha = 0;                                         // lora_alpha
+  double dropout = 0;                                       // lora_dropout, of training: it changes no output. Written, not read
   bool rank_stabilised = false;                             // use_rslora (arXiv 2312.03732)
   std::vector<std::pair<std::string, Index>> rank_pattern;  // modules with another r: the first key that matches counts
   std::vector<std::pair<std::string, double>> alpha_pattern;
@@ -199,7 +200,7 @@ inline std::string peft_config_text(const PeftConfig& config) {
   json.add("inference_mode", true);
   json.add("r", config.rank);
   json.add("lora_alpha", number(config.alpha));
-  json.add("lora_dropout", 0.0);
+  json.add("lora_dropout", config.dropout);
   json.add("target_modules", config.target_modules ? Json(*config.target_modules) : Json());
   json.add("modules_to_save", config.modules_to_save.empty() ? Json() : Json(config.modules_to_save));
   Json& ranks = json.add("rank_pattern", Json::object());

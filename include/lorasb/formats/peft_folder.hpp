@@ -22,12 +22,12 @@ struct NamedTensor {
   bool operator==(const NamedTensor&) const = default;
 };
 
-/// A tensor of a trainer's buffer, copied, as full tensors are written: a bias (one row) has one dimension, as in PyTorch.
+/// A tensor of a trainer's buffer, copied, as full tensors are written: a bias has one dimension, as in PyTorch.
 template <Real S>
 NamedTensor<S> named_tensor(const Parameters<S>& values, const ParameterLayout::Tensor& t) {
   const std::span<const S> numbers = values.flat(t.name);
   return {.name = t.name,
-          .shape = t.rows == 1 ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols},
+          .shape = is_vector(t.role) ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols},
           .values = {numbers.begin(), numbers.end()}};
 }
 

@@ -38,8 +38,10 @@ inline double alpha_for(double scale, Index rank) {
 template <Real S>
 class FolderWriter {
  public:
-  FolderWriter(std::filesystem::path folder, std::string base_model) : folder_(std::move(folder)) {
+  FolderWriter(std::filesystem::path folder, std::string base_model, double dropout) : folder_(std::move(folder)) {
+    require(dropout >= 0 && dropout < 1, ErrorId::value, folder_.string(), ": dropout is ", dropout, ", expected 0 to below 1");
     config_.base_model = std::move(base_model);
+    config_.dropout = dropout;
     config_.target_modules.emplace();
   }
 
@@ -157,14 +159,15 @@ class FolderWriter {
 /// Plain LoRA: s B A. Numbers are stored as they are, F32 for float and F64 for double. The folder is made when it is not
 /// there. Each of its two files is whole at every moment, the old or the new; the configuration is written last, and the tensor
 /// file repeats every scale in its metadata, so that one old and one new file whose scales differ are refused, not misread.
+/// `dropout` is what the adapters were trained with (InputDropout), PEFT's lora_dropout.
 /// PEFT adapts every module whose name is or ends in a target's; one that was not meant gets lora_B = 0, which changes nothing.
 /// Throws ErrorId::shape, ErrorId::value (no adapters, a full tensor without a module), ErrorId::not_finite,
 /// ErrorId::duplicate_name and ErrorId::file_write; ErrorId::value, too, for a name that a reader would take for another one,
 /// and for a scale that alpha cannot say: nothing is written that read_adapter_folder() refuses.
 template <Real S>
 void write_lora(const std::filesystem::path& folder, const NamedSet<LoraAdapter<S>>& adapters,
-                const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
-  detail::FolderWriter<S> writer(folder, std::move(base_model));
+                const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}, double dropout = 0) {
+  detail::FolderWriter<S> writer(folder, std::move(base_model), dropout);
   for (const auto& [module, adapter] : adapters) {
     const std::string where = folder.string() + ": " + module;
     require_shape(adapter.B, adapter.B.rows(), adapter.A.rows(), where, "B", "columns are the rank, the rows of A");
@@ -183,8 +186,8 @@ void write_lora(const std::filesystem::path& folder, const NamedSet<LoraAdapter<
 /// what write_lora throws.
 template <Real S>
 void write_native(const std::filesystem::path& folder, const AdapterSet<S>& adapters,
-                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
-  detail::FolderWriter<S> writer(folder, std::move(base_model));
+                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}, double dropout = 0) {
+  detail::FolderWriter<S> writer(folder, std::move(base_model), dropout);
   for (const auto& [module, adapter] : adapters) {
     adapter.validate(module);
     writer.add(module, adapter.B, adapter.A, adapter.scale);
@@ -196,8 +199,8 @@ void write_native(const std::filesystem::path& folder, const AdapterSet<S>& adap
 /// The same with every R as it is in the trainer's buffer.
 template <Real S>
 void write_native(const std::filesystem::path& folder, const AdapterBases<S>& bases, const Parameters<S>& values,
-                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
-  detail::FolderWriter<S> writer(folder, std::move(base_model));
+                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}, double dropout = 0) {
+  detail::FolderWriter<S> writer(folder, std::move(base_model), dropout);
   for (const auto& [module, basis] : bases) {
     basis.validate(module);
     const ConstWeightView<S> R = values.at(module, Role::core);
@@ -214,17 +217,17 @@ void write_native(const std::filesystem::path& folder, const AdapterBases<S>& ba
 /// weight, (lora_alpha / r) lora_B lora_A, is s B R A. Throws what write_lora throws.
 template <Real S>
 void write_folded(const std::filesystem::path& folder, const AdapterSet<S>& adapters,
-                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
+                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}, double dropout = 0) {
   NamedSet<LoraAdapter<S>> folded;
   for (const auto& [module, adapter] : adapters) folded.add(module, fold(adapter));
-  write_lora(folder, folded, full_tensors, std::move(base_model));
+  write_lora(folder, folded, full_tensors, std::move(base_model), dropout);
 }
 template <Real S>
 void write_folded(const std::filesystem::path& folder, const AdapterBases<S>& bases, const Parameters<S>& values,
-                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}) {
+                  const std::vector<NamedTensor<S>>& full_tensors = {}, std::string base_model = {}, double dropout = 0) {
   NamedSet<LoraAdapter<S>> folded;
   for (const auto& [module, basis] : bases) folded.add(module, fold<S>(basis, values.at(module, Role::core)));
-  write_lora(folder, folded, full_tensors, std::move(base_model));
+  write_lora(folder, folded, full_tensors, std::move(base_model), dropout);
 }
 
 /// A model without adapters: the tensors in one safetensors file, as PyTorch would write them. Throws what write_safetensors

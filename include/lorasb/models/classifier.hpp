@@ -1,4 +1,4 @@
-// An encoder with a linear head, as the trainer of a classifier sees it.
+// An encoder with a head, as the trainer of a classifier or a regression sees it.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,14 @@
 
 #include "lorasb/core/buffer.hpp"
 #include "lorasb/core/config.hpp"
+#include "lorasb/core/random.hpp"
 #include "lorasb/models/head.hpp"
 #include "lorasb/models/text_encoder.hpp"
 #include "lorasb/models/tokenized_texts.hpp"
 #include "lorasb/nn/cross_entropy.hpp"
 #include "lorasb/nn/packed_batch.hpp"
 #include "lorasb/nn/pass_result.hpp"
+#include "lorasb/nn/problem.hpp"
 #include "lorasb/privacy/clip.hpp"
 #include "lorasb/privacy/discrete_gaussian.hpp"
 
@@ -51,7 +53,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
   /// Tasks with heads of their own: a text with task t is classified among the classes of row t alone. Empty: among all.
   void set_task_classes(std::vector<Range> classes) { task_classes_ = std::move(classes); }
 
-  /// Weights of the classes in the losses whose gradients are taken; measure() and the counts of correct answers know none.
+  /// Weights of the classes in the losses whose gradients are taken; measure() and the counts of correct answers know none, and
+  /// neither do texts of another problem than one label each.
   /// Empty: all 1. Throws ErrorId::shape for another number of them.
   void set_class_weights(std::vector<double> weights) {
     require(weights.empty() || std::ssize(weights) == classes(), ErrorId::shape, "TextClassifier: ", weights.size(),
@@ -59,35 +62,33 @@ class LORASB_OWNS_MEMORY TextClassifier {
     class_weights_ = std::move(weights);
   }
 
+  /// In the passes that take gradients, adapters drop inputs at this rate, by a mask that `key` and a text's place in the set
+  /// decide: give another key for each step. 0, as at the start: nothing is dropped. measure(), outputs() and encode() drop
+  /// nothing.
+  void set_dropout(double rate, std::uint64_t key) {
+    dropout_rate_ = rate;
+    dropout_key_ = key;
+  }
+
   /// Vectors of the texts named in `order`: features x texts, in the scratch of `part`.
   ConstMatrixView<S> encode(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
-    Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    s.batch.clear();
-    s.labels.clear();
-    for (const Index i : order) {
-      const auto text = static_cast<std::size_t>(i);
-      s.batch.add(texts.ids[text], texts.types.empty() ? std::span<const std::int32_t>() : texts.types[text],
-                  texts.tasks.empty() ? nn::PackedBatch::no_task : texts.tasks[text]);
-      s.labels.push_back(texts.labels[text]);
-    }
-    const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
-    encoder_->forward(s.batch, E, *s.cache);
-    return E;
+    return run_encoder(texts, order, part, 0);
   }
 
-  /// Summed loss and correct answers of the texts named in `order`; no gradient is computed.
+  /// Summed loss and correct answers of the texts named in `order`; the encoder computes no gradient.
   nn::PassResult measure(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
-    const ConstMatrixView<S> logits = classify(texts, order, part);
-    const Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    return {.loss = nn::cross_entropy_loss<S>(logits, s.labels), .correct = nn::count_correct<S>(logits, s.labels)};
+    const MatrixView<S> logits = classify(texts, order, part);
+    const nn::Targets<S> wanted = scratch_[static_cast<std::size_t>(part)].targets.gather(texts.targets(), order);
+    if (wanted.problem != nn::ProblemType::single_label) return nn::differentiate_loss<S>(logits, wanted);
+    return {.loss = nn::cross_entropy_loss<S>(logits, wanted.labels), .correct = nn::count_correct<S>(logits, wanted.labels)};
   }
 
-  /// The most likely class of each text named in `order`, the lowest among equals, into `classes`.
-  void predict(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<std::int32_t> classes) {
-    nn::best_classes<S>(classify(texts, order, part), classes);
+  /// Logits, or the numbers of a regression, of the texts named in `order`: outputs x texts, in the scratch of `part`.
+  ConstMatrixView<S> outputs(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
+    return classify(texts, order, part);
   }
 
-  /// The same as measure(), and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
+  /// The same as measure(), but for dropout, and adds the gradient of the summed loss to `gradient`, as many numbers as the values.
   nn::PassResult pass(const TokenizedTexts& texts, std::span<const Index> order, Index part, std::span<S> gradient) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
     const nn::PassResult result = differentiate(texts, order, part);
@@ -127,6 +128,24 @@ class LORASB_OWNS_MEMORY TextClassifier {
   }
 
  private:
+  /// The vectors that encode() gives, with adapters that drop inputs.
+  ConstMatrixView<S> run_encoder(const TokenizedTexts& texts, std::span<const Index> order, Index part, double dropout) {
+    Scratch& s = scratch_[static_cast<std::size_t>(part)];
+    s.batch.clear();
+    for (const Index i : order) {
+      const auto text = static_cast<std::size_t>(i);
+      s.batch.add(texts.ids[text], texts.types.empty() ? std::span<const std::int32_t>() : texts.types[text],
+                  texts.tasks.empty() ? nn::PackedBatch::no_task : texts.tasks[text]);
+    }
+    if (dropout > 0) {
+      s.keys.clear();
+      for (const Index i : order) s.keys.push_back(derive_seed(dropout_key_, static_cast<std::uint64_t>(i)));
+      s.batch.drop_inputs(dropout, s.keys);
+    }
+    const MatrixView<S> E = s.embeddings.reshape(features(), std::ssize(order));
+    encoder_->forward(s.batch, E, *s.cache);
+    return E;
+  }
   /// The gradient of each text in the part's scratch, size x texts.
   nn::PassResult differentiate_each(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
     Scratch& s = scratch_[static_cast<std::size_t>(part)];
@@ -140,8 +159,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
     return result;
   }
   /// Logits in the part's scratch.
-  MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
-    const ConstMatrixView<S> E = encode(texts, order, part);
+  MatrixView<S> classify(const TokenizedTexts& texts, std::span<const Index> order, Index part, double dropout = 0) {
+    const ConstMatrixView<S> E = run_encoder(texts, order, part, dropout);
     MatrixView<S> logits = scratch_[static_cast<std::size_t>(part)].logits.reshape(classes(), E.cols());
     head_.forward(E, logits);
     if (!task_classes_.empty())
@@ -155,12 +174,9 @@ class LORASB_OWNS_MEMORY TextClassifier {
   static constexpr S masked = S(-1e30);  // finite; its exponential is 0, and so is its gradient
   /// The gradient of the loss with respect to the logits, in their place.
   nn::PassResult differentiate(const TokenizedTexts& texts, std::span<const Index> order, Index part) {
-    const MatrixView<S> logits = classify(texts, order, part);
-    const Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    nn::PassResult result;
-    result.correct = nn::count_correct<S>(logits, s.labels);
-    result.loss = nn::cross_entropy<S>(logits, s.labels, logits, {}, class_weights_);
-    return result;
+    const MatrixView<S> logits = classify(texts, order, part, dropout_rate_);
+    const nn::Targets<S> wanted = scratch_[static_cast<std::size_t>(part)].targets.gather(texts.targets(), order);
+    return nn::differentiate_loss<S>(logits, wanted, class_weights_);
   }
 
   struct Scratch;
@@ -174,7 +190,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
 
   struct Scratch {
     nn::PackedBatch batch;
-    std::vector<std::int32_t> labels;
+    std::vector<std::uint64_t> keys;  // of its texts, for dropout
+    nn::TargetBatch<S> targets;
     std::unique_ptr<TextEncoderCache<S>> cache;
     Buffer<S> embeddings, d_embeddings, logits;
     Buffer<S> each;             // gradients of single texts
@@ -187,6 +204,8 @@ class LORASB_OWNS_MEMORY TextClassifier {
   std::vector<Scratch> scratch_;
   std::vector<Range> task_classes_;
   std::vector<double> class_weights_;
+  double dropout_rate_ = 0;
+  std::uint64_t dropout_key_ = 0;
 };
 
 }  // namespace lorasb::models

@@ -135,6 +135,11 @@ class TextEncoder {
   TextEncoder(const TextEncoder&) = default;
   TextEncoder& operator=(const TextEncoder&) = default;
 
+  /// For a layer whose columns are texts: their tasks, and what its adapter drops of them.
+  static void share_texts(const nn::PackedBatch& batch, LinearCache<S>& cache) {
+    cache.tasks = batch.tasks();
+    cache.dropout = batch.dropout(cache.dropout.layer);
+  }
   /// The cache as this encoder's own type. Throws ErrorId::value for another encoder's.
   template <class Cache, class Any>
   Cache& own(Any& cache) const {
@@ -158,11 +163,13 @@ class TextEncoder {
     std::iota(cache.text_offsets.begin(), cache.text_offsets.end(), Index{0});
     share(cache);  // the cache may have been moved
   }
-  /// Tells every layer what it cannot see in its columns: the tasks of the tokens, and what the layers of a pass share. An encoder
-  /// gives the tasks of texts to layers whose columns are texts.
+  /// Tells every layer what it cannot see in its columns: the tasks of the tokens, what their adapters drop, and what the layers
+  /// of a pass share. An encoder calls share_texts() for layers whose columns are texts.
   void share(TextEncoderCache<S>& cache) const {
+    std::uint64_t layer = 0;
     visit_layers(cache, [&](const LinearLayer<S>&, LinearCache<S>& c) {
       c.tasks = cache.batch.token_tasks();
+      c.dropout = cache.batch.token_dropout(layer++);
       c.shared = &cache.shared;
     });
   }

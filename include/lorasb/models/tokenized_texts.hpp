@@ -8,16 +8,20 @@
 #include <vector>
 
 #include "lorasb/core/parallel.hpp"
+#include "lorasb/nn/problem.hpp"
 
 namespace lorasb::models {
 
-/// Token ids of texts, with their labels.
+/// Token ids of texts, with what they should come out as: `labels`, or `values` for other problems than one label a text.
 struct TokenizedTexts {
   std::vector<std::vector<std::int32_t>> ids = {};
   std::vector<std::vector<std::int32_t>> types = {};  // token types, for each text; none: all 0
   std::vector<std::int32_t> labels = {};
+  nn::ProblemType problem = nn::ProblemType::single_label;
+  Matrix<float> values = {};  // outputs x texts, as nn::Targets has them
   std::vector<Index> tasks = {};  // of each text, for layers that route by it and heads of several tasks; may be empty
   Index size() const { return std::ssize(ids); }
+  nn::Targets<float> targets() const { return {.problem = problem, .labels = labels, .values = values}; }
 };
 
 /// Calls visit(part, first text, texts of the piece) for all of `texts` texts in pieces of 16, `parts` of them at a time. What a
@@ -35,14 +39,14 @@ void for_pieces(Index texts, Index parts, int threads, const Visit& visit) {
   });
 }
 
-/// The most likely class of each text.
+/// What the head gives for each text, before softmax or sigmoid: outputs x texts.
 template <class Classifier>
-std::vector<std::int32_t> predictions(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
-  std::vector<std::int32_t> classes(static_cast<std::size_t>(texts.size()));
+Matrix<float> outputs(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
+  Matrix<float> all(classifier.classes(), texts.size());
   for_pieces(texts.size(), parts, threads, [&](Index part, Index first, std::span<const Index> piece) {
-    classifier.predict(texts, piece, part, std::span(classes).subspan(static_cast<std::size_t>(first), piece.size()));
+    all.middleCols(first, std::ssize(piece)) = classifier.outputs(texts, piece, part);
   });
-  return classes;
+  return all;
 }
 
 /// The share of texts that a TextClassifier classifies right; 0 for no texts.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lorasb/core/check.hpp"
+#include "lorasb/core/input_dropout.hpp"
 #include "lorasb/core/offsets.hpp"
 
 namespace lorasb::nn {
@@ -33,7 +34,22 @@ class PackedBatch {
     token_tasks_.resize(tokens_.size(), task);
     has_tasks_ = has_tasks_ || task != no_task;
   }
-  /// No sequences; the memory is kept.
+  /// Adapters drop inputs at that rate. `keys` has one for each sequence, another one in each step; those of its tokens follow
+  /// from it and from their places, wherever in a batch the sequence stands. Throws ErrorId::shape for another number of keys,
+  /// ErrorId::value for a rate that is not from 0 to below 1.
+  void drop_inputs(double rate, std::span<const std::uint64_t> keys) {
+    require(std::ssize(keys) == sequences(), ErrorId::shape, "PackedBatch::drop_inputs: ", keys.size(), " keys for ",
+            sequences(), " sequences");
+    require(rate >= 0 && rate < 1, ErrorId::value, "PackedBatch::drop_inputs: the rate is ", rate, ", expected 0 to below 1");
+    dropout_rate_ = rate;
+    keys_.assign(keys.begin(), keys.end());
+    token_keys_.clear();
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      Random tokens(keys[i], 1);
+      for (Index t = offsets_[i]; t < offsets_[i + 1]; ++t) token_keys_.push_back(tokens.bits());
+    }
+  }
+  /// No sequences, and nothing is dropped; the memory is kept.
   void clear() {
     tokens_.clear();
     types_.clear();
@@ -41,6 +57,9 @@ class PackedBatch {
     tasks_.clear();
     token_tasks_.clear();
     has_tasks_ = false;
+    dropout_rate_ = 0;
+    keys_.clear();
+    token_keys_.clear();
   }
 
   Index sequences() const { return std::ssize(offsets_) - 1; }
@@ -50,6 +69,9 @@ class PackedBatch {
   /// The task of each sequence and of each token, for layers that route by it (LinearCache::tasks); empty when none was given.
   std::span<const Index> tasks() const { return has_tasks_ ? std::span<const Index>(tasks_) : std::span<const Index>(); }
   std::span<const Index> token_tasks() const { return has_tasks_ ? std::span<const Index>(token_tasks_) : std::span<const Index>(); }
+  /// What layers whose columns are the sequences, or the tokens, drop (LinearCache::dropout).
+  InputDropout dropout(std::uint64_t layer) const { return {dropout_rate_, layer, keys_}; }
+  InputDropout token_dropout(std::uint64_t layer) const { return {dropout_rate_, layer, token_keys_}; }
   bool operator==(const PackedBatch&) const = default;
 
  private:
@@ -57,6 +79,8 @@ class PackedBatch {
   std::vector<Index> offsets_{0};
   std::vector<Index> tasks_, token_tasks_;
   bool has_tasks_ = false;
+  double dropout_rate_ = 0;
+  std::vector<std::uint64_t> keys_, token_keys_;
 };
 
 }  // namespace lorasb::nn

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "lorasb/models/head.hpp"
-#include "lorasb/nn/cross_entropy.hpp"
+#include "lorasb/nn/problem.hpp"
 #include "lorasb/optim/adamw.hpp"
 #include "lorasb/optim/schedule.hpp"
 #include "lorasb/train/sampler.hpp"
@@ -27,10 +27,10 @@ struct HeadOptions {
   nn::Activation activation = nn::Activation::tanh;
 };
 
-/// AdamW with linear decay on features x texts and labels, from the head in `values` (append_head, append_dense), which is
-/// returned trained. Throws ErrorId::shape for a head over other features.
+/// AdamW with linear decay on features x texts and their targets, from the head in `values` (append_head, append_dense), which
+/// is returned trained. Throws ErrorId::shape for a head over other features or with other outputs.
 template <Real S>
-Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Parameters<S> values,
+Parameters<S> train_head(ConstMatrixView<S> E, const nn::Targets<S>& targets, Parameters<S> values,
                          const HeadOptions& options) {
   const models::Head<S> head(values, options.scale, options.activation);
   const ParameterLayout& layout = values.layout();
@@ -40,23 +40,27 @@ Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> lab
   const Index steps = options.epochs * batches.batches_per_epoch();
   const optim::Schedule schedule({.decay = optim::Decay::linear, .learning_rate = options.learning_rate, .total_steps = steps});
   Step<S> step(layout.size(), 1, 1);
+  nn::TargetBatch<S> targets_of_batch;
   for (Index t = 1; t <= steps; ++t) {
     const std::span<const Index> batch = batches.next();
     const auto pass = [&](Index, Index, Index, std::span<S> gradient) {
       Matrix<S> X(E.rows(), std::ssize(batch)), logits(classes, X.cols());
-      std::vector<std::int32_t> y;
-      for (const Index i : batch) {
-        X.col(std::ssize(y)) = E.col(i);
-        y.push_back(labels[static_cast<std::size_t>(i)]);
-      }
+      for (Index i = 0; i < X.cols(); ++i) X.col(i) = E.col(batch[static_cast<std::size_t>(i)]);
       head.forward(X, logits);
-      const double loss = nn::cross_entropy<S>(logits, y, logits, {}, options.class_weights);
+      const PassResult found =
+          nn::differentiate_loss<S>(logits, targets_of_batch.gather(targets, batch), options.class_weights);
       head.backward(X, logits, gradient, not_wanted);
-      return PassResult{.loss = loss, .correct = 0};
+      return found;
     };
     step.run(std::ssize(batch), pass, values.flat(), optimizer, schedule.rate(t));
   }
   return values;
+}
+/// The same with a class for each text.
+template <Real S>
+Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> labels, Parameters<S> values,
+                         const HeadOptions& options) {
+  return train_head<S>(E, nn::Targets<S>{.labels = labels}, std::move(values), options);
 }
 /// The same from zeros, without a dense layer.
 template <Real S>
@@ -67,14 +71,20 @@ Parameters<S> train_head(ConstMatrixView<S> E, std::span<const std::int32_t> lab
   return train_head<S>(E, labels, Parameters<S>(std::move(layout)), options);
 }
 
+/// What the head gives for each column of E, before softmax or sigmoid: outputs x texts.
+template <Real S>
+Matrix<S> head_outputs(const Parameters<S>& values, ConstMatrixView<S> E, const HeadOptions& options = {}) {
+  const models::Head<S> head(values, options.scale, options.activation);
+  Matrix<S> outputs(head.classes(), E.cols());
+  head.forward(E, outputs);
+  return outputs;
+}
+
 /// The most likely class of each column of E, the lowest among equals.
 template <Real S>
 std::vector<std::int32_t> head_predictions(const Parameters<S>& values, ConstMatrixView<S> E, const HeadOptions& options = {}) {
-  const models::Head<S> head(values, options.scale, options.activation);
-  Matrix<S> logits(head.classes(), E.cols());
-  head.forward(E, logits);
   std::vector<std::int32_t> classes(static_cast<std::size_t>(E.cols()));
-  nn::best_classes<S>(logits, classes);
+  nn::best_classes<S>(head_outputs<S>(values, E, options), classes);
   return classes;
 }
 
@@ -82,10 +92,7 @@ std::vector<std::int32_t> head_predictions(const Parameters<S>& values, ConstMat
 template <Real S>
 double head_accuracy(const Parameters<S>& values, ConstMatrixView<S> E, std::span<const std::int32_t> labels,
                      const HeadOptions& options = {}) {
-  const models::Head<S> head(values, options.scale, options.activation);
-  Matrix<S> logits(head.classes(), E.cols());
-  head.forward(E, logits);
-  return double(nn::count_correct<S>(logits, labels)) / double(E.cols());
+  return double(nn::count_correct<S>(head_outputs<S>(values, E, options), labels)) / double(E.cols());
 }
 
 }  // namespace lorasb::train

@@ -20,7 +20,7 @@ EncoderConfig tiny_config(EncoderFamily family, Pooling pooling, nn::Activation 
           .feed_forward = 10,
           .positions = 9,
           .token_types = family == EncoderFamily::distilbert ? 0 : 2,
-          .padding = family == EncoderFamily::roberta ? 1 : -1,
+          .padding = is_roberta(family) ? 1 : -1,
           .activation = activation,
           .epsilon = 1e-5,
           .pooling = pooling};
@@ -30,7 +30,9 @@ const std::vector<EncoderConfig> configs{tiny_config(EncoderFamily::bert, Poolin
                                          tiny_config(EncoderFamily::bert, Pooling::pooler, nn::Activation::gelu_tanh),
                                          tiny_config(EncoderFamily::roberta, Pooling::first_token, nn::Activation::tanh),
                                          tiny_config(EncoderFamily::distilbert, Pooling::pooler),
-                                         tiny_config(EncoderFamily::roberta, Pooling::first_state)};
+                                         tiny_config(EncoderFamily::roberta, Pooling::first_state),
+                                         tiny_config(EncoderFamily::roberta_prelayernorm, Pooling::mean),
+                                         tiny_config(EncoderFamily::roberta_prelayernorm, Pooling::pooler)};
 
 /// An encoder with random weights and three texts, one of them with two token types, one with RoBERTa's padding in it.
 struct TinyEncoder {

@@ -62,6 +62,7 @@ TEST_CASE("Hidden states and logits are those of transformers") {
   check_golden("tiny_bert", Pooling::pooler, "classifier");
   check_golden("tiny_bert_sharded", Pooling::mean, nullptr);
   check_golden("tiny_roberta", Pooling::pooler, "classifier.out_proj");
+  check_golden("tiny_roberta_prelayernorm", Pooling::pooler, "classifier.out_proj");
   check_golden("tiny_distilbert", Pooling::pooler, "classifier");
 }
 
@@ -91,7 +92,7 @@ TEST_CASE("A configuration that is not supported is refused by key and value") {
     CHECK_ERROR(open_encoder(copy.folder), ErrorId::model, message);
     write_all(copy.folder / "config.json", before.dump());
   };
-  check("model_type", "t5", "\"model_type\" is \"t5\", expected bert, roberta, xlm-roberta or distilbert");
+  check("model_type", "t5", "\"model_type\" is \"t5\", expected bert, roberta, xlm-roberta, roberta-prelayernorm or distilbert");
   check("model_type", nullptr, "\"model_type\" is missing");
   check("position_embedding_type", "relative_key", "\"position_embedding_type\" is \"relative_key\"");
   check("is_decoder", true, "\"is_decoder\" is true, expected false");

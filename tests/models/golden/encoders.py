@@ -13,7 +13,7 @@ import sys
 
 import torch
 from transformers import (BertConfig, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertForSequenceClassification, RobertaConfig,
-                          RobertaForSequenceClassification)
+                          RobertaForSequenceClassification, RobertaPreLayerNormConfig, RobertaPreLayerNormForSequenceClassification)
 
 here = pathlib.Path(__file__).parent
 sizes = dict(vocab_size=13, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, max_position_embeddings=12)
@@ -24,7 +24,7 @@ def randomize(model):
     torch.manual_seed(7)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            centre = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+            centre = 1.0 if "norm" in name.split(".")[-2].lower() and name.endswith("weight") else 0.0
             p.copy_(centre + 0.4 * torch.randn(p.shape))
     return model.eval()
 
@@ -42,8 +42,9 @@ def run(model, takes_types, has_types):
             inputs["token_type_ids"] = torch.tensor([types])
         with torch.no_grad():
             out = model(**inputs, output_hidden_states=True)
+            states = model.base_model(**inputs).last_hidden_state  # behind the last norm of a pre-norm family
         logits = rounded(out.logits) if "logits" in out else []
-        found.append({"ids": ids, "types": types, "hidden": rounded(out.hidden_states[-1]), "logits": logits})
+        found.append({"ids": ids, "types": types, "hidden": rounded(states), "logits": logits})
     return {"texts": found}
 
 
@@ -52,6 +53,8 @@ for name, model, takes_types, has_types in [
     ("tiny_bert", BertForSequenceClassification(BertConfig(**sizes, num_labels=3)), True, True),
     ("tiny_bert_sharded", BertModel(BertConfig(**sizes, hidden_act="gelu_new", layer_norm_eps=1e-5), add_pooling_layer=False), True, True),
     ("tiny_roberta", RobertaForSequenceClassification(RobertaConfig(**sizes, type_vocab_size=1, pad_token_id=1, num_labels=2)), True, False),
+    ("tiny_roberta_prelayernorm", RobertaPreLayerNormForSequenceClassification(
+        RobertaPreLayerNormConfig(**sizes, type_vocab_size=1, pad_token_id=1, num_labels=2)), True, False),
     ("tiny_distilbert", DistilBertForSequenceClassification(
         DistilBertConfig(vocab_size=13, dim=8, n_layers=2, n_heads=2, hidden_dim=12, max_position_embeddings=12, num_labels=2)), False, False),
 ]:

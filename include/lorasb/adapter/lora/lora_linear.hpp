@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "lorasb/adapter/input_gradient.hpp"
 #include "lorasb/core/layer.hpp"
 #include "lorasb/linalg/weight_product.hpp"
 
@@ -17,6 +18,8 @@ enum class TrainedFactors {
 
 /// Y = W0 X + s B A X,    forward keeps Z = A X (rank x tokens); backward, with P = s Bᵀ dY (rank x tokens):
 ///     dB += s dY Zᵀ,    dA += P Xᵀ,    dX = W0ᵀ dY + Aᵀ P
+/// With LinearCache::dropout A reads X' in the place of X, as PEFT's lora_dropout has it, and its part of dX goes through the
+/// same mask.
 ///
 /// The gradient is that of B and then that of A, each row-major; with TrainedFactors::B_only it is that of B alone, and dA is
 /// not computed. Views must outlive the layer.
@@ -38,11 +41,11 @@ class LoraLinear final : public LinearLayer<S> {
   }
 
  private:
-  enum Slot : std::size_t { z, p };
+  enum Slot : std::size_t { z, p, dropped, d_dropped };
 
   void run_forward(ConstMatrixView<S> X, MatrixView<S> Y, LinearCache<S>& cache) const override {
     MatrixView<S> Z = cache.buffer(z).reshape(A_.rows(), X.cols());
-    linalg::multiply(A_, X, Z);
+    linalg::multiply(A_, cache.dropout.input(X, cache.buffer(dropped)), Z);
     linalg::multiply(W0_, X, Y);
     linalg::multiply(B_, Z, Y, scale_, 1);
   }
@@ -51,16 +54,17 @@ class LoraLinear final : public LinearLayer<S> {
     MatrixView<S> P = cache.buffer(p).reshape(B_.cols(), dY.cols());
     if (dX.wanted() || (trains_A_ && gradient.wanted())) linalg::multiply(linalg::transposed(B_), dY, P, scale_);
     const ConstMatrixView<S> Z = std::as_const(cache.buffer(z)).view();
+    const ConstMatrixView<S> input = cache.dropout.drops() ? std::as_const(cache.buffer(dropped)).view() : X;
     gradient.for_each(dY.cols(), [&](Index first, Index count, std::span<S> to) {
       WeightView<S> dB(to.data(), B_.rows(), B_.cols());  // dB += s dY Zᵀ
       linalg::multiply(dY.middleCols(first, count), linalg::transposed(Z.middleCols(first, count)), dB, scale_, 1);
       if (!trains_A_) return;
       WeightView<S> dA(to.data() + B_.size(), A_.rows(), A_.cols());  // dA += P Xᵀ
-      linalg::multiply(P.middleCols(first, count), linalg::transposed(X.middleCols(first, count)), dA, 1, 1);
+      linalg::multiply(P.middleCols(first, count), linalg::transposed(input.middleCols(first, count)), dA, 1, 1);
     });
     if (!dX.wanted()) return;
     linalg::multiply_transposed(W0_, dY, dX.view());
-    linalg::multiply(linalg::transposed(A_), P, dX.view(), 1, 1);
+    detail::add_adapter_input_gradient<S>(A_, P, cache.dropout, cache.buffer(d_dropped), dX.view());
   }
 
   FrozenWeight<S> W0_;

@@ -15,7 +15,12 @@ enum class EncoderFamily {
   bert,
   roberta,     // XLM-RoBERTa, too
   distilbert,  // no token types
+  roberta_prelayernorm,  // RoBERTa with the norm of each block before it, and one behind the last block
 };
+/// RoBERTa's positions, tokenizer and head.
+constexpr bool is_roberta(EncoderFamily family) {
+  return family == EncoderFamily::roberta || family == EncoderFamily::roberta_prelayernorm;
+}
 
 /// What becomes of the hidden states of a text.
 enum class Pooling {
@@ -43,6 +48,8 @@ struct EncoderConfig {
 
   /// Of a text; the caller cuts longer ones.
   Index max_tokens() const { return positions - padding - 1; }
+  /// Whether a block's norms stand before attention and feed-forward (EncoderBlock), and one behind the last block.
+  bool pre_norm() const { return family == EncoderFamily::roberta_prelayernorm; }
 
   /// Throws ErrorId::model.
   void validate() const {
@@ -79,6 +86,7 @@ struct EncoderNames {
   std::string_view pooler;  // of the classifier of sequences
   std::string_view word_embeddings = "embeddings.word_embeddings", position_embeddings = "embeddings.position_embeddings",
                    type_embeddings = "embeddings.token_type_embeddings", embedding_norm = "embeddings.LayerNorm";
+  std::string_view final_norm = "LayerNorm";  // of a pre-norm family
 
   std::string whole(std::string_view name) const { return std::string(prefix).append(".").append(name); }
   std::string layer(Index i) const { return whole(layers) + "." + std::to_string(i) + "."; }
@@ -89,11 +97,11 @@ inline EncoderNames encoder_names(EncoderFamily family) {
     return {.prefix = "distilbert", .layers = "transformer.layer", .query = "attention.q_lin", .key = "attention.k_lin",
             .value = "attention.v_lin", .attention_out = "attention.out_lin", .attention_norm = "sa_layer_norm", .up = "ffn.lin1",
             .down = "ffn.lin2", .feed_forward_norm = "output_layer_norm", .pooler = "pre_classifier"};
-  const bool bert = family == EncoderFamily::bert;
-  return {.prefix = bert ? "bert" : "roberta", .layers = "encoder.layer", .query = "attention.self.query",
+  const bool bert = family == EncoderFamily::bert, pre_norm = family == EncoderFamily::roberta_prelayernorm;
+  return {.prefix = bert ? "bert" : pre_norm ? "roberta_prelayernorm" : "roberta", .layers = "encoder.layer", .query = "attention.self.query",
           .key = "attention.self.key", .value = "attention.self.value", .attention_out = "attention.output.dense",
-          .attention_norm = "attention.output.LayerNorm", .up = "intermediate.dense", .down = "output.dense",
-          .feed_forward_norm = "output.LayerNorm", .pooler = bert ? "bert.pooler.dense" : "classifier.dense"};
+          .attention_norm = pre_norm ? "attention.LayerNorm" : "attention.output.LayerNorm", .up = "intermediate.dense",
+          .down = "output.dense", .feed_forward_norm = pre_norm ? "intermediate.LayerNorm" : "output.LayerNorm", .pooler = bert ? "bert.pooler.dense" : "classifier.dense"};
 }
 
 /// The modules that an adapter can sit on, in the order in which a text passes them: query, key, value, attention output, up and down
@@ -134,6 +142,7 @@ inline ParameterLayout encoder_layout(const EncoderConfig& config) {
     norm(names.layer(i) + std::string(names.attention_norm));
     norm(names.layer(i) + std::string(names.feed_forward_norm));
   }
+  if (config.pre_norm()) norm(names.whole(names.final_norm));
   return layout;
 }
 

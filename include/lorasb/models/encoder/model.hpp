@@ -1,4 +1,4 @@
-// An encoder of the BERT family: BERT, RoBERTa, XLM-RoBERTa, DistilBERT.
+// An encoder of the BERT family: BERT, RoBERTa, XLM-RoBERTa, DistilBERT, RoBERTa-PreLayerNorm.
 #pragma once
 
 #include <cmath>
@@ -21,10 +21,11 @@ namespace lorasb::models {
 /// For tokens w at positions p with token types t:
 ///     x    = LN(E[w] + P[p] + T[t])                                              hidden x tokens
 ///     x'   = block(x), in each layer (EncoderBlock)                              hidden x tokens
+///     x'   = LN(x') behind the last one, with EncoderConfig::pre_norm()
 ///     y    = v / ‖v‖ with v the mean of x' over the tokens, or x' of the first token; or f(W_p x'_first + b_p); or x'_first
 /// f is tanh for BERT and RoBERTa, relu for DistilBERT. Positions count from 0; with RoBERTa from padding + 1. The weights W
-/// are linear layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. There is no
-/// dropout.
+/// are linear layers of any kind (frozen, adapted, observed, trained in full); all else is read from `weights`. Adapters
+/// alone drop inputs (PackedBatch::drop_inputs).
 template <Real S>
 class Encoder final : public TextEncoder<S> {
  public:
@@ -68,11 +69,14 @@ class Encoder final : public TextEncoder<S> {
       block.feed_forward_norm = {names.layer(i).append(names.feed_forward_norm), config_.epsilon, *weights, map};
       block.attention = {.heads = config_.heads};
       block.activation = config_.activation;
+      block.pre_norm = config_.pre_norm();
       wanted = block.set_wanted(wanted);
       blocks_.push_back(std::move(block));
     }
+    blocks_wanted_ = wanted;
+    if (config_.pre_norm()) final_norm_ = {names.whole(names.final_norm), config_.epsilon, *weights, map};
     if (config_.pooling == Pooling::pooler) pooler_ = part();
-    pooler_.below_wanted = wanted;
+    pooler_.below_wanted = wanted || final_norm_.trains();
   }
 
   const EncoderConfig& config() const { return config_; }
@@ -80,9 +84,9 @@ class Encoder final : public TextEncoder<S> {
   nn::Activation head_activation() const override { return pooler_activation(config_.family); }
   std::unique_ptr<TextEncoderCache<S>> make_cache() const override { return std::make_unique<Cache>(); }
 
-  /// x' of the last layer after a forward pass with this cache, hidden x tokens.
+  /// x' of the last layer, behind its norm where there is one, after a forward pass with this cache: hidden x tokens.
   ConstMatrixView<S> hidden_states(const TextEncoderCache<S>& cache) const {
-    return this->template own<const Cache>(cache).blocks.back().output.view();
+    return last_states(this->template own<const Cache>(cache));
   }
 
  private:
@@ -110,16 +114,23 @@ class Encoder final : public TextEncoder<S> {
   static ConstMatrixView<S> input(Cache& cache, std::size_t i) {
     return i == 0 ? cache.normed.view() : cache.blocks[i - 1].output.view();
   }
+  ConstMatrixView<S> last_states(const Cache& cache) const {
+    return config_.pre_norm() ? cache.states.view() : cache.blocks.back().output.view();
+  }
   bool has_unit_vectors() const { return config_.pooling == Pooling::mean || config_.pooling == Pooling::first_token; }
 
   void run_forward(const nn::PackedBatch& batch, MatrixView<S> Y, TextEncoderCache<S>& any) const override {
     Cache& cache = this->template own<Cache>(any);
     cache.blocks.resize(blocks_.size());
-    cache.pooler.cache.tasks = batch.tasks();  // its columns are texts
+    this->share_texts(cache.batch, cache.pooler.cache);  // its columns are texts
     embed(cache);
     for (std::size_t i = 0; i < blocks_.size(); ++i)
       blocks_[i].forward(input(cache, i), batch.offsets(), cache.blocks[i]);
-    const ConstMatrixView<S> X = cache.blocks.back().output.view();
+    if (config_.pre_norm()) {
+      const ConstMatrixView<S> last = cache.blocks.back().output.view();
+      final_norm_.forward(last, cache.states.reshape(last.rows(), last.cols()), cache.final_norm);
+    }
+    const ConstMatrixView<S> X = last_states(cache);
     if (config_.pooling == Pooling::first_state) return nn::first_pool<S>(X, batch.offsets(), Y);
     const MatrixView<S> pooled = cache.pooled.reshape(config_.hidden, batch.sequences());
     if (config_.pooling == Pooling::mean)
@@ -136,7 +147,7 @@ class Encoder final : public TextEncoder<S> {
   void run_backward(ConstMatrixView<S> dY, TextEncoderCache<S>& any, const ModelGradient<S>& to) const override {
     Cache& cache = this->template own<Cache>(any);
     const std::span<const Index> offsets = cache.batch.offsets();
-    cache.pooler.cache.tasks = cache.batch.tasks();
+    this->share_texts(cache.batch, cache.pooler.cache);
     const MatrixView<S> d_pooled = cache.d_texts.reshape(config_.hidden, cache.batch.sequences());
     if (config_.pooling == Pooling::pooler) {  // y = f(W_p v + b_p)
       const MatrixView<S> d_projected = cache.d_branch.reshape(config_.hidden, cache.batch.sequences());
@@ -150,6 +161,10 @@ class Encoder final : public TextEncoder<S> {
       nn::mean_pool_backward<S>(d_pooled, offsets, dX);
     else
       nn::first_pool_backward<S>(config_.pooling == Pooling::first_state ? dY : ConstMatrixView<S>(d_pooled), offsets, dX);
+    if (config_.pre_norm())
+      final_norm_.backward(dX, cache.blocks.back().output.view(), cache.final_norm, to,
+                           InputGradient<S>(dX).only_if(blocks_wanted_));
+    if (!blocks_wanted_) return;
     for (std::size_t i = blocks_.size(); i-- > 0;) {  // x' = block(x)
       blocks_[i].backward(input(cache, i), offsets, cache.blocks[i], cache, to);
       if (!blocks_[i].below_wanted) return;
@@ -190,8 +205,9 @@ class Encoder final : public TextEncoder<S> {
   EncoderConfig config_;
   std::vector<Table> tables_;  // of words, positions, and token types if there are any
   bool tables_wanted_ = false;
-  NormPart<S> embedding_norm_;
+  NormPart<S> embedding_norm_, final_norm_;  // the last is empty without EncoderConfig::pre_norm()
   std::vector<EncoderBlock<S>> blocks_;
+  bool blocks_wanted_ = false;  // whether anything up to the end of the last block is trained
   LinearPart<S> pooler_;  // its layer is null without Pooling::pooler
 };
 

@@ -72,7 +72,11 @@ inline std::vector<std::filesystem::path> encoder_files(const std::filesystem::p
 /// The name that a tensor of a file has here: with the family's prefix, and weight and bias for the old gamma and beta.
 inline std::string encoder_tensor_name(std::string name, const EncoderNames& names) {
   const std::string_view layers = names.layers.substr(0, names.layers.find('.') + 1);  // "encoder."
-  if (name.starts_with("embeddings.") || name.starts_with(layers) || name.starts_with("pooler.")) name = names.whole(name);
+  for (const std::string_view part : {std::string_view("embeddings."), layers, std::string_view("pooler."), std::string_view("LayerNorm.")})
+    if (name.starts_with(part)) {
+      name = names.whole(name);
+      break;
+    }
   if (name.ends_with(".gamma")) name.replace(name.size() - 5, 5, "weight");
   if (name.ends_with(".beta")) name.replace(name.size() - 4, 4, "bias");
   return name;
@@ -130,13 +134,12 @@ inline OpenedEncoder open_encoder(const std::filesystem::path& folder, OpenEncod
     const auto at = found.find(t.name);
     require(at != found.end(), ErrorId::tensor_missing, folder.string(), ": there is no tensor ", in_quotes(t.name));
     const auto& [file, tensor] = at->second;
-    const bool is_vector = t.role == Role::bias || t.role == Role::norm_scale || t.role == Role::norm_bias;
-    const std::vector<Index> shape = is_vector ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols};
+    const std::vector<Index> shape = is_vector(t.role) ? std::vector<Index>{t.cols} : std::vector<Index>{t.rows, t.cols};
     require(tensor->shape == shape && decodes_exactly<float>(tensor->dtype), ErrorId::tensor_mismatch, file->path().string(),
             ": tensor ", in_quotes(tensor->name), " is ", io::shape_text(tensor->shape), " ", name_of(tensor->dtype), ", expected ",
             io::shape_text(shape), " F32, F16 or BF16");
     const FrozenWeight<float> stored(file->bytes(tensor->name).data(), tensor->dtype, t.rows, t.cols);
-    if (is_vector && !stored.is_wide()) {  // layers read biases and norms as they are
+    if (is_vector(t.role) && !stored.is_wide()) {  // layers read biases and norms as they are
       const auto copy = std::make_shared<const Weight<float>>(stored.widened());
       model.weights.add(t.name, FrozenWeight<float>(*copy));
       model.weights.keep(copy);

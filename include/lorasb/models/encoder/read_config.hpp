@@ -89,9 +89,11 @@ inline EncoderConfig parse_encoder_config(const nlohmann::json& config, std::str
          .positions = json.integer("max_position_embeddings", 512),
          .token_types = 0,
          .activation = detail::read_activation(json, "activation")};
-  } else if (type == "bert" || type == "roberta" || type == "xlm-roberta") {
+  } else if (type == "bert" || type == "roberta" || type == "xlm-roberta" || type == "roberta-prelayernorm") {
     const bool bert = type == "bert";
-    c = {.family = bert ? EncoderFamily::bert : EncoderFamily::roberta,
+    c = {.family = bert                            ? EncoderFamily::bert
+                   : type == "roberta-prelayernorm" ? EncoderFamily::roberta_prelayernorm
+                                                    : EncoderFamily::roberta,
          .vocabulary = json.integer("vocab_size", bert ? 30522 : 50265),
          .hidden = json.integer("hidden_size", 768),
          .layers = json.integer("num_hidden_layers", 12),
@@ -104,7 +106,7 @@ inline EncoderConfig parse_encoder_config(const nlohmann::json& config, std::str
          .epsilon = json.number("layer_norm_eps", 1e-12)};
     if (c.token_types < 1) json.refuse("type_vocab_size", "at least 1");
   } else {
-    json.refuse("model_type", "bert, roberta, xlm-roberta or distilbert");
+    json.refuse("model_type", "bert, roberta, xlm-roberta, roberta-prelayernorm or distilbert");
   }
   c.initializer_range = json.number("initializer_range", 0.02);
   json.only("position_embedding_type", "absolute");

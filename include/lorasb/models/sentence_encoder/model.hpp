@@ -99,7 +99,7 @@ class SentenceEncoder final : public TextEncoder<S> {
     Cache& cache = this->template own<Cache>(any);
     const std::span<const Index> offsets = batch.offsets();
     cache.blocks.resize(blocks_.size());
-    cache.projection.cache.tasks = cache.batch.tasks();  // its columns are texts
+    this->share_texts(cache.batch, cache.projection.cache);  // its columns are texts
     embed(batch, cache);
     for (std::size_t i = 0; i < blocks_.size(); ++i)
       blocks_[i].forward(input(cache, i), offsets, cache.blocks[i], cache);
@@ -114,7 +114,7 @@ class SentenceEncoder final : public TextEncoder<S> {
   void run_backward(ConstMatrixView<S> dY, TextEncoderCache<S>& any, const ModelGradient<S>& to) const override {
     Cache& cache = this->template own<Cache>(any);
     const nn::PackedBatch& batch = cache.batch;
-    cache.projection.cache.tasks = batch.tasks();  // its columns are texts
+    this->share_texts(cache.batch, cache.projection.cache);  // its columns are texts
     // y = v / ‖v‖,  v = tanh(W_p mean_tokens(x') + b_p)
     const MatrixView<S> d_projected = cache.d_texts.reshape(config_.hidden, batch.sequences());
     nn::l2_normalize_backward<S>(dY, cache.activated.view(), d_projected);
