@@ -39,11 +39,12 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
   require(is_finite(delta) && delta > 0 && delta < 1, ErrorId::value, "epsilon_of: delta is ", delta, ", expected above 0, below 1");
   require(!mechanisms.empty(), ErrorId::value, "epsilon_of: there is no mechanism");
   for (const SubsampledGaussian& m : mechanisms) m.validate();
-  const Epsilon nothing{.epsilon = 0, .method = accountant == Accountant::best ? Accountant::pld : accountant};
-  if (is_never_seen(mechanisms, delta, relation)) return nothing;
   const bool by_rdp = accountant == Accountant::rdp;
   require(!by_rdp || relation == Relation::add_remove, ErrorId::value,
           "epsilon_of: rdp accounts for add-remove alone; use pld for replace-one");
+  const Epsilon nothing{.epsilon = 0, .method = accountant == Accountant::best ? Accountant::pld : accountant};
+  if (is_never_seen(mechanisms, delta, relation)) return nothing;
+  Epsilon found{.epsilon = std::numeric_limits<double>::infinity(), .method = Accountant::rdp};
   if (accountant == Accountant::exact) {
     const double bound = pld_epsilon(mechanisms, delta, relation);
     if (bound == 0) return nothing;
@@ -51,11 +52,10 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
     const double slack = 1e-3 * bound + 1e-8;  // further from the bound than this the integral was lost in rounding
     if (exact && *exact <= bound * (1 + 1e-9) + 1e-15 && *exact >= bound - slack)
       return {.epsilon = *exact, .method = Accountant::exact};
-    return {.epsilon = pld_epsilon(mechanisms, delta, relation, {.accuracy = 3e-7}), .method = Accountant::pld};
+    found = {.epsilon = pld_epsilon(mechanisms, delta, relation, {.accuracy = 3e-7}), .method = Accountant::pld};
   }
-  Epsilon found{.epsilon = std::numeric_limits<double>::infinity(), .method = Accountant::rdp};
-  if ((accountant == Accountant::best || accountant == Accountant::rdp) && relation == Relation::add_remove) found.epsilon = rdp_epsilon(mechanisms, delta);
-  if (!by_rdp) {
+  if ((accountant == Accountant::best || by_rdp) && relation == Relation::add_remove) found.epsilon = rdp_epsilon(mechanisms, delta);
+  if (accountant == Accountant::best || accountant == Accountant::pld) {
     const double pld = pld_epsilon(mechanisms, delta, relation);
     if (pld <= found.epsilon) found = {.epsilon = pld, .method = Accountant::pld};
   }
