@@ -109,7 +109,7 @@ inline std::string prediction_line(const LoadedClassifier& classifier, std::span
     for (std::size_t c = 0; c < p.size(); ++c) {
       if (!(p[c] > 0.5f)) continue;
       const char* const comma = given.empty() ? "" : ",";
-      names += comma + labels[c];
+      names += comma + without_controls(labels[c]);
       probabilities += comma + format("%.6f", double(p[c]));
       given.push_back(labels[c]);
     }
@@ -120,7 +120,7 @@ inline std::string prediction_line(const LoadedClassifier& classifier, std::span
   const std::string label = p.empty() ? "" : labels[static_cast<std::size_t>(best - p.begin())];
   const double probability = p.empty() ? 0 : double(*best);
   if (json) return nlohmann::json{{"label", label}, {"probability", probability}, {"probabilities", all}}.dump();
-  return label + "\t" + format("%.6f", probability);
+  return without_controls(label) + "\t" + format("%.6f", probability);  // a tab in it would end it
 }
 
 }  // namespace detail
@@ -153,31 +153,6 @@ inline void predict(const LoadedClassifier& classifier, const FinetuneOptions& o
   for (const std::string& note : notes) std::fprintf(stderr, "%s\n", note.c_str());
   const Matrix<float> P = classifier.predictions(texts, options.parts, options.threads);
   for (const Index i : place) {
-<<<<<<< HEAD
-    Index best = -1;
-    if (i >= 0) P.col(i).maxCoeff(&best);
-    const std::string label = best < 0 ? "" : classifier.labels()[static_cast<std::size_t>(best)];
-    const double probability = best < 0 ? 0 : double(P(best, i));
-    if (options.json) {
-      nlohmann::json line = {{"label", label}, {"probability", probability}, {"probabilities", nlohmann::json::object()}};
-      for (Index c = 0; i >= 0 && c < P.rows(); ++c) line["probabilities"][classifier.labels()[static_cast<std::size_t>(c)]] = P(c, i);
-      std::printf("%s\n", line.dump().c_str());
-    } else {
-      std::printf("%s\t%.6f\n", without_controls(label).c_str(), probability);  // a tab in it would end it
-    }
-  }
-}
-
-/// --test: accuracy and macro F1 on a file with lines label<TAB>text, on standard output.
-inline void test(LoadedClassifier& classifier, const FinetuneOptions& options) {
-  std::vector<Example> examples;
-  for (Row& row : read_tsv_file(options.test, options.header, nullptr, classifier.pairs())) {
-    const auto label = std::ranges::find(classifier.labels(), row.label);
-    require(label != classifier.labels().end(), ErrorId::data, "--test: \"", options.test.string(), "\", line ", examples.size() + 1 + options.header,
-            " has the label \"", detail::visible(row.label), "\", which the classifier does not know: ", detail::known_note(classifier.labels()));
-    examples.push_back({std::move(row.text), static_cast<std::int32_t>(label - classifier.labels().begin()), {}});
-  }
-=======
     const std::span<const float> p = i < 0 ? std::span<const float>() : std::span(&P(0, i), static_cast<std::size_t>(P.rows()));
     std::printf("%s\n", detail::prediction_line(classifier, p, options.json).c_str());
   }
@@ -189,7 +164,6 @@ inline void test(const LoadedClassifier& classifier, const FinetuneOptions& opti
   const std::vector<Example> examples =
       label_rows(read_tsv_file(options.test, options.header, nullptr, classifier.pairs(), classifier.problem()),
                  classifier.problem(), classifier.labels(), source, "which the classifier does not know");
->>>>>>> task
   TextCounts counts;
   const TokenizedTexts texts = tokenize(examples, classifier.base(), options.threads, counts, classifier.problem());
   const Scores found = scores_of(texts, classifier.outputs(texts, options.parts, options.threads));
