@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -89,13 +90,15 @@ inline std::set<std::string> label_set(std::string_view field, std::size_t row, 
 
 /// Throws ErrorId::data for what is no finite number.
 inline float label_number(const std::string& field, std::size_t row, const RowSource& source) {
-  float number = 0;
+  double number = 0;
   const char* const end = field.data() + field.size();
-  const auto [read, error] = std::from_chars(field.data(), end, number);
-  const bool good = error == std::errc() && read == end && is_finite(number);
-  source.check(good, row, " has \"", good ? "" : detail::visible(field), "\" before its tab, expected a number for --task regression",
+  const auto [read, error] = std::from_chars(field.data() + (field.starts_with("+") && !field.starts_with("+-")), end, number);
+  const bool is_number = error != std::errc::invalid_argument && read == end && !std::isnan(number) && !std::isinf(number);
+  source.check(is_number, row, " has \"", is_number ? "" : detail::visible(field),
+               "\" before its tab, expected a number for --task regression",
                row == 0 && !source.header ? "; if it is a header, say --header" : "");
-  return number;
+  source.check(error == std::errc() && is_finite(float(number)), row, " has \"", field, "\" before its tab, which float cannot hold");
+  return float(number);
 }
 
 /// The labels of a multi-label problem: the `known` ones in their order, then the others in that of their names. Throws

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <array>
+#include <cmath>
+#include <cstdio>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,8 +28,10 @@ struct Score {
 
   /// "93.75 %" or "0.9375".
   std::string text() const {
+    if (std::isnan(value)) return "nan";  // without a sign
+    const bool has_unit = std::string_view(key) == "mean_squared_error";  // that of the numbers, squared
     char out[32];
-    std::snprintf(out, sizeof out, in_percent ? "%.2f %%" : "%.4f", in_percent ? 100 * value : value);
+    std::snprintf(out, sizeof out, in_percent ? "%.2f %%" : has_unit ? "%.5g" : "%.4f", in_percent ? 100 * value : value);
     return out;
   }
 };

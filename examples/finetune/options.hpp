@@ -286,7 +286,10 @@ inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
     require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
   };
   go_on_from_texts(folder, o);
-  if (folder.method == Method::head && o.method_given) return;
+  if (folder.method == Method::head && o.method_given) {
+    if (o.method == Method::full && !o.given.contains("--weights")) o.weights = WeightType::f32;  // which it trains
+    return;
+  }
   check(!o.method_given || o.method == folder.method, "goes on by --method ", name_of(folder.method), ", not ",
         name_of(o.method));
   o.method = folder.method;

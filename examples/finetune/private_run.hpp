@@ -214,8 +214,8 @@ class PrivateRun {
   privacy::SubsampledGaussian plan(double rate, std::uint64_t steps, std::uint64_t left) {
     const privacy::SubsampledGaussian* const reserved = ledger_.reserved().empty() ? nullptr : &ledger_.reserved().front();
     const privacy::SubsampledGaussian* taken = nullptr;
-    for (const privacy::SubsampledGaussian& m : ledger_.spent())
-      if (!is_of_bases(m)) taken = &m;
+    const std::vector<privacy::SubsampledGaussian> training = training_of(ledger_);
+    if (!training.empty()) taken = &training.back();
     if (reserved == nullptr && taken == nullptr)
       return {.rate = rate, .noise = options_.privacy.reserve(ledger_, rate, steps), .steps = left};
     const double noise = (reserved != nullptr ? reserved : taken)->noise;
@@ -224,20 +224,25 @@ class PrivateRun {
     ledger_.reserve(privacy::SamplingScheme::poisson, rate, noise, left - room);
     return {.rate = rate, .noise = noise, .steps = left};
   }
-  bool is_of_bases(const privacy::SubsampledGaussian& m) const {
-    return options_.method == Method::lora_sb && options_.privacy.bases == PrivateBases::noised && m.rate == 1 &&
-           m.noise == bases_noise;
+  bool bases_cost() const { return options_.method == Method::lora_sb && options_.privacy.bases == PrivateBases::noised; }
+  /// What is spent without the one mechanism of noised bases. A training with all texts and as much noise is in one entry with it.
+  std::vector<privacy::SubsampledGaussian> training_of(const privacy::Ledger& ledger) const {
+    std::vector<privacy::SubsampledGaussian> training = ledger.spent();
+    if (!bases_cost()) return training;
+    const auto bases = std::ranges::find_if(training, [](const auto& m) { return m.rate == 1 && m.noise == bases_noise; });
+    if (bases != training.end() && --bases->steps == 0) training.erase(bases);
+    return training;
   }
   std::uint64_t training_steps(const privacy::Ledger& ledger) const {
     std::uint64_t steps = 0;
-    for (const privacy::SubsampledGaussian& m : ledger.spent()) steps += is_of_bases(m) ? 0 : m.steps;
+    for (const privacy::SubsampledGaussian& m : training_of(ledger)) steps += m.steps;
     return steps;
   }
   /// ε of continuous noise as large as that on the grid, over gradients that were clipped and not rounded.
   double epsilon_of_continuous(const privacy::GridNoise& on) const {
-    std::vector<privacy::SubsampledGaussian> spent = ledger_.spent();
-    for (privacy::SubsampledGaussian& m : spent)
-      if (!is_of_bases(m)) m.noise = std::sqrt(double(on.variance)) * on.grid / options_.privacy.clip;
+    std::vector<privacy::SubsampledGaussian> spent = training_of(ledger_);
+    for (privacy::SubsampledGaussian& m : spent) m.noise = std::sqrt(double(on.variance)) * on.grid / options_.privacy.clip;
+    if (bases_cost()) spent.push_back({.rate = 1, .noise = bases_noise, .steps = 1});
     return privacy::epsilon_of(spent, options_.privacy.delta).epsilon;
   }
   void save(const detail::RunState<privacy::PoissonBatches>& state, double probe_before) const {

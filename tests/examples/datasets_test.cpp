@@ -201,7 +201,7 @@ TEST_CASE("TSV: labels with commas between them, none of them, and numbers") {
   const Corpus known = read_dataset("tsv:" + train.string() + ":" + test.string(), {}, false, false, {"c", "d"}, ProblemType::multi_label);
   CHECK(known.label_names == std::vector<std::string>{"c", "d", "a", "b"});
   CHECK(values(known.test) == Values{{1, 0, 1, 0}, {0, 0, 0, 0}});
-  const auto numbers = folder.write("numbers.tsv", "score\ttext\n-1.5\tx\n 3e2 \ty\n");
+  const auto numbers = folder.write("numbers.tsv", "score\ttext\n-1.5\tx\n +3e2 \ty\n");
   const Corpus regression = read_tsv(numbers, numbers, true, false, {}, ProblemType::regression);
   CHECK(values(regression.test) == Values{{-1.5f}, {300}});
   CHECK(regression.label_names == std::vector<std::string>{"LABEL_0"});
@@ -214,6 +214,8 @@ TEST_CASE("TSV: labels with commas between them, none of them, and numbers") {
   refused("1\tx\ntwo\ty\n", ProblemType::regression, "bad.tsv\", line 2 has \"two\" before its tab, expected a number");
   refused("score\tx\n1\ty\n", ProblemType::regression, "if it is a header, say --header");
   refused("nan\tx\n", ProblemType::regression, "line 1 has \"nan\"");
+  refused("+-1\tx\n", ProblemType::regression, "line 1 has \"+-1\" before its tab, expected a number");
+  refused("1e39\tx\n", ProblemType::regression, "line 1 has \"1e39\" before its tab, which float cannot hold");
   refused("1,5\tx\n", ProblemType::regression, "line 1 has \"1,5\"");
   refused("\tx\n", ProblemType::regression, "no label before its tab");
   refused("a\tx\na,,b\ty\n", ProblemType::multi_label, "line 2 has an empty label beside a comma");

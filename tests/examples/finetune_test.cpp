@@ -989,6 +989,10 @@ TEST_CASE("a private run says what it spent, and a seeded one that it is not pri
   CHECK(noised["bases"] == "noised");
   CHECK(noised["epsilon"].get<double>() <= 8);
   CHECK(noised["sigma"].get<double>() > m["sigma"].get<double>());  // the bases have spent some
+  // training with all texts and the noise of the bases is one entry of the ledger with them, and its steps were lost from sight
+  REQUIRE(run(folder, arguments("all", {"--sigma", "10", "--bases", "noised", "--batch", "100000"})) == 0);
+  CHECK(metrics(folder, "all")["steps"].get<double>() >= 1);
+  CHECK_FALSE(metrics(folder, "all").contains("steps_lost"));
   REQUIRE(run(folder, arguments("discrete", {"--epsilon", "8", "--noise-kind", "discrete"})) == 0);
   const nlohmann::json discrete = metrics(folder, "discrete");
   CHECK(discrete["noise_kind"] == "discrete");

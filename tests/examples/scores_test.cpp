@@ -32,7 +32,11 @@ TEST_CASE("Scores are those of the problem that the texts have") {
   CHECK(found[0].value == Approx(pearson(std::vector<double>{2, 4, 6, 7}, std::vector<double>{1, 2, 3, 5})));
   CHECK(found[1].value == Approx(1));
   CHECK(found[2].value == Approx((1 + 4 + 9 + 4) / 4.0));
-  CHECK(found[2].text() == "4.5000");
+  CHECK(found[2].text() == "4.5");
+  texts.values *= 0;
+  texts.values.array() += 1e30f;
+  CHECK(scores_of(texts, Matrix<float>{{0, 0, 0, 0}})[2].text() == "1e+60");  // was cut after 31 digits
+  CHECK(scores_of(texts, texts.values)[0].text() == "nan");
   texts.problem = ProblemType::multi_label;
   texts.values = Matrix<float>{{1, 0, 0, 0}, {0, 1, 1, 0}};
   CHECK(scores_of(texts, two)[2].value == 0.75);

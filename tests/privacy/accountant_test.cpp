@@ -156,6 +156,22 @@ TEST_CASE("calibrated noise holds its promise, and a little less would not") {
   }
 }
 
+TEST_CASE("Row 20: noise is found where few draws make epsilon nearly flat in it") {
+  const double sigma = noise_for(500, 1e-5, 0.01, 10);  // the tangent led to a noise of 5e-6, which is refused
+  const SubsampledGaussian m{.rate = 0.01, .noise = sigma, .steps = 10};
+  CHECK(epsilon_of({&m, 1}, 1e-5).epsilon <= 500);
+  CHECK(epsilon_of({&m, 1}, 1e-5).method == Accountant::pld);
+  CHECK(sigma == Approx(0.0564956).epsilon(1e-4));
+  // the loss of the data without the example against those with it is one number there, whose variance was 0 here and there
+  double last = std::numeric_limits<double>::infinity();
+  for (double noise = 0.0563; noise < 0.0567; noise += 2e-5) {
+    const SubsampledGaussian near{.rate = 0.01, .noise = noise, .steps = 10};
+    const double epsilon = pld_epsilon({&near, 1}, 1e-5);
+    CHECK(epsilon < last * (1 + 1e-5));
+    last = epsilon;
+  }
+}
+
 TEST_CASE("Row 20: noise that is nearly none, or huge, and a delta below every double give what is true or are refused") {
   const auto of = [](double q, double noise, std::uint64_t steps, double delta, Accountant accountant, Relation relation) {
     const SubsampledGaussian m{.rate = q, .noise = noise, .steps = steps};
@@ -171,6 +187,9 @@ TEST_CASE("Row 20: noise that is nearly none, or huge, and a delta below every d
       }
       for (const double noise : {1e12, 1e200, 1e300}) CHECK(of(0.1, noise, 10, 1e-5, accountant, relation) == 0);
     }
+  // ten draws with a probability of 1/2: one of them happens with 1 - 2^-10, which 10 / 2 says nothing of
+  CHECK(of(0.5, 0.01, 10, 0.9991, Accountant::best, Relation::add_remove) == 0);
+  CHECK_ERROR(of(0.5, 0.01, 10, 0.9990, Accountant::best, Relation::add_remove), ErrorId::value, "noise");
   CHECK(of(0.1, least, 10, 1e-5, Accountant::pld, Relation::add_remove) > 1000);
   CHECK(of(1, 1e-6, 1, 1e-5, Accountant::best, Relation::add_remove) == Approx(0.5e12).epsilon(1e-4));  // has a closed form
   const double usual = of(0.1, 1, 10, 1e-300, Accountant::best, Relation::add_remove);

@@ -140,9 +140,12 @@ inline double noise_for(double epsilon, double delta, double rate, std::uint64_t
   if (bracket.at_low <= 0 && dear(bracket.low) <= 0) return std::exp(bracket.low);
   bracket.close(cheap, 1e-6);
   // The dear one falls as steeply; the root of its tangent is nearly there, and both ends of a bracket beside it.
-  const double start = bracket.high;
-  const double around = (cheap(start + 1e-3) - cheap(start - 1e-3)) / 2e-3, slope = is_finite(around) ? std::min(around, -1e-3) : -1;
-  bracket = detail::Falling(dear, start - dear(start) / slope + 2e-6, 4e-6, lowest);
+  // Where few draws make ε nearly flat, the tangent leads far away: no step is larger than 1e-2.
+  const double start = bracket.high, below = std::max(start - 1e-3, lowest), above = start + 1e-3;
+  const double around = (cheap(above) - cheap(below)) / (above - below), slope = is_finite(around) ? std::min(around, -1e-3) : -1;
+  const double move = -dear(start) / slope, bounded = is_finite(move) ? std::clamp(move, -1e-2, 1e-2) : 0;
+  bracket = detail::Falling(dear, std::max(start + bounded + 2e-6, lowest), 4e-6, lowest);
+  if (bracket.at_low <= 0) return std::exp(bracket.low);
   bracket.close(dear, 1e-5);
   return std::exp(bracket.high);
 }

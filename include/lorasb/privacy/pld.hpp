@@ -42,7 +42,7 @@ class ComposedLoss {
       steps_ += g.steps();
     }
     infinite_ = -std::expm1(log_finite);
-    untilted_ = 1 / std::sqrt(moments(0).variance);
+    untilted_ = 1 / std::sqrt(std::max(moments(0).variance, 1e-30));  // with little noise doubles hold but one loss, the least
   }
 
   /// The least ε >= 0 with δ(ε) <= delta. Infinity when the grids cannot tell.

@@ -42,14 +42,16 @@ struct SubsampledGaussian {
   }
 };
 
-/// Whether ε is 0 by total variation alone, which adds up over steps and is at most q min(1, Δ / σ √(2 π)) in one, Δ = 1 for
-/// add/remove and 2 for replace-one: an example that is hardly ever drawn, or noise that is huge.
+/// Whether ε is 0 by total variation alone: an example that is hardly ever drawn, or noise that is huge. In a step it is v_i at most
+/// q min(1, Δ / σ √(2 π)), Δ = 1 for add/remove and 2 for replace-one; over steps it is at most 1 - Π (1 - v_i), by a coupling of
+/// each step after equal ones.
 inline bool is_never_seen(std::span<const SubsampledGaussian> mechanisms, double delta, Relation relation) {
-  double variation = 0;
-  for (const SubsampledGaussian& m : mechanisms)
-    variation += double(m.steps) * m.rate *
-                 std::min(1.0, (relation == Relation::replace_one ? 2 : 1) / (m.noise * std::sqrt(2 * std::numbers::pi)));
-  return variation <= delta * (1 - 1e-12);
+  double log_equal = 0;
+  for (const SubsampledGaussian& m : mechanisms) {
+    const double seen = std::min(1.0, (relation == Relation::replace_one ? 2 : 1) / (m.noise * std::sqrt(2 * std::numbers::pi)));
+    log_equal += double(m.steps) * std::log1p(-m.rate * seen);  // minus infinity where a step shows it for sure
+  }
+  return -std::expm1(log_equal) <= delta * (1 - 1e-12);
 }
 
 /// The two distributions of one number that bound what a step tells: Q = (1 - a) N(0, σ²) + a N(-1, σ²) without the example and
