@@ -86,7 +86,6 @@ struct CommonOptions {
   bool pairs = false;   // a line has two texts
   Index max_tokens = 0;       // of a text or pair; 0: as many as the model reads
   ProblemType problem = ProblemType::single_label;  // once settled: --task, else what a folder says
-  bool task_given = false;    // --task was on the command line
   bool takes_pooler = false;  // the program has a place for the dense layer of --pool pooler
   models::Pooling pool = models::Pooling::mean;
   std::set<std::string> given = {};  // flags on the command line

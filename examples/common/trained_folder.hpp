@@ -178,9 +178,9 @@ inline ProblemType problem_of(const TrainedFolder& folder, const nlohmann::json&
     said = said_problem(ours, folder.path / "classifier.json").value_or(ProblemType::single_label);
   else if (std::filesystem::exists(config))
     said = said_problem(io::read_json(config), config);
-  folder.check(!said || !options.task_given || *said == options.problem, "is of --task ", name_of(said.value_or(options.problem)),
+  folder.check(!said || !options.given.contains("--task") || *said == options.problem, "is of --task ", name_of(said.value_or(options.problem)),
                ", not ", name_of(options.problem));
-  if (!said && options.task_given) said = options.problem;
+  if (!said && options.given.contains("--task")) said = options.problem;
   const Index outputs = folder.classes();
   const ProblemType problem = said.value_or(outputs == 1 ? ProblemType::regression : ProblemType::single_label);
   folder.check(problem != ProblemType::single_label || outputs >= 2, "has a head of ", outputs,

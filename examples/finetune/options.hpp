@@ -231,7 +231,6 @@ inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
     o.model_given = app.count("--model") > 0;
     o.method_given = app.count("--method") > 0;
     o.rank_given = app.count("--rank") > 0;
-    o.task_given = app.count("--task") > 0;
     if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
       throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
     o.data_given = app.count("--data") > 0;

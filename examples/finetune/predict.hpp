@@ -101,8 +101,11 @@ inline std::string prediction_line(const LoadedClassifier& classifier, std::span
     if (json) return nlohmann::json{{"value", p.empty() ? nlohmann::json() : nlohmann::json(p[0])}}.dump();
     return p.empty() ? "" : format("%.7g", double(p[0]));
   }
-  nlohmann::json all = nlohmann::json::object();
-  for (std::size_t c = 0; c < p.size(); ++c) all[labels[c]] = p[c];
+  const auto all = [&] {
+    nlohmann::json by_label = nlohmann::json::object();
+    for (std::size_t c = 0; c < p.size(); ++c) by_label[labels[c]] = p[c];
+    return by_label;
+  };
   if (classifier.problem() == ProblemType::multi_label) {
     std::vector<std::string> given;
     std::string names, probabilities;
@@ -113,13 +116,13 @@ inline std::string prediction_line(const LoadedClassifier& classifier, std::span
       probabilities += comma + format("%.6f", double(p[c]));
       given.push_back(labels[c]);
     }
-    if (json) return nlohmann::json{{"labels", given}, {"probabilities", all}}.dump();
+    if (json) return nlohmann::json{{"labels", given}, {"probabilities", all()}}.dump();
     return names + "\t" + probabilities;
   }
   const auto best = std::ranges::max_element(p);
   const std::string label = p.empty() ? "" : labels[static_cast<std::size_t>(best - p.begin())];
   const double probability = p.empty() ? 0 : double(*best);
-  if (json) return nlohmann::json{{"label", label}, {"probability", probability}, {"probabilities", all}}.dump();
+  if (json) return nlohmann::json{{"label", label}, {"probability", probability}, {"probabilities", all()}}.dump();
   return without_controls(label) + "\t" + format("%.6f", probability);  // a tab in it would end it
 }
 

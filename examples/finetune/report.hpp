@@ -193,7 +193,7 @@ inline void print_table(const RunResult& r) {
   std::printf(" %10s %9s %9s\n%-8s %5td %12td %8td", "train s", "init s", "peak MiB",
               std::string(name_of(r.method)).c_str(), r.rank, r.trainable, r.trainable_head);
   for (const Score& score : r.test)
-    score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10.4f", score.value);
+    score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10s", score.text().c_str());
   std::printf(" %10.1f %9.1f %9.0f\n", r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
 }
 

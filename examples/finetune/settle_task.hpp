@@ -24,11 +24,11 @@ inline std::optional<ProblemType> problem_of_model(const std::filesystem::path& 
 /// Settles options.problem where nothing was loaded, which would have settled it. Throws ErrorId::value for what goes with
 /// classes alone.
 inline void settle_task(FinetuneOptions& o, bool loaded) {
-  if (!loaded && !o.task_given && !is_use_lite(o))
+  if (!loaded && !o.given.contains("--task") && !is_use_lite(o))
     o.problem = detail::problem_of_model(model_folder(o) / "config.json").value_or(o.problem);
   if (o.problem == ProblemType::single_label) return;
   const auto refuse = [&](bool bad, const char* flag, const char* why) {
-    require(!bad, ErrorId::value, flag, why, " (--task ", name_of(o.problem), o.task_given ? "" : ", as the model's folder says", ")");
+    require(!bad, ErrorId::value, flag, why, " (--task ", name_of(o.problem), o.given.contains("--task") ? "" : ", as the model's folder says", ")");
   };
   refuse(o.privacy.enabled, "--private", " is for classifiers with one label for each text");
   refuse(o.compare, "--compare", " compares accuracies of classes");
