@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks lorasb against the Python programs that its users have: PEFT, transformers, safetensors, dp-accounting, Opacus. Installs them into a virtual
-# environment of its own, kept in LORASB_CACHE (by default ~/.cache/lorasb) as interop/venv: about 6 GB, two minutes. Where the package
+# Checks lorasb against the Python programs that its users have: PEFT, transformers, safetensors, tokenizers, dp-accounting, Opacus.
+# Installs them into a virtual environment of its own, kept in LORASB_CACHE (by default ~/.cache/lorasb) as interop/venv: about 6 GB, two minutes. Where the package
 # index cannot be reached, it says so and ends well. The last line says how many checks passed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -25,9 +25,9 @@ fi
 lorasb_fetch_model
 lorasb_fetch_minilm
 cmake --preset default -DLORASB_BUILD_TESTS=ON -DLORASB_MODEL_DIR="$LORASB_MODEL_DIR" >/dev/null
-cmake --build --preset default --target interop_folders interop_states lorasb-epsilon lorasb-finetune
+cmake --build --preset default --target interop_folders interop_states interop_tokens lorasb-epsilon lorasb-finetune
 passed=0 failed=0
-for check in adapters keys states classifier merged problems epsilon; do
+for check in adapters keys tokens states classifier merged problems epsilon; do
   lorasb_say "== $check"
   if "$venv/bin/python" "tests/interop/check_$check.py" build/default; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done

@@ -127,8 +127,8 @@ TEST_CASE("A folder's tokenizer is found by its files") {
   folder.write("tokenizer_config.json", R"({"do_lower_case": false, "model_max_length": 7})");
   CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{3});
   CHECK(open_tokenizer(folder.path()).max_tokens == 7);
-  folder.write("tokenizer.json", R"({"model": {"type": "Unigram"}})");
-  CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::vocabulary, "\"model\" is \"Unigram\"");
+  folder.write("tokenizer.json", R"({"model": {"type": "WordLevel"}})");
+  CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::vocabulary, "\"model\" is \"WordLevel\"");
 }
 
 TEST_CASE("categories of code points are those of tokenizers 0.23, for every one of them") {

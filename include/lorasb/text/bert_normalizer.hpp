@@ -45,15 +45,6 @@ struct BertNormalizer {
            (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
            (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
   }
-  static CodePoints lowered(const CodePoints& text) {
-    CodePoints out;
-    out.reserve(text.size());
-    for (const std::int32_t c : text) {
-      out.push_back(c == 0x130 ? 'i' : utf8proc_tolower(c));
-      if (c == 0x130) out.push_back(0x307);  // İ, the one letter with two in lower case
-    }
-    return out;
-  }
 };
 
 }  // namespace lorasb::text

@@ -1,12 +1,12 @@
 // RoBERTa's byte-level BPE tokenizer: text into ids of pieces.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <iterator>
-#include <queue>
 #include <span>
 #include <string>
 #include <string_view>
@@ -39,10 +39,12 @@ class ByteBpeTokenizer final : public Tokenizer {
                    SequenceTemplate around)
       : options_(options) {
     const detail::JsonSource source{"ByteBpeTokenizer"};
-    for (std::size_t rank = 0; rank < merges.size(); ++rank) {
-      const auto& [left, right] = merges[rank];
-      merges_[key(detail::id_of(vocabulary, left, source), detail::id_of(vocabulary, right, source))] = {
-          rank, detail::id_of(vocabulary, left + right, source)};
+    source.check(merges.size() <= detail::max_vocabulary, "there are ", merges.size(), " merges, expected at most ", detail::max_vocabulary);
+    for (const auto& [left, right] : merges) {
+      const std::int32_t joined = detail::id_of(vocabulary, left + right, source);
+      const Merge merge{detail::id_of(vocabulary, left, source), detail::id_of(vocabulary, right, source), joined};
+      ranks_[key(merge.left, merge.right)] = static_cast<std::uint32_t>(merges_.size());
+      merges_.push_back(merge);
     }
     for (int byte = 0; byte < 256; ++byte) {
       std::string letter;
@@ -59,17 +61,17 @@ class ByteBpeTokenizer final : public Tokenizer {
   static ByteBpeTokenizer from_json(const nlohmann::json& json, const std::string& where) {
     using Json = detail::JsonSource;
     const Json source{where};
-    const nlohmann::json model = Json::get(json, "model"), pre_tokenizer = Json::get(json, "pre_tokenizer");
+    const nlohmann::json &model = Json::get(json, "model"), &pre_tokenizer = Json::get(json, "pre_tokenizer");
     if (Json::get(model, "type") != "BPE") source.unsupported("model", Json::get(model, "type"));
     if (Json::get(pre_tokenizer, "type") != "ByteLevel" || !source.flag(pre_tokenizer, "use_regex", true))
       source.unsupported("pre_tokenizer", pre_tokenizer);
     if (!Json::get(json, "normalizer").is_null()) source.unsupported("normalizer", Json::get(json, "normalizer"));
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-      if (const nlohmann::json value = Json::get(model, key); !value.is_null() && value != "") source.unsupported(key, value);
+      if (const nlohmann::json& value = Json::get(model, key); !value.is_null() && value != "") source.unsupported(key, value);
     for (const char* key : {"byte_fallback", "ignore_merges"})
       if (source.flag(model, key, false)) source.unsupported(key, true);
     Merges merges;
-    const nlohmann::json listed = Json::get(model, "merges");
+    const nlohmann::json& listed = Json::get(model, "merges");
     source.check(listed.is_array(), "\"merges\" is not an array");
     for (const nlohmann::json& merge : listed) {  // "a b", or since tokenizers 0.20 ["a", "b"]
       const bool is_pair = merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string();
@@ -101,9 +103,9 @@ class ByteBpeTokenizer final : public Tokenizer {
 
  private:
   static constexpr std::int32_t none = -1;
+  static constexpr std::uint32_t end_of_word = 0xFFFFFFFF;
   struct Merge {
-    std::size_t rank = 0;
-    std::int32_t id = 0;  // of the joined piece
+    std::int32_t left, right, joined;  // ids
   };
   static std::uint64_t key(std::int32_t left, std::int32_t right) {
     return (static_cast<std::uint64_t>(left) << 32) | static_cast<std::uint32_t>(right);
@@ -126,7 +128,7 @@ class ByteBpeTokenizer final : public Tokenizer {
 
   CodePoints normalize(std::span<const std::int32_t> text) const override { return {text.begin(), text.end()}; }
 
-  void append_pieces(std::span<const std::int32_t> text, std::vector<std::int32_t>& ids) const override {
+  void append_pieces(std::span<const std::int32_t> text, bool, std::vector<std::int32_t>& ids) const override {
     CodePoints prefixed;
     if (options_.add_prefix_space && text.front() != ' ') {
       prefixed.push_back(' ');
@@ -160,54 +162,56 @@ class ByteBpeTokenizer final : public Tokenizer {
     return end == text.size() || end == 1 ? end : end - 1;  // the last white space belongs to the next word
   }
 
-  /// Joins pairs in the order of their ranks, in n log n for n bytes: a heap of pairs over a list of pieces.
+  /// Joins pairs in the order of their ranks, the leftmost of equal ones, in n log n for n bytes: a heap of numbers (rank, place of the
+  /// left piece) over a list of pieces. Both are small, so that a long word stays near the processor.
   void append_word(std::span<const std::int32_t> word, std::vector<std::int32_t>& ids) const {
     std::string bytes;
     for (const std::int32_t c : word) append_utf8(c, bytes);
+    require(bytes.size() < end_of_word, ErrorId::text, "ByteBpeTokenizer: a word has ", bytes.size(), " bytes, expected less than ",
+            end_of_word);
     struct Piece {
       std::int32_t id;
-      std::ptrdiff_t before, after;
+      std::uint32_t before, after;
     };
     std::vector<Piece> pieces;
     for (const char byte : bytes)
-      if (const std::int32_t id = byte_ids_[static_cast<unsigned char>(byte)]; id != none)
-        pieces.push_back({id, std::ssize(pieces) - 1, std::ssize(pieces) + 1});
+      if (const std::int32_t id = byte_ids_[static_cast<unsigned char>(byte)]; id != none) {
+        const auto place = static_cast<std::uint32_t>(pieces.size());
+        pieces.push_back({id, place == 0 ? end_of_word : place - 1, place + 1});
+      }
     if (pieces.empty()) return;
-    pieces.back().after = -1;
+    pieces.back().after = end_of_word;
 
-    struct Candidate {
-      std::size_t rank;
-      std::ptrdiff_t left;
-      std::int32_t left_id, right_id, joined;
-      bool operator>(const Candidate& other) const { return rank != other.rank ? rank > other.rank : left > other.left; }
+    std::vector<std::uint64_t> found;
+    const auto propose = [&](std::uint32_t left) {
+      if (left == end_of_word || pieces[left].after == end_of_word) return false;
+      const auto rank = ranks_.find(key(pieces[left].id, pieces[pieces[left].after].id));
+      if (rank != ranks_.end()) found.push_back(std::uint64_t{rank->second} << 32 | left);
+      return rank != ranks_.end();
     };
-    std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> heap;
-    const auto at = [&](std::ptrdiff_t i) -> Piece& { return pieces[static_cast<std::size_t>(i)]; };
-    const auto propose = [&](std::ptrdiff_t left) {
-      if (left < 0 || at(left).after < 0) return;
-      const std::int32_t a = at(left).id, b = at(at(left).after).id;
-      if (const auto found = merges_.find(key(a, b)); found != merges_.end())
-        heap.push({found->second.rank, left, a, b, found->second.id});
-    };
-    for (std::ptrdiff_t i = 0; i < std::ssize(pieces); ++i) propose(i);
-    while (!heap.empty()) {
-      const Candidate best = heap.top();
-      heap.pop();
-      Piece& left = at(best.left);
-      if (left.id != best.left_id || left.after < 0 || at(left.after).id != best.right_id) continue;  // joined with others since
-      Piece& right = at(left.after);
-      left.id = best.joined;
+    for (std::uint32_t i = 0; i < pieces.size(); ++i) propose(i);
+    std::ranges::make_heap(found, std::greater<>());
+    while (!found.empty()) {
+      const auto place = static_cast<std::uint32_t>(found.front());
+      const Merge& merge = merges_[found.front() >> 32];
+      std::ranges::pop_heap(found, std::greater<>());
+      found.pop_back();
+      Piece& left = pieces[place];
+      if (left.id != merge.left || left.after == end_of_word || pieces[left.after].id != merge.right) continue;  // joined with others since
+      Piece& right = pieces[left.after];
+      left.id = merge.joined;
       left.after = right.after;
       right.id = none;
-      if (left.after >= 0) at(left.after).before = best.left;
-      propose(left.before);
-      propose(best.left);
+      if (left.after != end_of_word) pieces[left.after].before = place;
+      for (const std::uint32_t changed : {left.before, place})
+        if (propose(changed)) std::ranges::push_heap(found, std::greater<>());
     }
-    for (std::ptrdiff_t i = 0; i >= 0; i = at(i).after) ids.push_back(at(i).id);
+    for (std::uint32_t i = 0; i != end_of_word; i = pieces[i].after) ids.push_back(pieces[i].id);
   }
 
   Options options_;
-  std::unordered_map<std::uint64_t, Merge> merges_;
+  std::vector<Merge> merges_;                              // by rank
+  std::unordered_map<std::uint64_t, std::uint32_t> ranks_;  // of pairs
   std::array<std::int32_t, 256> byte_ids_ = {};  // of the piece of a byte
 };
 

@@ -10,9 +10,7 @@ namespace lorasb::text {
 
 /// The text in NFKC (Unicode Standard Annex 15: compatibility decomposition, then composition), as code points, by utf8proc.
 /// Letters newer than the installed utf8proc's Unicode version (`utf8proc_unicode_version()`) stay as they are.
-/// Throws ErrorId::text, with the position of the byte, when the text is not UTF-8.
-inline CodePoints nfkc(std::string_view utf8) {
-  CodePoints out = decode_utf8(utf8);
+inline CodePoints nfkc(CodePoints out) {
   // Nothing below U+00A0 decomposes or composes with what is below U+00A0.
   if (std::all_of(out.begin(), out.end(), [](std::int32_t c) { return c < 0xA0; })) return out;
 
@@ -22,5 +20,7 @@ inline CodePoints nfkc(std::string_view utf8) {
   out.resize(static_cast<std::size_t>(length));
   return out;
 }
+/// Throws ErrorId::text, with the position of the byte, when the text is not UTF-8.
+inline CodePoints nfkc(std::string_view utf8) { return nfkc(decode_utf8(utf8)); }
 
 }  // namespace lorasb::text

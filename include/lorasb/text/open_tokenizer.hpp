@@ -7,6 +7,7 @@
 
 #include "lorasb/io/mapped_file.hpp"
 #include "lorasb/text/byte_bpe_tokenizer.hpp"
+#include "lorasb/text/unigram_tokenizer.hpp"
 #include "lorasb/text/wordpiece_tokenizer.hpp"
 
 namespace lorasb::text {
@@ -29,8 +30,11 @@ inline OpenedTokenizer open_tokenizer(const std::filesystem::path& folder) {
   if (is_there("tokenizer.json")) {
     const std::filesystem::path path = folder / "tokenizer.json";
     const nlohmann::json json = io::read_json(path);
-    if (detail::JsonSource::get(detail::JsonSource::get(json, "model"), "type") == "BPE")
+    const nlohmann::json& type = detail::JsonSource::get(detail::JsonSource::get(json, "model"), "type");
+    if (type == "BPE")
       opened.tokenizer.reset(new auto(ByteBpeTokenizer::from_json(json, path.string())));
+    else if (type == "Unigram")
+      opened.tokenizer.reset(new auto(UnigramTokenizer::from_json(json, path.string())));
     else
       opened.tokenizer.reset(new auto(WordPieceTokenizer::from_json(json, path.string())));
   } else if (is_there("vocab.txt")) {

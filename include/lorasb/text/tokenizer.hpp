@@ -34,7 +34,7 @@ class Tokenizer {
   /// special ones.
   Encoding encode(std::string_view utf8, std::size_t max_tokens = no_limit) const {
     std::vector<std::int32_t> found = pieces(utf8);
-    const bool unknown = std::ranges::all_of(found, [&](std::int32_t id) { return id == unknown_; });
+    const bool unknown = std::ranges::all_of(found, [&](std::int32_t id) { return id == unknown_ || id == blank_; });
     Encoding encoding = template_.apply(std::move(found), max_tokens);
     encoding.unknown = unknown;
     return encoding;
@@ -46,11 +46,17 @@ class Tokenizer {
   std::vector<std::int32_t> pieces(std::string_view utf8) const {
     std::vector<std::int32_t> ids;
     const auto take = [&](std::int32_t id) { ids.push_back(id); };
+    const CodePoints text = decode_utf8(utf8);
     raw_.split(
-        decode_utf8(utf8),
+        text,
         [&](std::span<const std::int32_t> raw) {
+          const CodePoints normal = normalize(raw);
           normalized_.split(
-              normalize(raw), [&](std::span<const std::int32_t> part) { append_pieces(part, ids); }, take);
+              normal,
+              [&](std::span<const std::int32_t> part) {
+                append_pieces(part, raw.data() == text.data() && part.data() == normal.data(), ids);
+              },
+              take);
         },
         take);
     return ids;
@@ -59,9 +65,11 @@ class Tokenizer {
  protected:
   Tokenizer() = default;
   /// To be called once, by the constructor of a derived class, whose normalize() must work by then.
-  /// `unknown` is the id of what the vocabulary does not have; -1 where there is none.
-  void set_up(const std::vector<AddedToken>& added, SequenceTemplate around, std::size_t size, std::int32_t unknown = -1) {
+  /// `unknown` is the id of what the vocabulary does not have, `blank` that of a space alone; -1 where there is none.
+  void set_up(const std::vector<AddedToken>& added, SequenceTemplate around, std::size_t size, std::int32_t unknown = -1,
+              std::int32_t blank = -1) {
     unknown_ = unknown;
+    blank_ = blank;
     std::vector<AddedToken> raw, normalized;
     for (const AddedToken& token : added) {
       (token.normalized ? normalized : raw).push_back(token);
@@ -82,13 +90,13 @@ class Tokenizer {
 
  private:
   virtual CodePoints normalize(std::span<const std::int32_t> text) const = 0;
-  /// Appends the ids of a normalised text without added tokens in it.
-  virtual void append_pieces(std::span<const std::int32_t> text, std::vector<std::int32_t>& ids) const = 0;
+  /// Appends the ids of a part of a normalised text without added tokens in it, not empty; `begins`: it is the first thing in the text.
+  virtual void append_pieces(std::span<const std::int32_t> part, bool begins, std::vector<std::int32_t>& ids) const = 0;
 
   AddedTokens raw_, normalized_;
   SequenceTemplate template_;
   std::size_t size_ = 0;
-  std::int32_t unknown_ = -1;
+  std::int32_t unknown_ = -1, blank_ = -1;
 };
 
 }  // namespace lorasb::text

@@ -32,9 +32,12 @@ struct JsonSource {
   void check(bool good, const Parts&... parts) const {
     require(good, ErrorId::vocabulary, where, ": ", parts...);
   }
-  /// The value of a key; null when there is none.
-  static nlohmann::json get(const nlohmann::json& object, const char* key) {
-    return object.is_object() && object.contains(key) ? object.at(key) : nlohmann::json();
+  /// The value of a key, in place; null when there is none.
+  static const nlohmann::json& get(const nlohmann::json& object, const std::string& key) {
+    static const nlohmann::json none;
+    if (!object.is_object()) return none;
+    const auto found = object.find(key);
+    return found == object.end() ? none : *found;
   }
   bool flag(const nlohmann::json& object, const char* key, bool otherwise) const {
     const nlohmann::json value = get(object, key);
@@ -99,7 +102,7 @@ inline std::vector<SequenceTemplate::Item> read_template(const nlohmann::json& i
   source.check(items.is_array(), "\"post_processor\" has no array of items");
   std::vector<Item> read;
   for (const nlohmann::json& item : items) {
-    const nlohmann::json sequence = JsonSource::get(item, "Sequence"), special = JsonSource::get(item, "SpecialToken");
+    const nlohmann::json &sequence = JsonSource::get(item, "Sequence"), &special = JsonSource::get(item, "SpecialToken");
     const nlohmann::json& of = sequence.is_null() ? special : sequence;
     const std::string name = source.string(of, "id");
     const std::int32_t type = source.id(JsonSource::get(of, "type_id"), "a token type");
@@ -108,7 +111,7 @@ inline std::vector<SequenceTemplate::Item> read_template(const nlohmann::json& i
       read.push_back({name == "A" ? Item::Kind::first : Item::Kind::second, 0, type});
       continue;
     }
-    const nlohmann::json ids = JsonSource::get(specials.is_object() && specials.contains(name) ? specials.at(name) : nlohmann::json(), "ids");
+    const nlohmann::json& ids = JsonSource::get(JsonSource::get(specials, name), "ids");
     source.check(ids.is_array(), "\"post_processor\" has no ids for ", in_quotes(name));
     for (const nlohmann::json& id : ids) read.push_back({Item::Kind::special, source.id(id, in_quotes(name)), type});
   }
@@ -124,13 +127,13 @@ inline SequenceTemplate read_post_processor(const nlohmann::json& json, const Js
   const std::string type = source.string(json, "type");
   if (type == "ByteLevel") return {};
   if (type == "TemplateProcessing") {
-    const nlohmann::json specials = JsonSource::get(json, "special_tokens");
+    const nlohmann::json& specials = JsonSource::get(json, "special_tokens");
     return {read_template(JsonSource::get(json, "single"), specials, 1, source),
             read_template(JsonSource::get(json, "pair"), specials, 2, source)};
   }
   if (type == "BertProcessing" || type == "RobertaProcessing") {  // "sep": ["</s>", 2]
     const auto id = [&](const char* key) {
-      const nlohmann::json pair = JsonSource::get(json, key);
+      const nlohmann::json& pair = JsonSource::get(json, key);
       source.check(pair.is_array() && pair.size() == 2, "\"post_processor\" has no token and id for \"", key, "\"");
       return source.id(pair[1], key);
     };

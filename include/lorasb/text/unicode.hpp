@@ -69,6 +69,17 @@ inline CodePoints decomposed(std::span<const std::int32_t> text, std::int32_t fi
 /// The code points in NFD (Unicode Standard Annex 15: canonical decomposition, then marks in canonical order).
 inline CodePoints nfd(std::span<const std::int32_t> text) { return detail::decomposed(text, 0xC0, UTF8PROC_DECOMPOSE); }
 
+/// Each letter in lower case, whatever stands beside it.
+inline CodePoints lowered(std::span<const std::int32_t> text) {
+  CodePoints out;
+  out.reserve(text.size());
+  for (const std::int32_t c : text) {
+    out.push_back(c == 0x130 ? 'i' : utf8proc_tolower(c));
+    if (c == 0x130) out.push_back(0x307);  // İ, the one letter with two in lower case
+  }
+  return out;
+}
+
 /// Appends the UTF-8 bytes of a code point.
 inline void append_utf8(std::int32_t c, std::string& out) {
   std::array<utf8proc_uint8_t, 4> bytes;

@@ -15,14 +15,12 @@
 #include "lorasb/io/json.hpp"
 #include "lorasb/text/nfkc.hpp"
 #include "lorasb/text/piece_trie.hpp"
+#include "lorasb/text/unigram.hpp"
 
 namespace lorasb::text {
 
-/// Cuts a text into the pieces p₁ … p_k of a vocabulary whose scores (log probabilities) have the largest sum, by Viterbi:
-///
-///     best[0] = 0,   best[end] = max over pieces p that end there of  score(p) + best[end − |p|]
-///
-/// over the symbols (code points) of "▁" + NFKC(text), spaces written as "▁" (Kudo, Subword Regularization, ACL 2018).
+/// Cuts a text into the pieces p₁ … p_k of a vocabulary whose scores (log probabilities) have the largest sum, by Viterbi
+/// (`best_paths`) over the symbols (code points) of "▁" + NFKC(text), spaces written as "▁".
 ///
 ///     UseTokenizer tokenizer = UseTokenizer::from_json("vocab.json");
 ///     std::vector<std::int32_t> ids = tokenizer.encode("The quick brown fox");
@@ -43,10 +41,7 @@ namespace lorasb::text {
 /// An empty text has no ids. Encoding changes nothing in the tokenizer: threads share one.
 class UseTokenizer {
  public:
-  struct Piece {
-    std::string text;  // UTF-8
-    double score = 0;
-  };
+  using Piece = ScoredPiece;
   static constexpr std::int32_t unknown = 0;
   static constexpr std::size_t reserved = 6;
 
@@ -93,7 +88,8 @@ class UseTokenizer {
     if (symbols.empty()) return {};
     std::replace(symbols.begin(), symbols.end(), std::int32_t{' '}, separator);
     symbols.insert(symbols.begin(), separator);
-    return way_back(last_pieces(symbols));
+    return way_back(best_paths(symbols, trie_, scores_, {.id = unknown},
+                               [](const LastPiece& kept, double score) { return kept.score == 0 || score >= kept.score; }));
   }
 
  private:
@@ -118,32 +114,11 @@ class UseTokenizer {
     return units;
   }
 
-  /// For each end 0, …, |symbols| the id of the last piece of the best path there.
-  std::vector<std::int32_t> last_pieces(std::span<const std::int32_t> symbols) const {
-    std::vector<double> best(symbols.size() + 1, 0.0);
-    std::vector<std::int32_t> last(symbols.size() + 1, unknown);
-    for (std::size_t start = 0; start < symbols.size(); ++start) {
-      const auto reach = [&](std::size_t end, double score, std::int32_t id) {
-        if (best[end] == 0 || score >= best[end]) {
-          best[end] = score;
-          last[end] = id;
-        }
-      };
-      bool known = false;
-      trie_.prefixes(symbols.subspan(start), [&](std::int32_t id, std::size_t length) {
-        known = true;
-        reach(start + length, best[start] + scores_[static_cast<std::size_t>(id)], id);
-      });
-      if (!known) reach(start + 1, best[start], unknown);
-    }
-    return last;
-  }
-
-  /// The ids from the end of the text to its start, turned round.
-  std::vector<std::int32_t> way_back(const std::vector<std::int32_t>& last) const {
+  /// The ids of the best path from the end of the text to its start, turned round.
+  std::vector<std::int32_t> way_back(const std::vector<LastPiece>& last) const {
     std::vector<std::int32_t> ids;
     for (auto end = static_cast<std::ptrdiff_t>(last.size()) - 1; end > 0;) {
-      const std::int32_t id = last[static_cast<std::size_t>(end)];
+      const std::int32_t id = last[static_cast<std::size_t>(end)].id;
       if (ids.empty() || id != unknown || ids.back() != unknown) ids.push_back(id);
       end -= steps_[static_cast<std::size_t>(id)];
     }

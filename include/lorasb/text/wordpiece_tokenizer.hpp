@@ -46,9 +46,9 @@ class WordPieceTokenizer final : public Tokenizer {
   }
   static WordPieceTokenizer from_json(const nlohmann::json& json, const std::string& where) {
     const detail::JsonSource source{where};
-    const nlohmann::json model = detail::JsonSource::get(json, "model");
-    const nlohmann::json normalizer = detail::JsonSource::get(json, "normalizer");
-    const nlohmann::json pre_tokenizer = detail::JsonSource::get(json, "pre_tokenizer");
+    const nlohmann::json& model = detail::JsonSource::get(json, "model");
+    const nlohmann::json& normalizer = detail::JsonSource::get(json, "normalizer");
+    const nlohmann::json& pre_tokenizer = detail::JsonSource::get(json, "pre_tokenizer");
     if (detail::JsonSource::get(model, "type") != "WordPiece") source.unsupported("model", detail::JsonSource::get(model, "type"));
     if (detail::JsonSource::get(pre_tokenizer, "type") != "BertPreTokenizer") source.unsupported("pre_tokenizer", pre_tokenizer);
     if (detail::JsonSource::get(normalizer, "type") != "BertNormalizer") source.unsupported("normalizer", normalizer);
@@ -56,7 +56,7 @@ class WordPieceTokenizer final : public Tokenizer {
     options.normalizer.clean_text = source.flag(normalizer, "clean_text", true);
     options.unknown = source.string(model, "unk_token");
     options.prefix = source.string(model, "continuing_subword_prefix");
-    const nlohmann::json letters = detail::JsonSource::get(model, "max_input_chars_per_word");
+    const nlohmann::json& letters = detail::JsonSource::get(model, "max_input_chars_per_word");
     source.check(letters.is_number_unsigned(), "\"max_input_chars_per_word\" is not a number");
     options.max_letters = letters.get<std::size_t>();
     return {detail::read_vocabulary(detail::JsonSource::get(model, "vocab"), source), std::move(options),
@@ -99,7 +99,7 @@ class WordPieceTokenizer final : public Tokenizer {
 
   CodePoints normalize(std::span<const std::int32_t> text) const override { return normalizer_(text); }
 
-  void append_pieces(std::span<const std::int32_t> text, std::vector<std::int32_t>& ids) const override {
+  void append_pieces(std::span<const std::int32_t> text, bool, std::vector<std::int32_t>& ids) const override {
     std::size_t first = 0;  // of the word
     const auto end_word = [&](std::size_t end) {
       if (end > first) append_word(text.subspan(first, end - first), ids);

