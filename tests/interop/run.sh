@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks lorasb against the Python programs that its users have: PEFT, transformers, safetensors, tokenizers, dp-accounting, Opacus.
-# Installs them into a virtual environment of its own, kept in LORASB_CACHE (by default ~/.cache/lorasb) as interop/venv: about 6 GB, two minutes. Where the package
-# index cannot be reached, it says so and ends well. The last line says how many checks passed.
+# Installs them into a virtual environment of its own, kept in LORASB_CACHE (by default ~/.cache/lorasb) as interop/venv: about 6 GB,
+# two minutes. Where the package index cannot be reached, it says so and ends well. The last line says how many checks passed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 source examples/setup.sh

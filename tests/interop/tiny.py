@@ -25,7 +25,7 @@ bases = {  # name: model without a head, tokenizer, linear modules that PEFT ada
     "BERT with its words": (lambda: BertModel(BertConfig(vocab_size=96, hidden_act="gelu_new", **sizes)), "wordpiece", ["query", "key"],
                             ["classifier", "word_embeddings"]),
     "RoBERTa": (lambda: RobertaModel(RobertaConfig(**roberta)), "byte_bpe", ["query", "value"], None),
-    "XLM-RoBERTa": (lambda: XLMRobertaModel(XLMRobertaConfig(**roberta)), "byte_bpe", ["query", "output.dense"], None),
+    "XLM-RoBERTa": (lambda: XLMRobertaModel(XLMRobertaConfig(**roberta)), "unigram", ["query", "output.dense"], None),
     "RoBERTa-PreLayerNorm": (lambda: RobertaPreLayerNormModel(RobertaPreLayerNormConfig(**roberta)), "byte_bpe", ["query", "intermediate.dense"], None),
     "DistilBERT": (lambda: DistilBertModel(DistilBertConfig(vocab_size=96, dim=32, n_layers=2, n_heads=4, hidden_dim=40, max_position_embeddings=64,
                                                             initializer_range=0.2)), "wordpiece", ["q_lin", "v_lin"], ["pre_classifier", "classifier"]),
@@ -59,7 +59,7 @@ def write_base(base, name, make, kind):
     """The folder of a model without a head; returns its tokenizer."""
     torch.manual_seed(5)
     make().eval().save_pretrained(base)
-    specials = dict(pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>", mask_token="<mask>") if kind == "byte_bpe" else dict(
+    specials = dict(pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>", mask_token="<mask>") if kind != "wordpiece" else dict(
         pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]")
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(golden / f"{kind}_tokenizer.json"), model_max_length=60, **specials)
     types = ["token_type_ids"] if name.startswith("BERT") else []

