@@ -1,6 +1,8 @@
 // Fuzzes the readers of tokenizers: tokenizer.json, vocab.txt, vocab.json with merges.txt, and the vocabulary of use-lite.
 #include "lorasb/text/open_tokenizer.hpp"
 
+#include <algorithm>
+
 #include "fuzz/fuzz.hpp"
 #include "fuzz/mutator.hpp"
 #include "lorasb/text/use_tokenizer.hpp"
@@ -38,6 +40,30 @@ const std::string bpe_json =
    "vocab": {"<s>": 0, "</s>": 1, "h": 2, "e": 3, "l": 4, "o": 5, "he": 6, "ll": 7, "hell": 8, "Ġ": 10}, "merges": ["h e",
    "l l", ["he", "ll"]]}})";
 
+/// A table of replacements of 256 units, "A" to "b": the root, 65 for the letter, 64 for its replacement.
+const std::string charsmap = "AAQ" + std::string(347, 'A') + "CAQQU" + std::string(1015, 'A') + "BiAGM=";
+const std::string unigram_json = R"({"added_tokens": [{"id": 0, "content": "<s>", "special": true}, {"id": 2, "content": "<unk>", "special": true},
+   {"id": 14, "content": "<mask>", "lstrip": true, "normalized": true}],
+ "normalizer": {"type": "Sequence", "normalizers": [{"type": "Precompiled", "precompiled_charsmap": ")" + charsmap + R"("}, {"type": "Nmt"},
+   {"type": "NFKC"}, {"type": "Lowercase"}, {"type": "Strip", "strip_left": false, "strip_right": true},
+   {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "▁"}, {"type": "Replace", "pattern": {"String": "ll"}, "content": "l"}]},
+ "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "▁",
+   "prepend_scheme": "always", "split": true}]},
+ "post_processor": {"type": "TemplateProcessing",
+   "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}],
+   "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "</s>", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+   "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}, "</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}}},
+ "model": {"type": "Unigram", "unk_id": 2, "byte_fallback": true, "vocab": [["<s>", 0], ["</s>", 0.0], ["<unk>", 0], ["▁", -2.5], ["▁he", -3],
+   ["l", -3.5], ["lo", -4], ["o", -4], ["w", -5], ["rld", -6], ["<0xC3>", -9], ["<0xB6>", -9], ["it", -4], ["b", -7]]}})";
+/// Changes digits of a table of replacements, which stays base64.
+void change_charsmap(std::string& json, Mutator& m) {
+  static const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", key = "\"precompiled_charsmap\"";
+  const std::size_t found = json.find(key), first = found == json.npos ? found : json.find('"', found + key.size()) + 1;
+  if (found == json.npos || first == 0) return;
+  const std::size_t length = std::min(json.find('"', first), json.size()) - first;
+  for (std::uint64_t i = m.below(4) + 1; length > 0 && i-- > 0;) json[first + m.below(length)] = digits[m.below(digits.size())];
+}
+
 void use(const text::Tokenizer& tokenizer, const std::string& words) {
   for (const std::size_t most : {text::Tokenizer::no_limit, std::size_t{8}}) {
     for (const bool pair : {false, true}) {
@@ -54,7 +80,8 @@ void use(const text::Tokenizer& tokenizer, const std::string& words) {
 
 std::vector<Input> json_seeds() {
   return {{{{true, wordpiece_json}, {true, R"({"model_max_length": 512, "do_lower_case": true})"}, {true, sample_text}}},
-          {{{true, bpe_json}, {false, ""}, {true, sample_text}}}};
+          {{{true, bpe_json}, {false, ""}, {true, sample_text}}},
+          {{{true, unigram_json}, {false, ""}, {true, sample_text}}}};
 }
 const Registered json_reader(
     {.name = "tokenizer_json",
@@ -65,7 +92,8 @@ const Registered json_reader(
            if (m.one_in(4)) return m.text(input[2]);
            if (m.one_in(30)) input.files[1].there ^= true;
            if (m.one_in(10)) return m.json(input[1], "{\"model_max_length\": 8}");
-           m.json(input[0], m.one_in(2) ? wordpiece_json : bpe_json);
+           if (m.one_in(8)) return change_charsmap(input[0], m);
+           m.json(input[0], m.one_of<std::string>({wordpiece_json, bpe_json, unigram_json}));
          },
      .past_first_check = [](const Input& input) { return is_json(input[0]) && (!input.files[1].there || is_json(input[1])); },
      .read =
