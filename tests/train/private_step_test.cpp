@@ -145,6 +145,30 @@ TEST_CASE("Row 14: a discrete step moves on the grid alone, by the sum of the ro
   }
 }
 
+TEST_CASE("Row 5: an example that is added again after a pass broke down counts once, on a grid too") {
+  for (const NoiseKind kind : {NoiseKind::continuous, NoiseKind::discrete}) {
+    SeededNoise draws(5, 0), source(5, 1);
+    Ledger ledger({.population = people, .delta = 1e-5});
+    PoissonBatches batches(Index(people), 0.05, draws);
+    PrivateStep<double> step(1, 1, 1, {.clip = 1, .noise = 1e-6, .kind = kind, .origin = Origin::no_data}, ledger, batches, source);
+    ledger.reserve(batches.scheme(), batches.rate(), 1e-6, 1);
+    step.charge();
+    const Matrix<double> G = Matrix<double>::Constant(1, 1, 10);
+    const auto add = [&](bool breaks) {
+      step.accumulate(1, [&](Index, Index, Index, const ClippedSum<double>& sum) {
+        sum.add(G);
+        if (breaks) throw Error(ErrorId::value, "the light went out");
+      });
+    };
+    CHECK_ERROR(add(true), ErrorId::value, "light");
+    add(false);
+    Vector<double> value = Vector<double>::Zero(1);
+    optim::Sgd<double> sgd(1);
+    step.apply(flat(value), sgd, 5);  // 5 is the divisor
+    CHECK(value(0) == Approx(-1).epsilon(1e-3));
+  }
+}
+
 TEST_CASE("a step that was not charged touches no data, and one too many is refused before it does") {
   SystemNoise system;
   PoissonBatches batches(Index(people), 0.05, system);

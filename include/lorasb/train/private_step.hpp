@@ -103,18 +103,24 @@ class PrivateStep {
   }
   /// Adds examples to the sum; as often as the caller likes, for a batch that does not fit in memory.
   /// pass(part, first, count, const privacy::ClippedSum<S>&) is called from several threads at once, with a different part on
-  /// each, as Step's pass is. Throws ErrorId::value before charge().
+  /// each, as Step's pass is. When it throws, nothing of this call is in the sum; with discrete noise, nothing at all. Throws
+  /// ErrorId::value before charge().
   template <class Pass>
   void accumulate(Index examples, const Pass& pass) {
     require(charged_, ErrorId::value, "PrivateStep::accumulate: charge() comes first, and then the batch is drawn");
-    step_.accumulate(examples, [&](Index part, Index first, Index count, std::span<S> sum) {
-      if (options_.kind == NoiseKind::discrete)
-        pass(part, first, count,
-             privacy::ClippedSum<S>(options_.clip, on_grid_.grid, std::span(sums_[static_cast<std::size_t>(part)])));
-      else
-        pass(part, first, count, privacy::ClippedSum<S>(options_.clip, sum));
-      return PassResult{};
-    });
+    try {
+      step_.accumulate(examples, [&](Index part, Index first, Index count, std::span<S> sum) {
+        if (options_.kind == NoiseKind::discrete)
+          pass(part, first, count,
+               privacy::ClippedSum<S>(options_.clip, on_grid_.grid, std::span(sums_[static_cast<std::size_t>(part)])));
+        else
+          pass(part, first, count, privacy::ClippedSum<S>(options_.clip, sum));
+        return PassResult{};
+      });
+    } catch (...) {  // an example that is added again would count twice
+      clear_grid_sums();
+      throw;
+    }
   }
   /// Adds the noise, divides by the expected size of a batch, and moves `values`.
   PrivateStepResult apply(std::span<S> values, optim::Optimizer<S>& optimizer, double learning_rate) {
@@ -139,6 +145,9 @@ class PrivateStep {
     privacy::add_discrete_gaussian_noise(sum, on_grid_.variance, 1, *source_);
     const std::span<S> to = step_.gradient_sum();
     for (std::size_t i = 0; i < sum.size(); ++i) to[i] = static_cast<S>(double(sum[i]) * on_grid_.grid);
+    clear_grid_sums();
+  }
+  void clear_grid_sums() {
     for (std::vector<std::int64_t>& part : sums_) std::ranges::fill(part, 0);
   }
 
