@@ -109,7 +109,7 @@ class Trainer {
 
  private:
   train::PassResult pass(std::span<const Index> batch, Index part, double clip, std::span<float> gradient) {
-    if (clip > 0) return classifier_.pass_clipped(texts_, batch, part, clip, gradient);
+    if (clip > 0) return classifier_.pass_clipped(texts_, batch, part, {clip, gradient});
     return classifier_.pass(texts_, batch, part, gradient);
   }
 

@@ -1,23 +1,19 @@
 // The options of private training.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <charconv>
-#include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <limits>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
 #include "examples/common/option_table.hpp"
-#include "lorasb/models/classifier.hpp"
 #include "lorasb/privacy/ledger.hpp"
 #include "lorasb/privacy/noise_source.hpp"
+#include "lorasb/train/noised_bases.hpp"
 #include "lorasb/train/private_step.hpp"
 
 namespace lorasb::examples {
@@ -25,17 +21,8 @@ namespace lorasb::examples {
 /// What bases of LoRA-SB come from when texts are private; raw private texts are no choice.
 enum class PrivateBases { weight, random, public_file, noised };
 
-inline constexpr std::array<std::string_view, 2> noise_kind_names{"continuous", "discrete"};
-
-/// Noise on the sums that --bases noised takes bases from, over the clipping norm: epsilon is 0.43 at delta 1e-5.
-inline constexpr double bases_noise = 10;
-
-/// For people: four decimals, rounded up, so that no less is said than what holds.
-inline std::string epsilon_text(double epsilon) {
-  char text[40];
-  std::snprintf(text, sizeof text, "epsilon %.4f", std::ceil(epsilon * 1e4) / 1e4);
-  return text;
-}
+/// Of --bases noised.
+inline constexpr double bases_noise = train::NoisedBasesOptions().noise;
 
 struct PrivateOptions {
   bool enabled = false;
@@ -55,24 +42,15 @@ struct PrivateOptions {
                             .delta = delta,
                             .budget = epsilon > 0 ? epsilon : std::numeric_limits<double>::infinity()});
   }
-  /// Adds the noise of the training to a ledger that may hold a cost already: --sigma, or as --epsilon allows. Returns it.
-  double reserve(privacy::Ledger& ledger, double rate, std::uint64_t steps) const {
-    const double noise = sigma > 0 ? sigma
-                                   : privacy::noise_for(epsilon, delta, rate, steps, ledger.options().accountant,
-                                                        ledger.options().relation, ledger.spent());
-    ledger.reserve(privacy::SamplingScheme::poisson, rate, noise, steps);
-    return noise;
-  }
-  /// Charges the sums that --bases noised takes bases from, over all examples. Throws ErrorId::value for a budget that has no room.
-  void charge_bases(privacy::Ledger& ledger) const {
-    ledger.reserve(privacy::SamplingScheme::poisson, 1, bases_noise, 1);
-    ledger.charge(privacy::SamplingScheme::poisson, 1, bases_noise, !noise_seed);
-  }
-
   /// Of what is frozen; `with_bases`: whether the method takes bases at all.
   train::Origin origin(bool with_bases) const {
     if (bases == PrivateBases::public_file) return train::Origin::public_data;
     return with_bases && bases == PrivateBases::noised ? train::Origin::noised : train::Origin::no_data;
+  }
+
+  /// Of --bases noised.
+  train::NoisedBasesOptions noised_bases(Index rank, std::uint64_t at_seed) const {
+    return {.clip = clip, .adapter = {.rank = rank, .seed = at_seed}};
   }
 
   /// As on the command line.
@@ -81,10 +59,13 @@ struct PrivateOptions {
     constexpr std::array<const char*, 4> names{"w0", "random", "public:", "noised"};
     return names[static_cast<std::size_t>(bases)] + (bases == PrivateBases::public_file ? public_file : std::string());
   }
-  /// Streams of draws: 0 for samples, 1 for noise, 2 for the noise on bases. `part` tells seeded sources of clients and rounds apart.
+  /// Of seeded sources; `part` tells those of clients and rounds apart. Streams: 0 for samples, 1 for noise, 2 for the noise on
+  /// bases, 3 for samples of clients.
+  std::optional<std::uint64_t> seed(std::uint64_t part = 0) const {
+    return noise_seed && part != 0 ? derive_seed(*noise_seed, part) : noise_seed;
+  }
   std::unique_ptr<privacy::NoiseSource> source(std::uint64_t stream, std::uint64_t part = 0) const {
-    if (noise_seed) return std::make_unique<privacy::SeededNoise>(part == 0 ? *noise_seed : derive_seed(*noise_seed, part), stream);
-    return std::make_unique<privacy::SystemNoise>();
+    return privacy::make_noise_source(seed(part), stream);
   }
 };
 
@@ -110,7 +91,7 @@ inline void describe_private(PrivateOptions& o, OptionTable& t) {
            }
            return "expected os or seeded:N, not \"" + word + "\"";
          });
-  t.choice("--noise-kind", o.kind, noise_kind_names,
+  t.choice("--noise-kind", o.kind, train::noise_kind_names,
            "continuous, or discrete: integers on a grid, drawn by integer arithmetic, which no rounding can betray; epsilon is "
            "then that of the discrete mechanism, clipping and rounding together");
   if (o.kind != train::NoiseKind::continuous) t.set("noise_kind", "discrete");
@@ -139,33 +120,6 @@ inline void check_private(const PrivateOptions& o) {
   }
   if ((o.epsilon > 0) == (o.sigma > 0)) throw CLI::ValidationError("--private", "needs either --epsilon or --sigma");
   if (!(o.delta > 0)) throw CLI::ValidationError("--private", "needs --delta, below 1 over the texts (of a client), or over the clients");
-}
-
-/// A pass of clipped texts to floats, or to integers on the grid of the step.
-inline train::PassResult pass_clipped(models::TextClassifier<float>& classifier, const models::TokenizedTexts& texts,
-                                      std::span<const Index> order, Index part, const train::PrivateStep<float>& step,
-                                      std::span<float> sum) {
-  return classifier.pass_clipped(texts, order, part, step.options().clip, sum);
-}
-inline train::PassResult pass_clipped(models::TextClassifier<float>& classifier, const models::TokenizedTexts& texts,
-                                      std::span<const Index> order, Index part, const train::PrivateStep<float>& step,
-                                      std::span<std::int64_t> sum) {
-  return classifier.pass_clipped_to_grid(texts, order, part, step.options().clip, step.on_grid().grid, sum);
-}
-
-/// Adds a batch to a private step in pieces of twice its expected size, so that a large draw needs no more memory.
-/// pass(piece, part, first, count, sum) is a Step's pass over a piece, to `sum` of floats or, with discrete noise, of integers.
-template <class Pass>
-void accumulate_in_pieces(train::PrivateStep<float>& step, std::span<const Index> batch, Index expected, const Pass& pass) {
-  const auto most = static_cast<std::size_t>(2 * expected);
-  for (std::size_t first = 0; first < batch.size(); first += most) {
-    const std::span<const Index> piece = batch.subspan(first, std::min(most, batch.size() - first));
-    const auto on_piece = [&](Index part, Index start, Index count, auto sum) { return pass(piece, part, start, count, sum); };
-    if (step.options().kind == train::NoiseKind::discrete)
-      step.accumulate_on_grid(std::ssize(piece), on_piece);
-    else
-      step.accumulate(std::ssize(piece), on_piece);
-  }
 }
 
 }  // namespace lorasb::examples

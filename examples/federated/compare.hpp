@@ -50,7 +50,7 @@ inline SessionResult run_and_report(const FederatedTask& task, const FederateOpt
   make_folder(options.out, "--out");
   std::optional<io::Journal> journal = open_journal(options);  // before any work that it may forbid
   const federated::Shares shares = shares_of(task, options);
-  std::optional<Accounts> accounts = open_accounts(options, shares);
+  std::optional<PrivacyAccounts> accounts = open_accounts(options, shares);
   SessionStart start = start_session(task, options, shares);
   const StartResult found = start_result(start);
   const std::unique_ptr<FederatedMixture> mixed = start_mixture(task, options, start);
@@ -61,7 +61,7 @@ inline SessionResult run_and_report(const FederatedTask& task, const FederateOpt
     TrainingClients clients(task, options, at_clients, shares, options.threads, client_accounts(options, accounts),
                             mixed.get());
     federated::InProcessTransport transport(clients.host(), options.threads);
-    result = SessionRun(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr, mixed.get()).finish();
+    result = ReportedSession(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr, mixed.get()).finish();
   } else {
     result = run_alone(task, options, shared, shares);
   }

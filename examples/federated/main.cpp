@@ -86,7 +86,7 @@ void run_mpi(FederateOptions& options) {
       return;
     }
     const federated::Shares shares = shares_of(task, options);
-    std::optional<Accounts> accounts = open_accounts(options, shares);
+    std::optional<PrivacyAccounts> accounts = open_accounts(options, shares);
     std::optional<io::Journal> journal;
     if (job.rank == 0) {  // before any work that they may forbid
       make_folder(options.out, "--out");
@@ -102,7 +102,7 @@ void run_mpi(FederateOptions& options) {
       return;
     }
     mpi::MpiTransport transport(MPI_COMM_WORLD);
-    SessionRun session(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr, mixed.get());
+    ReportedSession session(task, options, shared, transport, journal, found, accounts ? &*accounts : nullptr, mixed.get());
     const SessionResult result = report(session.finish(), task, options, shared, shares, mixed.get());
     const std::vector<int> silent = transport.close(std::max(10.0, 2 * options.round_seconds));  // the results are safe by now
     if (!silent.empty()) {

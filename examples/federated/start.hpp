@@ -132,7 +132,9 @@ class ClientEstimates {
     }
     if (takes_noised_bases(options_)) {
       const std::unique_ptr<privacy::NoiseSource> noise = options_.privacy.source(2, derive_seed(0, static_cast<std::uint64_t>(client)));
-      for (const ClippedGradientSum<float>& sum : noised_sums(task_.base, head_, task_.train, share, options_.privacy, 1, 1, *noise))
+      for (const ClippedGradientSum<float>& sum :
+           train::noised_sums(modules_, estimation_pass(task_.base, head_, task_.train, share, 1, 1, 1),
+                              options_.privacy.noised_bases(adapter_rank(options_), options_.seed), *noise))
         std::ranges::transform(flat(sum.sum()), round_.layout().at(sum.name(), Role::weight).range().of(values).begin(),
                                [&](float x) { return x / static_cast<float>(share.size()); });
       return share.size();

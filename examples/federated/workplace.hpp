@@ -12,10 +12,9 @@
 #include "lorasb/federated/baselines/shared_model.hpp"
 #include "lorasb/federated/client.hpp"
 #include "lorasb/federated/expert_aggregator.hpp"
-#include "lorasb/federated/proximal.hpp"
+#include "lorasb/federated/local_training.hpp"
 #include "lorasb/mixer/mixture.hpp"
-#include "lorasb/train/private_step.hpp"
-#include "lorasb/train/sampler.hpp"
+#include "lorasb/train/private_training.hpp"
 #include "lorasb/train/step.hpp"
 
 namespace lorasb::examples {
@@ -89,75 +88,74 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
                           const std::vector<Index>& share, Index client, std::uint64_t round,
                           federated::LeadingMask<float>& mask) {
   const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
-  const double rate = learning_rate_of(options, round);
   work.seen.assign(static_cast<std::size_t>(options.experts), 0);
-  const bool mixed = options.experts > 0;
-  if (mixed)
+  if (options.experts > 0)
     work.balance = {.balance = options.balance, .share = mixer::RoutedShare::top_1, .over_layers = mixer::OverLayers::mean};
-  train::ShuffledBatches batches(std::ssize(share), options.batch,
-                                 derive_seed(derive_seed(options.seed, round), static_cast<std::uint64_t>(client)));
-  const Index steps = options.local_steps > 0 ? options.local_steps : options.local_epochs * batches.batches_per_epoch();
-  std::vector<float> start;  // what --proximal keeps the values near
-  if (options.proximal > 0) start.assign(std::as_const(work.values).flat().begin(), std::as_const(work.values).flat().end());
   std::vector<Index> texts;
-  const train::Step<float>::TwoPhasePass pass_of_experts =
-      mixed ? mixed_pass(work, task, texts) : train::Step<float>::TwoPhasePass();
-  for (Index t = 0; t < steps; ++t) {
+  const auto take = [&](std::span<const Index> batch) {
     texts.clear();
-    for (const Index i : batches.next()) texts.push_back(share[static_cast<std::size_t>(i)]);
-    const auto pass = [&](Index part, Index, Index, std::span<float> gradient) {
-      const train::PassResult result = work.classifier.pass(task.train, texts, part, gradient);
-      mask.mask(gradient);
-      return result;
-    };
-    if (mixed) {
-      work.balance.multiplier = double(texts.size());
-      work.step.accumulate(std::ssize(texts), pass_of_experts);
-    } else {
-      work.step.accumulate(std::ssize(texts), pass);
-    }
-    if (options.proximal > 0)
-      federated::add_proximal_gradient<float>(options.proximal, work.step.examples(), std::as_const(work.values).flat(), start,
-                                              work.step.gradient_sum());
-    const train::StepResult found = work.step.apply(work.values.flat(), *optimizer, rate, {.max_norm = options.max_norm});
-    mask.restore(work.values.flat());
-    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1, ": the loss is ",
-            found.mean_loss, " and the gradient's norm is ", found.gradient_norm, "; a lower --learning-rate (now ",
-            learning_rate(options), ") may help");
-  }
+    for (const Index i : batch) texts.push_back(share[static_cast<std::size_t>(i)]);
+  };
+  const federated::LocalTrainingOptions local{
+      .batch = options.batch,
+      .epochs = options.local_epochs,
+      .steps = options.local_steps,
+      .learning_rate = learning_rate_of(options, round),
+      .max_norm = options.max_norm,
+      .proximal = options.proximal,
+      .seed = derive_seed(derive_seed(options.seed, round), static_cast<std::uint64_t>(client))};
+  const auto train = [&](const auto& pass_of) {
+    return federated::train_locally(work.step, work.values.flat(), *optimizer, std::ssize(share), local, mask, pass_of);
+  };
+  const federated::LocalTrainingResult found =
+      options.experts > 0 ? train([&, pass = mixed_pass(work, task, texts)](std::span<const Index> batch) {
+        take(batch);
+        work.balance.multiplier = double(batch.size());
+        return pass;
+      })
+                          : train([&](std::span<const Index> batch) {
+        take(batch);
+        return [&](Index part, Index, Index, std::span<float> gradient) {
+          return work.classifier.pass(task.train, texts, part, gradient);
+        };
+      });
+  require(found.last.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", found.steps, ": the loss is ",
+          found.last.mean_loss, " and the gradient's norm is ", found.last.gradient_norm, "; a lower --learning-rate (now ",
+          learning_rate(options), ") may help");
 }
 
 /// The same by DP-SGD, with the steps that the accounts have of a round and no more.
 inline void train_privately(Workplace& work, const FederatedTask& task, const FederateOptions& options,
-                            const RoundMechanism& allowed, const std::vector<Index>& share, Index client, std::uint64_t round,
+                            const federated::RoundMechanism& allowed, const std::vector<Index>& share, Index client, std::uint64_t round,
                             federated::LeadingMask<float>& mask) {
   const PrivateOptions& p = options.privacy;
-  const std::uint64_t part = derive_seed(round, static_cast<std::uint64_t>(client));
-  const std::unique_ptr<privacy::NoiseSource> draws = p.source(0, part), noise = p.source(1, part);
-  privacy::PoissonBatches batches(std::ssize(share), allowed.q, *draws);
   privacy::Ledger ledger({.population = allowed.population, .delta = p.delta});
-  if (takes_noised_bases(options)) p.charge_bases(ledger);
-  ledger.reserve(batches.scheme(), batches.rate(), allowed.sigma, allowed.steps);
-  train::PrivateStep<float> step(work.values.layout().size(), 1, 1,
-                                 {.clip = p.clip, .noise = allowed.sigma, .kind = p.kind, .origin = p.origin(trains_fed_sb(options))},
-                                 ledger, batches,
-                                 *noise);
+  const bool noised = takes_noised_bases(options);
+  if (noised) ledger.charge_all(bases_noise, !p.noise_seed);
+  train::PrivateTraining<float> training(work.values.layout().size(), std::ssize(share),
+                                         {.steps = allowed.steps,
+                                          .batch = options.batch,
+                                          .clip = p.clip,
+                                          .noise = allowed.noise,
+                                          .kind = p.kind,
+                                          .origin = p.origin(trains_fed_sb(options)),
+                                          .seed = p.seed(derive_seed(round, static_cast<std::uint64_t>(client))),
+                                          .other_charges = noised ? 1u : 0u,
+                                          .parts = 1},
+                                         ledger);
   const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
   const double rate = learning_rate_of(options, round);
   std::vector<Index> texts;
-  for (std::uint64_t t = 0; t < allowed.steps; ++t) {
-    step.charge();
-    texts.clear();
-    for (const Index i : batches.next()) texts.push_back(share[static_cast<std::size_t>(i)]);
-    accumulate_in_pieces(step, texts, options.batch,
-                         [&](std::span<const Index> piece, Index slot, Index, Index, auto sum) {
-                           const train::PassResult result = pass_clipped(work.classifier, task.train, piece, slot, step, sum);
-                           if constexpr (std::is_same_v<decltype(sum), std::span<float>>) mask.mask(sum);
-                           return result;
-                         });
-    const train::PrivateStepResult found = step.apply(work.values.flat(), *optimizer, rate);
+  for (std::uint64_t t = 1; t <= allowed.steps; ++t) {
+    const train::PrivateStepResult found = training.step(
+        work.values.flat(), *optimizer, rate, [&](std::span<const Index> drawn, Index part, const privacy::ClippedSum<float>& sum) {
+          texts.clear();
+          for (const Index i : drawn) texts.push_back(share[static_cast<std::size_t>(i)]);
+          work.classifier.pass_clipped(task.train, texts, part, sum);
+          if (!sum.numbers().empty()) mask.mask(sum.numbers());
+        });
     mask.restore(work.values.flat());
-    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t + 1,
+    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t,
             ": the noised gradient's norm is ", found.gradient_norm);
   }
 }
@@ -167,7 +165,7 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
 class TrainingClients {
  public:
   TrainingClients(const FederatedTask& task, const FederateOptions& options, SharedModel& shared,
-                  const federated::Shares& shares, int threads, const Accounts* accounts = nullptr, const FederatedMixture* mixed = nullptr)
+                  const federated::Shares& shares, int threads, const PrivacyAccounts* accounts = nullptr, const FederatedMixture* mixed = nullptr)
       : task_(task),
         options_(options),
         shared_(shared),
@@ -217,7 +215,7 @@ class TrainingClients {
   const FederateOptions& options_;
   SharedModel& shared_;
   const federated::Shares& shares_;
-  const Accounts* accounts_;
+  const PrivacyAccounts* accounts_;
   const FederatedMixture* mixed_;  // null without experts
   std::vector<std::unique_ptr<Workplace>> workplaces_;
   federated::Clients<float> clients_;

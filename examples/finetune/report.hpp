@@ -74,27 +74,27 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
   if (r.kept_step > 0) m["kept_step"] = r.kept_step;
   if (r.stopped_step > 0) m["stopped_step"] = r.stopped_step;
   if (r.privacy) {
-    const PrivateReport& p = *r.privacy;
+    const privacy::PrivacyReport& p = r.privacy->spent;
     m["epsilon"] = p.epsilon ? nlohmann::json(*p.epsilon) : nlohmann::json();
     m["delta"] = p.delta;
-    m["sigma"] = p.sigma;
-    m["q"] = p.q;
+    m["sigma"] = p.noise;
+    m["q"] = p.rate;
     m["steps"] = p.steps;
     if (p.steps_lost > 0) m["steps_lost"] = p.steps_lost;
     m["clip"] = p.clip;
-    m["accountant"] = p.accountant;
-    m["unit"] = "example";
-    m["relation"] = "add-remove";
-    m["bases"] = p.bases;
-    m["noise_kind"] = p.grid ? "discrete" : "continuous";
+    m["accountant"] = privacy::accountant_names[static_cast<std::size_t>(p.accountant)];
+    m["unit"] = privacy::unit_names[static_cast<std::size_t>(p.unit)];
+    m["relation"] = privacy::relation_names[static_cast<std::size_t>(p.relation)];
+    m["bases"] = r.privacy->bases;
+    m["noise_kind"] = train::noise_kind_names[p.grid ? 1 : 0];
     if (p.grid) {
       m["grid"] = p.grid->grid;
       m["sensitivity"] = p.grid->sensitivity;
       m["noise_deviation"] = std::sqrt(double(p.grid->variance)) * p.grid->grid;
       m["epsilon_continuous"] = p.epsilon ? nlohmann::json(p.epsilon_continuous) : nlohmann::json();
     }
-    if (p.bases == "noised") m["bases_sigma"] = bases_noise;
-    m["probe"] = {{"texts", task.validation.size()}, {"before", p.probe_before}, {"after", p.probe_after}};
+    if (r.privacy->bases == "noised") m["bases_sigma"] = bases_noise;
+    m["probe"] = {{"texts", task.validation.size()}, {"before", r.privacy->probe_before}, {"after", r.privacy->probe_after}};
   }
   if (options.init_sketch) {
     m["captured_energy_standard_error"] = errors;

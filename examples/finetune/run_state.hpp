@@ -11,6 +11,7 @@
 
 #include "examples/common/scores.hpp"
 #include "examples/finetune/options.hpp"
+#include "lorasb/privacy/report.hpp"
 #include "lorasb/train/run_state.hpp"
 
 namespace lorasb::examples {
@@ -36,14 +37,8 @@ struct LookAheadResult {
 
 /// What a private run has spent, and whether it learnt anything.
 struct PrivateReport {
-  std::optional<double> epsilon;  // nothing when it does not hold
-  double delta = 0, sigma = 0, q = 0;
-  std::uint64_t steps = 0;       // that were charged
-  std::uint64_t steps_lost = 0;  // of them: lost when a run was killed, or never taken
-  double clip = 0;
-  std::string accountant, bases;
-  std::optional<privacy::GridNoise> grid = {};  // of discrete noise
-  double epsilon_continuous = 0;           // of continuous noise as large, without the grid, by the best accountant
+  privacy::PrivacyReport spent = {};
+  std::string bases = {};                    // as on the command line
   double probe_before = 0, probe_after = 0;  // accuracy on public texts
 };
 

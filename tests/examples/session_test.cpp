@@ -1,4 +1,4 @@
-// The parts of lorasb-federate that a run of the program does not show: what a shared model takes, and what is counted as sent.
+// The parts of lorasb-federate that a run of the program does not show: what a shared model takes, and what a private session spends.
 #include "examples/federated/session.hpp"
 
 #include <fstream>
@@ -128,35 +128,6 @@ TEST_CASE("Row 37: a shared model takes a round's message whole, or stays as it 
   }
 }
 
-TEST_CASE("Bytes that are no message are counted as sent, and break nothing") {
-  struct Broken {
-    std::vector<Bytes> messages;
-    double now() const { return 0; }
-    void ask(std::span<const Index>, std::shared_ptr<const Bytes>) {}
-    std::optional<Delivery> next(double) {
-      if (messages.empty()) return std::nullopt;
-      Delivery delivery{.client = 0, .message = std::move(messages.back()), .failure = {}};
-      if (delivery.message.size() == 3) delivery = {.client = 0, .message = {}, .failure = "no light"};
-      messages.pop_back();
-      return delivery;
-    }
-  };
-  ParameterLayout layout;
-  layout.add("q", Role::core, 2, 2);
-  layout.add("classifier", Role::head_weight, 2, 3);
-  const Bytes good = federated::write_message<float>("update", {}, layout, std::vector<float>(10));
-  Bytes lying = good;
-  lying[0] = std::byte{0xff};
-  Broken transport{.messages = {{}, Bytes(1), Bytes(100), Bytes(good.begin(), good.end() - 1), lying, Bytes(3), good}};
-  examples::detail::CountingTransport<Broken> counting(transport, layout, "round", 7);
-  int answers = 0;
-  while (counting.next(1e9)) ++answers;
-  CHECK(answers == 7);
-  CHECK(counting.messages() == 6);  // one client failed
-  CHECK(counting.sent().all == 1 + 100 + 3 * good.size() - 1);
-  CHECK(counting.sent().adapter == 4 * sizeof(float));  // of the good one
-}
-
 TEST_CASE("The bytes of a report are those that were sent, with a share of the clients and some without texts", "[model]") {
   if (!test::model_files_present()) return;
   Small small;
@@ -168,7 +139,7 @@ TEST_CASE("The bytes of a report are those that were sent, with a share of the c
   federated::InProcessTransport transport(clients.host(), 1);
   Spy spy{transport};
   std::optional<io::Journal> journal;
-  const SessionResult result = SessionRun(*small.task, small.options, shared, spy, journal).finish();
+  const SessionResult result = ReportedSession(*small.task, small.options, shared, spy, journal).finish();
   REQUIRE(result.rounds.size() == 3);
   REQUIRE(spy.bytes.size() == 3);
   const nlohmann::json written = metrics(result, *small.task, small.options, shares)["rounds"];
@@ -213,7 +184,7 @@ struct PrivateTrial {
 
   void run(const Small& small, int breaks_in, bool silent = false) {
     const federated::Shares shares = shares_of(*small.task, options);
-    std::optional<Accounts> accounts = open_accounts(options, shares);
+    std::optional<PrivacyAccounts> accounts = open_accounts(options, shares);
     SharedModel shared = small.start(options), at_clients = shared;
     TrainingClients clients(*small.task, options, at_clients, shares, 1, client_accounts(options, accounts));
     federated::InProcessTransport transport(clients.host(), 1);
@@ -221,7 +192,7 @@ struct PrivateTrial {
     std::optional<io::Journal> journal = open_journal(options);
     failure.clear();
     try {
-      result = SessionRun(*small.task, options, shared, breaking, journal, {}, &*accounts).finish();
+      result = ReportedSession(*small.task, options, shared, breaking, journal, {}, &*accounts).finish();
     } catch (const Error& error) {
       failure = error.what();
     }
@@ -239,29 +210,6 @@ FederateOptions private_options(const Small& small, privacy::PrivacyUnit unit) {
 }
 
 }  // namespace
-
-TEST_CASE("Row 27: a round without room in the budget is refused before anybody is asked", "[model]") {
-  if (!test::model_files_present()) return;
-  const Small small;
-  for (const privacy::PrivacyUnit unit : {privacy::PrivacyUnit::example, privacy::PrivacyUnit::client}) {
-    FederateOptions options = private_options(small, unit);
-    options.privacy.sigma = 0;
-    options.privacy.epsilon = 2;
-    Accounts accounts(options, shares_of(*small.task, options));
-    const std::vector<Index> asked{0, 2};
-    for (int round = 0; round < 3; ++round) {
-      CHECK(accounts.has_room(asked));
-      accounts.charge(asked);
-    }
-    const nlohmann::json spent = accounts.saved();
-    CHECK(accounts.epsilon_so_far() <= 2);
-    CHECK(accounts.epsilon_so_far() > 1.99);
-    CHECK_FALSE(accounts.has_room(asked));
-    CHECK_ERROR(accounts.charge(asked), ErrorId::value, "budget");
-    CHECK(accounts.saved() == spent);
-    CHECK(accounts.has_room(std::vector<Index>{1}) == (unit == privacy::PrivacyUnit::example));
-  }
-}
 
 TEST_CASE("Row 29: rounds that nobody answers are charged all the same", "[model]") {
   if (!test::model_files_present()) return;

@@ -77,7 +77,7 @@ TEST_CASE("The gradients of a regression and of several labels are those of diff
     CHECK(found.correct == classifier.measure(m.texts, m.order, 0).correct);
     const auto loss = [&] { return classifier.measure(m.texts, m.order, 0).loss; };
     CHECK(gradient_error(m.values->flat(), gradient, loss) <= gradient_tolerance);
-    classifier.pass_clipped(m.texts, m.order, 0, 1e9, each);  // the clipped gradient of each text is its gradient
+    classifier.pass_clipped(m.texts, m.order, 0, {1e9, std::span(each)});  // the clipped gradient of each text is its gradient
     CHECK(relative_error(as_vector(std::span<const double>(each)), as_vector(std::span<const double>(gradient))) <
           Tolerance<double>::chain);
     std::ranges::fill(each, 0.0);
@@ -88,7 +88,7 @@ TEST_CASE("The gradients of a regression and of several labels are those of diff
       as_vector(std::span<double>(each)) += as_vector(std::span<const double>(one)) * std::min(1.0, 0.5 / norm);
     }
     std::ranges::fill(gradient, 0.0);
-    classifier.pass_clipped(m.texts, m.order, 0, 0.5, gradient);
+    classifier.pass_clipped(m.texts, m.order, 0, {0.5, std::span(gradient)});
     CHECK(relative_error(as_vector(std::span<const double>(gradient)), as_vector(std::span<const double>(each))) <
           Tolerance<double>::chain);
   }
@@ -113,7 +113,7 @@ TEST_CASE("Dropout has one mask in forward and backward, whatever the parts, ano
     CHECK(parts == Approx(loss).epsilon(1e-12));
     CHECK(relative_error(as_vector(std::span<const double>(cut)), as_vector(std::span<const double>(gradient))) <
           Tolerance<double>::chain);
-    classifier.pass_clipped(m.texts, m.order, 0, 1e9, each);
+    classifier.pass_clipped(m.texts, m.order, 0, {1e9, std::span(each)});
     CHECK(relative_error(as_vector(std::span<const double>(each)), as_vector(std::span<const double>(gradient))) <
           Tolerance<double>::chain);
     classifier.set_dropout(0.4, 12);

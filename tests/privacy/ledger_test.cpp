@@ -117,3 +117,33 @@ TEST_CASE("Rows 3 and 17: examples are drawn one by one at exactly the rate that
   CHECK_ERROR(PoissonBatches::drawn_rate(0), ErrorId::value, "rate");
   CHECK_ERROR(PoissonBatches(5, 1.5, source), ErrorId::value, "rate");
 }
+
+TEST_CASE("each charge is handed over to be written down before the step may be taken") {
+  Ledger ledger({.population = 1000, .delta = 1e-5, .budget = 1});
+  std::vector<std::string> written;
+  ledger.on_charge([&](const std::string& text) { written.push_back(text); });
+  ledger.reserve(poisson, 0.1, 5, 2);
+  CHECK(written.empty());
+  ledger.charge(poisson, 0.1, 5, true);
+  REQUIRE(written.size() == 1);
+  CHECK(written[0] == ledger.text());
+  ledger.on_charge([](const std::string&) { throw Error(ErrorId::file_write, "the disk is full"); });
+  CHECK_ERROR(ledger.charge(poisson, 0.1, 5, true), ErrorId::file_write, "full");
+  CHECK(ledger.steps() == 2);  // charged all the same
+}
+
+TEST_CASE("a mechanism over all units is one charge with q = 1, which the budget may refuse, and steps are counted by mechanism") {
+  Ledger ledger({.population = 1000, .delta = 1e-5, .budget = 1});
+  CHECK_ERROR(ledger.charge_all(1, true), ErrorId::value, "above the budget");
+  CHECK(ledger.steps() == 0);
+  ledger.charge_all(10, true);
+  CHECK(ledger.spent().front().rate == 1);
+  CHECK(ledger.reserved().empty());
+  const double noise = noise_for(ledger, 0.1, 20);
+  ledger.reserve(poisson, 0.1, noise, 20);
+  CHECK_ERROR(ledger.reserve(poisson, 0.1, noise, 1), ErrorId::value, "above the budget");
+  ledger.charge(poisson, 0.1, noise, true);
+  CHECK(ledger.steps(1, 10) == 1);
+  CHECK(ledger.steps(0.1, noise) == 1);
+  CHECK(ledger.steps(0.1, 10) == 0);
+}

@@ -72,3 +72,25 @@ TEST_CASE("bases of noised sums are orthonormal, start at R = 0, and do not depe
   }
   CHECK_ERROR(train::clipped_sums<float>({}, trial.pass(), 1), ErrorId::value, "no module");
 }
+
+TEST_CASE("row 12: noised bases are charged before the first example is read, and not made without room in the budget") {
+  const BasesTrial trial;
+  bool touched = false;
+  privacy::Ledger ledger({.population = 40, .delta = 1e-3, .budget = 1});
+  train::PartedPass<float> pass = trial.pass(-1, 1);
+  pass.run = [&, run = pass.run](const Layers<float>& layers, Index part) {
+    CHECK(ledger.steps(1, 10) == 1);
+    touched = true;
+    return run(layers, part);
+  };
+  privacy::SeededNoise noise(5), same(5);
+  CHECK_ERROR(train::noised_bases(trial.modules, pass, {.noise = 1, .adapter = {.rank = 2}}, ledger, noise), ErrorId::value, "budget");
+  CHECK_FALSE(touched);
+  const AdapterSet<float> made = train::noised_bases(trial.modules, pass, {.clip = 2, .adapter = {.rank = 2, .seed = 3}}, ledger, noise);
+  CHECK(touched);
+  CHECK_FALSE(ledger.is_private());  // the noise was seeded
+  // the noise is 10 clips on every number
+  auto sums = train::clipped_sums<float>(trial.modules, trial.pass(-1, 1), 2);
+  for (auto& sum : sums) sum.add_noise(20, same);
+  CHECK(made.at("second").B == train::bases_of_sums(sums, {.rank = 2, .seed = 3}).at("second").B);
+}

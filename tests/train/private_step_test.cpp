@@ -3,12 +3,12 @@
 #include <vector>
 
 #include "lorasb/optim/sgd.hpp"
-#include "lorasb/privacy/clip.hpp"
 #include "lorasb/train/sampler.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
 using namespace lorasb::train;
+using privacy::ClippedSum;
 using privacy::Ledger;
 using privacy::PoissonBatches;
 using privacy::SamplingScheme;
@@ -19,9 +19,8 @@ namespace {
 
 constexpr std::uint64_t people = 100;
 
-/// A step over gradients that a test makes: the columns of G, clipped by themselves.
+/// A step over gradients that a test makes: the columns of G.
 struct Trial {
-  double clip, noise;
   SeededNoise draws{5, 0}, source{5, 1};
   Ledger ledger{{.population = people, .delta = 1e-5}};
   PoissonBatches batches{Index(people), 0.05, draws};
@@ -29,24 +28,19 @@ struct Trial {
   Vector<double> values;
 
   Trial(Index size, double c, double sigma)
-      : clip(c), noise(sigma), step(size, 1, 1, {.clip = c, .noise = sigma, .origin = Origin::no_data}, ledger, batches, source),
+      : step(size, 1, 1, {.clip = c, .noise = sigma, .origin = Origin::no_data}, ledger, batches, source),
         values(Vector<double>::Zero(size)) {
     ledger.reserve(batches.scheme(), batches.rate(), sigma, 1000);
-  }
-  Step<double>::Pass pass(const Matrix<double>& G) const {
-    return [this, &G](Index, Index first, Index count, std::span<double> gradient) {
-      std::vector<double> norms(static_cast<std::size_t>(count));
-      const Matrix<double> piece = G.middleCols(first, count);
-      privacy::add_clipped_columns<double>(piece, clip, gradient, norms);
-      return PassResult{.loss = std::numeric_limits<double>::quiet_NaN(), .correct = 0};  // decides nothing
-    };
   }
   /// How far one step at rate 1 goes.
   Vector<double> move(const std::vector<Matrix<double>>& pieces) {
     optim::Sgd<double> sgd(values.size());
     const Vector<double> before = values;
     step.charge();
-    for (const Matrix<double>& G : pieces) step.accumulate(G.cols(), pass(G));
+    for (const Matrix<double>& G : pieces)
+      step.accumulate(G.cols(), [&](Index, Index first, Index count, const ClippedSum<double>& sum) {
+        sum.add(G.middleCols(first, count));
+      });
     CHECK(step.apply(flat(values), sgd, 1).status == StepStatus::updated);
     return before - values;
   }
@@ -132,9 +126,9 @@ TEST_CASE("Row 14: a discrete step moves on the grid alone, by the sum of the ro
     Matrix<double> G = test::random_matrix<Matrix<double>>(size, 3, 4);
     G(7, 2) = std::numeric_limits<double>::quiet_NaN();
     for (const Index i : {0, 1, 2})  // in pieces, one draw of noise
-      step.accumulate_on_grid(1, [&](Index, Index, Index, std::span<std::int64_t> sum) {
-        privacy::add_clipped_columns_to_grid<double>(G.middleCols(i, 1), 0.5, on.grid, sum);
-        return PassResult{.loss = std::numeric_limits<double>::quiet_NaN(), .correct = 0};
+      step.accumulate(1, [&](Index, Index, Index, const ClippedSum<double>& sum) {
+        CHECK(sum.numbers().empty());
+        sum.add(G.middleCols(i, 1));
       });
     Vector<double> values = Vector<double>::Zero(size);
     optim::Sgd<double> sgd(size);
@@ -147,7 +141,31 @@ TEST_CASE("Row 14: a discrete step moves on the grid alone, by the sum of the ro
       squares += std::pow(found - sum, 2);
     }
     CHECK(std::sqrt(squares / double(size)) == Approx(noise * on.sensitivity).epsilon(0.03));
-    CHECK_ERROR(step.accumulate(1, [](Index, Index, Index, std::span<double>) { return PassResult{}; }), ErrorId::value, "charge");
+    CHECK_ERROR(step.accumulate(1, [](Index, Index, Index, const ClippedSum<double>&) {}), ErrorId::value, "charge");
+  }
+}
+
+TEST_CASE("Row 5: an example that is added again after a pass broke down counts once, on a grid too") {
+  for (const NoiseKind kind : {NoiseKind::continuous, NoiseKind::discrete}) {
+    SeededNoise draws(5, 0), source(5, 1);
+    Ledger ledger({.population = people, .delta = 1e-5});
+    PoissonBatches batches(Index(people), 0.05, draws);
+    PrivateStep<double> step(1, 1, 1, {.clip = 1, .noise = 1e-6, .kind = kind, .origin = Origin::no_data}, ledger, batches, source);
+    ledger.reserve(batches.scheme(), batches.rate(), 1e-6, 1);
+    step.charge();
+    const Matrix<double> G = Matrix<double>::Constant(1, 1, 10);
+    const auto add = [&](bool breaks) {
+      step.accumulate(1, [&](Index, Index, Index, const ClippedSum<double>& sum) {
+        sum.add(G);
+        if (breaks) throw Error(ErrorId::value, "the light went out");
+      });
+    };
+    CHECK_ERROR(add(true), ErrorId::value, "light");
+    add(false);
+    Vector<double> value = Vector<double>::Zero(1);
+    optim::Sgd<double> sgd(1);
+    step.apply(flat(value), sgd, 5);  // 5 is the divisor
+    CHECK(value(0) == Approx(-1).epsilon(1e-3));
   }
 }
 
@@ -157,10 +175,7 @@ TEST_CASE("a step that was not charged touches no data, and one too many is refu
   Ledger ledger({.population = people, .delta = 1e-5});
   PrivateStep<double> step(1, 1, 1, {.clip = 1, .noise = 1, .origin = Origin::no_data}, ledger, batches, system);
   bool touched = false;
-  const auto pass = [&](Index, Index, Index, std::span<double>) {
-    touched = true;
-    return PassResult{};
-  };
+  const auto pass = [&](Index, Index, Index, const ClippedSum<double>&) { touched = true; };
   CHECK_ERROR(step.accumulate(1, pass), ErrorId::value, "charge");
   CHECK_ERROR(step.charge(), ErrorId::value, "reserved");
   CHECK_FALSE(touched);

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <vector>
 
 #include "lorasb/adapter/low_rank_adapter.hpp"
+#include "lorasb/core/module.hpp"
 #include "lorasb/linalg/orthonormalize.hpp"
 #include "lorasb/linalg/truncated_svd.hpp"
 
@@ -27,6 +29,24 @@ LowRankAdapter<S> random_bases(Index out_features, Index in_features, Index rank
   linalg::orthonormalize<S>(B, derive_seed(seed, 0));
   linalg::orthonormalize<S>(A, derive_seed(seed, 1));
   return {.B = B, .R = Weight<S>::Zero(rank, rank), .A = A.transpose(), .scale = 1};
+}
+
+/// The same for every module of a model; module m has the seed derive_seed(seed, m).
+template <Real S>
+AdapterSet<S> bases_of_weights(const std::vector<Module<S>>& modules, Index rank, std::uint64_t seed = 0) {
+  AdapterSet<S> adapters;
+  std::uint64_t position = 0;
+  for (const Module<S>& m : modules)
+    adapters.add(m.name, bases_of_weight<S>(m.W0.widened(), rank, derive_seed(seed, position++)));
+  return adapters;
+}
+template <Real S>
+AdapterSet<S> random_bases(const std::vector<Module<S>>& modules, Index rank, std::uint64_t seed) {
+  AdapterSet<S> adapters;
+  std::uint64_t position = 0;
+  for (const Module<S>& m : modules)
+    adapters.add(m.name, random_bases<S>(m.W0.rows(), m.W0.cols(), rank, derive_seed(seed, position++)));
+  return adapters;
 }
 
 }  // namespace lorasb

@@ -17,8 +17,7 @@
 #include "lorasb/nn/packed_batch.hpp"
 #include "lorasb/nn/pass_result.hpp"
 #include "lorasb/nn/problem.hpp"
-#include "lorasb/privacy/clip.hpp"
-#include "lorasb/privacy/discrete_gaussian.hpp"
+#include "lorasb/privacy/clipped_sum.hpp"
 
 namespace lorasb::models {
 
@@ -109,21 +108,12 @@ class LORASB_OWNS_MEMORY TextClassifier {
     finish(s, gradient);
   }
 
-  /// The same with the gradient of each text, over all values together, clipped to `max_norm` before it is added. Throws
+  /// The same with the gradient of each text, over all values together, clipped and added to `sum` (train::PrivateStep). Throws
   /// ErrorId::value when something is trained that has no gradient per example.
-  nn::PassResult pass_clipped(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
-                                 std::span<S> gradient) {
+  nn::PassResult pass_clipped(const TokenizedTexts& texts, std::span<const Index> order, Index part,
+                              const privacy::ClippedSum<S>& sum) {
     const nn::PassResult result = differentiate_each(texts, order, part);
-    Scratch& s = scratch_[static_cast<std::size_t>(part)];
-    s.norms.resize(order.size());
-    privacy::add_clipped_columns<S>(s.each.view(), max_norm, gradient, s.norms);
-    return result;
-  }
-  /// The same with each clipped gradient rounded to multiples of `grid`, and their integers added to `sum`.
-  nn::PassResult pass_clipped_to_grid(const TokenizedTexts& texts, std::span<const Index> order, Index part, double max_norm,
-                                      double grid, std::span<std::int64_t> sum) {
-    const nn::PassResult result = differentiate_each(texts, order, part);
-    privacy::add_clipped_columns_to_grid<S>(scratch_[static_cast<std::size_t>(part)].each.view(), max_norm, grid, sum);
+    sum.add(scratch_[static_cast<std::size_t>(part)].each.view());
     return result;
   }
 
@@ -194,8 +184,7 @@ class LORASB_OWNS_MEMORY TextClassifier {
     nn::TargetBatch<S> targets;
     std::unique_ptr<TextEncoderCache<S>> cache;
     Buffer<S> embeddings, d_embeddings, logits;
-    Buffer<S> each;             // gradients of single texts
-    std::vector<double> norms;  // of them
+    Buffer<S> each;  // gradients of single texts
   };
 
   std::unique_ptr<const TextEncoder<S>> encoder_;

@@ -5,10 +5,12 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lorasb/privacy/accountant.hpp"
@@ -56,6 +58,11 @@ class Ledger {
   /// What may still be charged.
   const std::vector<SubsampledGaussian>& reserved() const { return reserved_; }
   std::uint64_t steps() const { return steps_of(spent_); }
+  /// How many of them had this rate and noise.
+  std::uint64_t steps(double rate, double noise) const {
+    const auto found = std::ranges::find_if(spent_, [&](const auto& m) { return m.rate == rate && m.noise == noise; });
+    return found == spent_.end() ? 0 : found->steps;
+  }
   bool is_private() const { return is_private_; }
 
   /// Makes room for steps to come. Throws ErrorId::value when these, what was charged and what is still reserved come to more than
@@ -87,7 +94,17 @@ class Ledger {
     if (--found->steps == 0) reserved_.erase(found);
     add(spent_, {.rate = rate, .noise = noise, .steps = 1});
     is_private_ = is_private_ && is_private;
+    if (on_charge_) on_charge_(text());
   }
+  /// Reserves and charges a mechanism over all units at once (q = 1), which is not a step: noised bases, a noised count. Throws
+  /// what both do.
+  void charge_all(double noise, bool is_private) {
+    reserve(SamplingScheme::poisson, 1, noise, 1);
+    charge(SamplingScheme::poisson, 1, noise, is_private);
+  }
+  /// Calls save(text()) at the end of each charge, so before data is touched: what was spent is then written down ahead of what it
+  /// was spent on (train/ledger_file.hpp). What `save` throws leaves charge(), and the step must not be taken.
+  void on_charge(std::function<void(const std::string& text)> save) { on_charge_ = std::move(save); }
 
   /// ε of what was charged; nothing when it does not hold, because a seeded source was used.
   std::optional<Epsilon> epsilon() const {
@@ -173,6 +190,14 @@ class Ledger {
   LedgerOptions options_;
   std::vector<SubsampledGaussian> spent_, reserved_;
   bool is_private_ = true;
+  std::function<void(const std::string&)> on_charge_;
 };
+
+/// The least noise with which `steps` more keep within the ledger's budget, after all that it has charged. Throws what the other
+/// noise_for() throws.
+inline double noise_for(const Ledger& ledger, double rate, std::uint64_t steps) {
+  const LedgerOptions& o = ledger.options();
+  return noise_for(o.budget, o.delta, rate, steps, o.accountant, o.relation, ledger.spent());
+}
 
 }  // namespace lorasb::privacy

@@ -7,6 +7,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <span>
 
 #include "lorasb/core/check.hpp"
@@ -63,6 +65,12 @@ class SeededNoise final : public NoiseSource {
   std::uint64_t seed_;
   Random random_;
 };
+
+/// The operating system's generator, or with a seed, for tests and trials, that stream of it.
+inline std::unique_ptr<NoiseSource> make_noise_source(std::optional<std::uint64_t> seed, std::uint64_t stream) {
+  if (seed) return std::make_unique<SeededNoise>(*seed, stream);
+  return std::make_unique<SystemNoise>();
+}
 
 /// sum += N(0, deviation²) in every number, in double before it is rounded to S. Throws ErrorId::value unless deviation is at least
 /// 0 and finite.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lorasb/adapter/clipped_gradient_sum.hpp"
+#include "lorasb/privacy/ledger.hpp"
 #include "lorasb/train/initialize_modules.hpp"
 
 namespace lorasb::train {
@@ -34,6 +35,23 @@ std::vector<ClippedGradientSum<S>> clipped_sums(const std::vector<Module<S>>& mo
   return std::move(of_part[0]);
 }
 
+/// What the bases of private examples cost and are made with.
+struct NoisedBasesOptions {
+  double clip = 1;    // C: an example moves the sums of all modules together by at most that
+  double noise = 10;  // σ over C: one mechanism over all examples, ε 0.43 at δ = 1e-5
+  InitializeOptions adapter = {};
+};
+
+/// The same sums with noise of σ C on every number: the Gaussian mechanism, whose cost the caller enters in a ledger
+/// (Ledger::charge_all) before the pass touches data.
+template <Real S>
+std::vector<ClippedGradientSum<S>> noised_sums(const std::vector<Module<S>>& modules, const PartedPass<S>& pass,
+                                               const NoisedBasesOptions& options, privacy::NoiseSource& source) {
+  std::vector<ClippedGradientSum<S>> sums = clipped_sums<S>(modules, pass, options.clip);
+  for (ClippedGradientSum<S>& sum : sums) sum.add_noise(options.noise * options.clip, source);
+  return sums;
+}
+
 /// Orthonormal bases of the sums' largest singular directions, with R = 0: whatever is done to noised sums costs nothing more.
 /// Throws what initialize_from_update() does.
 template <Real S>
@@ -48,6 +66,15 @@ AdapterSet<S> bases_of_sums(const std::vector<ClippedGradientSum<S>>& sums, cons
     adapters.add(sum.name(), std::move(adapter));
   }
   return adapters;
+}
+
+/// Bases of private examples in one call: charges their cost, then goes over the examples, adds the noise and decomposes. The step
+/// that trains over them has Origin::noised. Throws ErrorId::value where the budget has no room, before data is touched.
+template <Real S>
+AdapterSet<S> noised_bases(const std::vector<Module<S>>& modules, const PartedPass<S>& pass, const NoisedBasesOptions& options,
+                           privacy::Ledger& ledger, privacy::NoiseSource& source) {
+  ledger.charge_all(options.noise, source.is_private());
+  return bases_of_sums(noised_sums(modules, pass, options, source), options.adapter);
 }
 
 }  // namespace lorasb::train

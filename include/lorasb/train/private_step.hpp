@@ -1,9 +1,13 @@
 // A step of DP-SGD: clipped gradients, one draw of noise, a divisor that tells nothing, and an entry in the ledger.
 #pragma once
 
+#include <array>
+#include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
+#include "lorasb/privacy/clipped_sum.hpp"
 #include "lorasb/privacy/discrete_gaussian.hpp"
 #include "lorasb/privacy/ledger.hpp"
 #include "lorasb/privacy/poisson_batches.hpp"
@@ -24,6 +28,7 @@ enum class NoiseKind {
   continuous,  // doubles, rounded to S: which numbers can be reached may tell more than ε does
   discrete,    // integers on a grid, by integer arithmetic alone
 };
+inline constexpr std::array<std::string_view, 2> noise_kind_names{"continuous", "discrete"};
 
 struct PrivateStepOptions {
   double clip = 1;   // C: the norm that the gradient of an example is clipped to, over all trained numbers together
@@ -53,19 +58,21 @@ struct PrivateStepResult {
 ///
 ///     values -= rate · optimizer((Σ_i min(1, C / ‖g_i‖) g_i + N(0, σ² C² I)) / (q N))
 ///
-/// A batch is drawn by PoissonBatches, and may be empty: then it is noise alone. Passes must add *clipped* gradients, as
-/// TextClassifier::pass_clipped does with options().clip; a batch may be accumulated in several pieces, the noise is drawn once.
-/// With NoiseKind::discrete each clipped gradient is rounded to a grid γ, passes add integers (accumulate_on_grid,
-/// TextClassifier::pass_clipped_to_grid), and σ is the deviation of the noise over C + γ √d / 2, what an example can move d
-/// numbers: what the ledger says of continuous noise holds for it, too.
+/// A batch is drawn by PoissonBatches, and may be empty: then it is noise alone. A pass hands the gradients of single examples to
+/// a ClippedSum, which clips each; a batch may be accumulated in several pieces, the noise is drawn once. With
+/// NoiseKind::discrete each clipped gradient is rounded to a grid γ, and σ is the deviation of the noise over C + γ √d / 2, what
+/// an example can move d numbers: what the ledger says of continuous noise holds for it, too.
 ///
-/// Loss and correct answers of a batch are not published: they are not noised.
+/// Loss and correct answers of a batch are not published: they are not noised. PrivateTraining (train/private_training.hpp) keeps
+/// the order of the calls below by itself.
 ///
 ///     PrivateStep<float> step(values.layout().size(), parts, threads,
 ///                             {.clip = 1, .noise = sigma, .origin = Origin::no_data}, ledger, batches, source);
 ///     step.charge();                                      // before the batch is drawn
 ///     const std::span<const Index> batch = batches.next();
-///     step.accumulate(batch.size(), pass);
+///     step.accumulate(batch.size(), [&](Index part, Index first, Index count, const ClippedSum<float>& sum) {
+///       sum.add(gradients of examples first to first + count - 1 of the batch);
+///     });
 ///     step.apply(values.flat(), optimizer, rate);
 template <Real S>
 class PrivateStep {
@@ -94,19 +101,26 @@ class PrivateStep {
     ledger_->charge(batches_->scheme(), batches_->rate(), options_.noise, batches_->is_private() && source_->is_private());
     charged_ = true;
   }
-  /// Adds examples to the sum; as often as the caller likes, for a batch that does not fit in memory. Throws ErrorId::value before
-  /// charge().
-  void accumulate(Index examples, const typename Step<S>::Pass& pass) {
-    require_open(NoiseKind::continuous);
-    step_.accumulate(examples, pass);
-  }
-  /// The same for discrete noise: pass(part, first, count, sum) adds integers.
-  template <class GridPass>
-  void accumulate_on_grid(Index examples, const GridPass& pass) {
-    require_open(NoiseKind::discrete);
-    step_.accumulate(examples, [&](Index part, Index first, Index count, std::span<S>) {
-      return pass(part, first, count, std::span(sums_[static_cast<std::size_t>(part)]));
-    });
+  /// Adds examples to the sum; as often as the caller likes, for a batch that does not fit in memory.
+  /// pass(part, first, count, const privacy::ClippedSum<S>&) is called from several threads at once, with a different part on
+  /// each, as Step's pass is. When it throws, nothing of this call is in the sum; with discrete noise, nothing at all. Throws
+  /// ErrorId::value before charge().
+  template <class Pass>
+  void accumulate(Index examples, const Pass& pass) {
+    require(charged_, ErrorId::value, "PrivateStep::accumulate: charge() comes first, and then the batch is drawn");
+    try {
+      step_.accumulate(examples, [&](Index part, Index first, Index count, std::span<S> sum) {
+        if (options_.kind == NoiseKind::discrete)
+          pass(part, first, count,
+               privacy::ClippedSum<S>(options_.clip, on_grid_.grid, std::span(sums_[static_cast<std::size_t>(part)])));
+        else
+          pass(part, first, count, privacy::ClippedSum<S>(options_.clip, sum));
+        return PassResult{};
+      });
+    } catch (...) {  // an example that is added again would count twice
+      clear_grid_sums();
+      throw;
+    }
   }
   /// Adds the noise, divides by the expected size of a batch, and moves `values`.
   PrivateStepResult apply(std::span<S> values, optim::Optimizer<S>& optimizer, double learning_rate) {
@@ -123,11 +137,6 @@ class PrivateStep {
   }
 
  private:
-  void require_open(NoiseKind kind) const {
-    require(charged_, ErrorId::value, "PrivateStep::accumulate: charge() comes first, before data is touched");
-    require(options_.kind == kind, ErrorId::value,
-            "PrivateStep: accumulate() is for continuous noise, accumulate_on_grid() for discrete");
-  }
   /// The integers of all parts with their noise, times the grid: S rounds what is noised already.
   void take_grid_sum() {
     std::vector<std::int64_t>& sum = sums_.front();
@@ -136,6 +145,9 @@ class PrivateStep {
     privacy::add_discrete_gaussian_noise(sum, on_grid_.variance, 1, *source_);
     const std::span<S> to = step_.gradient_sum();
     for (std::size_t i = 0; i < sum.size(); ++i) to[i] = static_cast<S>(double(sum[i]) * on_grid_.grid);
+    clear_grid_sums();
+  }
+  void clear_grid_sums() {
     for (std::vector<std::int64_t>& part : sums_) std::ranges::fill(part, 0);
   }
 
