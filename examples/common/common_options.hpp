@@ -13,10 +13,11 @@
 #include <string_view>
 #include <thread>
 
-#include "examples/common/dataset.hpp"
+#include "examples/common/library.hpp"
 #include "examples/common/option_table.hpp"
-#include "examples/common/scores.hpp"
+#include "examples/common/score_text.hpp"
 #include "lorasb/core/dtype.hpp"
+#include "lorasb/data/split.hpp"
 #include "lorasb/linalg/backend.hpp"
 #include "lorasb/models/encoder/config.hpp"
 #include "lorasb/optim/adamw.hpp"

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "examples/common/base_model.hpp"
-#include "examples/common/dataset.hpp"
 #include "lorasb/core/parallel.hpp"
+#include "lorasb/data/corpus.hpp"
 #include "lorasb/io/checksum.hpp"
 #include "lorasb/models/tokenized_texts.hpp"
 #include "lorasb/nn/problem.hpp"

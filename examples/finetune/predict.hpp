@@ -3,15 +3,13 @@
 
 #include <cmath>
 #include <cstdio>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include "examples/common/scores.hpp"
+#include "examples/common/datasets.hpp"
 #include "examples/common/tokenize.hpp"
-#include "examples/common/tsv.hpp"
 #include "examples/common/tuned_model.hpp"
 #include "examples/finetune/base_tensors.hpp"
 #include "examples/finetune/merged.hpp"
@@ -74,24 +72,6 @@ class LoadedClassifier {
 
 namespace detail {
 
-/// A text, or a pair of texts, per line. Throws ErrorId::data and ErrorId::text, with the line.
-inline std::vector<std::string> read_lines(const std::filesystem::path& path, bool pairs) {
-  std::ifstream file(path, std::ios::binary);
-  require(file.good() && !std::filesystem::is_directory(path), ErrorId::data, "--predict: cannot open \"", path.string(), "\"");
-  std::vector<std::string> lines;
-  std::string line;
-  while (std::getline(file, line)) {
-    if (lines.empty() && line.starts_with("\xEF\xBB\xBF")) line.erase(0, 3);
-    if (line.ends_with('\r')) line.pop_back();
-    require(!text::invalid_utf8(line), ErrorId::text, "--predict: \"", path.string(), "\", line ", lines.size() + 1, " is not UTF-8",
-            lines.empty() ? other_format(line) : "");
-    require(!pairs || is_pair(line), ErrorId::data, "--predict: \"", path.string(), "\", line ", lines.size() + 1,
-            " has no two texts, expected text<TAB>text");
-    lines.push_back(line);
-  }
-  return lines;
-}
-
 /// What --predict says of a text; `p` are its predictions, none of a text without tokens.
 inline std::string prediction_line(const LoadedClassifier& classifier, std::span<const float> p, bool json) {
   const std::vector<std::string>& labels = classifier.labels();
@@ -137,7 +117,7 @@ inline void predict(const LoadedClassifier& classifier, const FinetuneOptions& o
   // lines with the same tokens share a place: rounding depends on where in a batch a text stands
   std::map<std::pair<std::vector<std::int32_t>, std::vector<std::int32_t>>, Index> places;
   TextCounts counts;
-  for (const std::string& line : detail::read_lines(options.predict, classifier.pairs())) {
+  for (const std::string& line : read_text_lines(options.predict, classifier.pairs(), "--predict")) {
     text::Encoding found = classifier.base().encode(line);
     counts.cut += found.cut;
     counts.unknown += found.unknown && !found.ids.empty();  // a line without tokens has an answer of its own
@@ -163,21 +143,19 @@ inline void predict(const LoadedClassifier& classifier, const FinetuneOptions& o
 
 /// --test: the scores on a file with lines label<TAB>text, on standard output.
 inline void test(const LoadedClassifier& classifier, const FinetuneOptions& options) {
-  const RowSource source{"--test", options.test, options.header};
   const std::vector<Example> examples =
-      label_rows(read_tsv_file(options.test, options.header, nullptr, classifier.pairs(), classifier.problem()),
-                 classifier.problem(), classifier.labels(), source, "which the classifier does not know");
+      read_labelled_file(options.test, classifier.labels(), tsv_options(options.header, classifier.pairs(), classifier.problem()), "--test");
   TextCounts counts;
   const TokenizedTexts texts = tokenize(examples, classifier.base(), options.threads, counts, classifier.problem());
-  const Scores found = scores_of(texts, classifier.outputs(texts, options.parts, options.threads));
+  const Scores found = scores_of(texts.targets(), classifier.outputs(texts, options.parts, options.threads));
   if (options.json) {
     nlohmann::json line = {{"test_examples", texts.size()}};
     for (const Score& score : found) line[score.key] = score.value;
     std::printf("%s\n", line.dump().c_str());
   } else if (classifier.problem() == ProblemType::single_label) {
-    std::printf("accuracy %s of %td texts, macro F1 %s\n", found[0].text().c_str(), texts.size(), found[1].text().c_str());
+    std::printf("accuracy %s of %td texts, macro F1 %s\n", score_text(found[0]).c_str(), texts.size(), score_text(found[1]).c_str());
   } else {
-    for (const Score& score : found) std::printf("%s %s, ", score.heading, score.text().c_str());
+    for (const Score& score : found) std::printf("%s %s, ", score.heading, score_text(score).c_str());
     std::printf("%td texts\n", texts.size());
   }
 }

@@ -142,7 +142,7 @@ inline bool write_plot(const RunResult& r, ProblemType problem, const std::files
   const double keep = 1 - 1 / std::max(1.0, double(r.history.size()) / 40);
   const std::string score = problem == ProblemType::single_label ? "accuracy" : r.test[0].heading;
   plot.print("set title '%s, rank %td: test %s %s'\n", std::string(name_of(r.method)).c_str(), r.rank, score.c_str(),
-             r.test[0].text().c_str());
+             score_text(r.test[0]).c_str());
   plot.print(
       "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label '%s in %%'\nset y2tics\nset ytics nomirror\n"
       "set grid\nset key outside bottom center horizontal\n"
@@ -193,7 +193,7 @@ inline void print_table(const RunResult& r) {
   std::printf(" %10s %9s %9s\n%-8s %5td %12td %8td", "train s", "init s", "peak MiB",
               std::string(name_of(r.method)).c_str(), r.rank, r.trainable, r.trainable_head);
   for (const Score& score : r.test)
-    score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10s", score.text().c_str());
+    score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10s", score_text(score).c_str());
   std::printf(" %10.1f %9.1f %9.0f\n", r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
 }
 

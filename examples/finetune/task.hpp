@@ -6,11 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "examples/common/class_weights.hpp"
 #include "examples/common/datasets.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/finetune/options.hpp"
 #include "examples/finetune/standardized.hpp"
+#include "lorasb/data/class_weights.hpp"
 
 namespace lorasb::examples {
 
@@ -58,7 +58,9 @@ inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolde
   if (options.problem == ProblemType::regression) task.output_scale = standardize(task.train.values);
   counts.add_notes(task.base, task.notes);
   if (options.class_weights != "none") {
-    task.class_weights = class_weights(options.class_weights, task.label_names, task.train.labels);
+    task.class_weights = options.class_weights == "balanced"
+                             ? balanced_weights(task.classes(), task.train.labels)
+                             : read_class_weights(options.class_weights, task.label_names, "--class-weights");
     io::Fnv64 sum;
     sum.add(std::as_bytes(std::span(task.class_weights)));
     task.checksum += concat(" ", sum.value());

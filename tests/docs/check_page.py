@@ -39,7 +39,7 @@ def main():
             source.write_text(code)
             command = [arguments.cxx, "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-I", root / "include", "-I",
                        arguments.eigen, source, "-o", program, "-pthread"]
-            if "lorasb/text/" in code:
+            if re.search("lorasb/(text|data|classify)/", code):
                 command.append("-lutf8proc")
             if "lorasb/mpi/" in code:
                 command[0] = "mpicxx"
