@@ -106,6 +106,7 @@
 #include "lorasb/data/split.hpp"
 #include "lorasb/train/initialize_modules.hpp"
 #include "lorasb/train/sampler.hpp"
+#include "lorasb/train/standardize.hpp"
 #include "lorasb/train/step.hpp"
 #include "lorasb/train/train_head.hpp"
 #include "lorasb/train/tuned_model.hpp"
