@@ -7,7 +7,8 @@
 #include <string_view>
 #include <vector>
 
-#include "examples/common/dataset.hpp"
+#include "examples/common/library.hpp"
+#include "lorasb/data/corpus.hpp"
 #include "lorasb/io/json.hpp"
 
 namespace lorasb::examples {

@@ -13,10 +13,12 @@
 #include <string_view>
 #include <thread>
 
-#include "examples/common/dataset.hpp"
+#include "examples/common/library.hpp"
 #include "examples/common/option_table.hpp"
-#include "examples/common/scores.hpp"
+#include "examples/common/score_text.hpp"
+#include "lorasb/classify/classifier_file.hpp"
 #include "lorasb/core/dtype.hpp"
+#include "lorasb/data/split.hpp"
 #include "lorasb/linalg/backend.hpp"
 #include "lorasb/models/encoder/config.hpp"
 #include "lorasb/optim/adamw.hpp"
@@ -39,8 +41,6 @@ inline constexpr bool has_onednn = true;
 inline constexpr bool has_onednn = false;
 #endif
 
-/// The poolings that --pool names, in the order of models::Pooling.
-inline constexpr std::array<std::string_view, 3> pool_names{"mean", "cls", "pooler"};
 inline constexpr const char* pool_help =
     "A text's vector, with a Hugging Face folder: mean of its tokens, cls, its first one, or (lorasb-finetune) pooler, the "
     "family's own "

@@ -7,8 +7,9 @@
 #include <string_view>
 #include <vector>
 
-#include "examples/common/metrics.hpp"
+#include "examples/common/library.hpp"
 #include "lorasb/core/text.hpp"
+#include "lorasb/data/metrics.hpp"
 #include "lorasb/io/atomic_file.hpp"
 #include "lorasb/text/nfkc.hpp"
 

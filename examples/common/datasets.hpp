@@ -8,10 +8,18 @@
 #include "examples/common/clinc150.hpp"
 #include "examples/common/debian.hpp"
 #include "examples/common/spam.hpp"
-#include "examples/common/tsv.hpp"
 #include "examples/common/wordnet.hpp"
+#include "lorasb/data/tsv_corpus.hpp"
 
 namespace lorasb::examples {
+
+/// How tsv files are read, with the programs' flags for messages.
+inline TsvOptions tsv_options(bool header, bool pairs, ProblemType problem) {
+  return {.header = header,
+          .pairs = pairs,
+          .problem = problem,
+          .names = {.header = "--header", .regression = "--task regression"}};
+}
 
 namespace detail {
 
@@ -31,7 +39,7 @@ inline Corpus read_named(std::string_view name, const std::filesystem::path& spa
     const std::string_view files = name.substr(tsv.size());
     const std::size_t colon = files.find(':');
     if (colon != std::string_view::npos && colon > 0 && colon + 1 < files.size() && files.find(':', colon + 1) == files.npos)
-      return read_tsv(files.substr(0, colon), files.substr(colon + 1), header, pairs, known, problem);
+      return read_tsv(files.substr(0, colon), files.substr(colon + 1), tsv_options(header, pairs, problem), known);
   }
   throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST"));
 }

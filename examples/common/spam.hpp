@@ -11,7 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "examples/common/dataset.hpp"
+#include "examples/common/library.hpp"
+#include "lorasb/data/corpus.hpp"
 
 namespace lorasb::examples {
 namespace detail {

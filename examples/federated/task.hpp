@@ -75,7 +75,7 @@ inline FederatedTask read_task(FederateOptions& options) {
                      .checksum = {},
                      .loaded = std::move(loaded),
                      .loaded_adapters = {}};
-  if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base);
+  if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base, only_loads);
   choose_modules(task.base, options.modules, task.notes);
   TextCounts counts;
   task.train = tokenize(data.train, task.base, options.threads, counts);

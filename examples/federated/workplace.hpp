@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "examples/common/two_phase.hpp"
 #include "examples/federated/accounts.hpp"
 #include "examples/federated/task.hpp"
 #include "lorasb/federated/baselines/shared_model.hpp"
@@ -14,6 +13,7 @@
 #include "lorasb/federated/expert_aggregator.hpp"
 #include "lorasb/federated/local_training.hpp"
 #include "lorasb/mixer/mixture.hpp"
+#include "lorasb/mixer/two_phase.hpp"
 #include "lorasb/train/private_training.hpp"
 #include "lorasb/train/step.hpp"
 
@@ -71,12 +71,13 @@ inline double learning_rate_of(const FederateOptions& options, std::uint64_t rou
 
 /// A pass with the auxiliary loss of the routers, which counts the tokens that each expert sees.
 inline train::Step<float>::TwoPhasePass mixed_pass(Workplace& work, const FederatedTask& task, const std::vector<Index>& texts) {
-  train::Step<float>::TwoPhasePass pass = two_phase_pass(work.classifier, task.train, texts);
+  train::Step<float>::TwoPhasePass pass = mixer::two_phase_pass(work.classifier, task.train, texts);
   pass.forward = [&work, forward = std::move(pass.forward)](Index part, Index first, Index count, std::span<double> statistics) {
     const train::PassResult result = forward(part, first, count, statistics);
-    for_each_routing(work.classifier.encoder(), work.classifier.cache(part), [&](const mixer::Routing<float>& routing, const auto&) {
+    const auto count_tokens = [&](const mixer::Routing<float>& routing, const auto&) {
       for (std::size_t e = 0; e < work.seen.size(); ++e) work.seen[e] += routing.tokens_of(Index(e)).size();
-    });
+    };
+    mixer::for_each_routing(work.classifier.encoder(), work.classifier.cache(part), count_tokens);
     return result;
   };
   return pass;

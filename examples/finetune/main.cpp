@@ -31,10 +31,10 @@ int main(int argc, char** argv) {
     settle_task(options, loaded.has_value());
     if (loaded && options.only_uses_loaded()) {
       say_unused(options, true, true);
-      LoadedClassifier classifier(*loaded, options);
+      const LoadedClassifier classifier = load_classifier(*loaded, options);
       if (!options.test.empty()) test(classifier, options);
       if (!options.predict.empty()) predict(classifier, options);
-      if (!options.write_merged.empty()) classifier.write_merged(options.write_merged);
+      if (!options.write_merged.empty()) classifier.write_merged(options.write_merged, "--write-merged");
       return finish_output();
     }
     if (loaded) go_on_from(*loaded, options);

@@ -57,7 +57,7 @@ class PrivateRun {
     if (options_.privacy.bases != PrivateBases::public_file) return {};
     const std::filesystem::path file = options_.privacy.public_file;
     const std::vector<Example> examples =
-        label_rows(read_tsv_file(file, false, nullptr, options_.pairs), ProblemType::single_label, task_.label_names,
+        label_rows(read_tsv_file(file, {.pairs = options_.pairs}), ProblemType::single_label, task_.label_names,
                    {"--bases", file}, "which the training texts never show");
     TextCounts counts;
     return tokenize(examples, task_.base, options_.threads, counts);

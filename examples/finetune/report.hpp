@@ -103,38 +103,6 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
   return m;
 }
 
-/// adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA and FFA-LoRA, which has two factors anyway. The head goes
-/// with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors.
-inline void write_adapters(const FinishedRun& run, const Task& task, const std::filesystem::path& out, double dropout) {
-  remove_classifiers(out);
-  const std::string base_model = task.base.name;
-  const Parameters<float>& values = *run.model.values;
-  std::vector<formats::NamedTensor<float>> head, all;
-  for (const ParameterLayout::Tensor& t : values.layout().tensors()) {
-    formats::NamedTensor<float>& added = (is_head(t.role) ? head : all).emplace_back(formats::named_tensor(values, t));
-    if (is_head(t.role)) added.name = task.base.head_name(t);
-  }
-  switch (run.result.method) {
-    case Method::lora_sb:
-    case Method::lora_xs:
-      formats::write_native(out / "adapter", run.model.bases, values, head, base_model, dropout);
-      formats::write_folded(out / "folded", run.model.bases, values, head, base_model, dropout);
-      return;
-    case Method::lora:
-    case Method::ffa_lora: {
-      const NamedSet<LoraAdapter<float>> adapters =
-          lora_adapters(task.base.modules, run.model.lora_scale, values, run.model.frozen.get());
-      formats::write_lora(out / "adapter", adapters, head, base_model, dropout);
-      formats::write_lora(out / "folded", adapters, head, base_model, dropout);
-      return;
-    }
-    case Method::full:
-    case Method::head:
-      all.insert(all.end(), head.begin(), head.end());
-      formats::write_tensors(out / "model.safetensors", all);
-  }
-}
-
 /// Loss and accuracy by step, smoothed over a fortieth of the run, as plot.png in `out`; false when gnuplot is not there.
 inline bool write_plot(const RunResult& r, ProblemType problem, const std::filesystem::path& out) {
   if (r.history.empty()) return false;
@@ -142,7 +110,7 @@ inline bool write_plot(const RunResult& r, ProblemType problem, const std::files
   const double keep = 1 - 1 / std::max(1.0, double(r.history.size()) / 40);
   const std::string score = problem == ProblemType::single_label ? "accuracy" : r.test[0].heading;
   plot.print("set title '%s, rank %td: test %s %s'\n", std::string(name_of(r.method)).c_str(), r.rank, score.c_str(),
-             r.test[0].text().c_str());
+             score_text(r.test[0]).c_str());
   plot.print(
       "set xlabel 'step'\nset ylabel 'training loss (smoothed)'\nset y2label '%s in %%'\nset y2tics\nset ytics nomirror\n"
       "set grid\nset key outside bottom center horizontal\n"
@@ -172,18 +140,16 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   require_no_model(options.out);
   make_folder(options.out, "--out");
   FinishedRun run = options.privacy.enabled ? PrivateRun(task, options).finish() : Run(task, options).finish();
-  write_adapters(run, task, options.out, options.dropout);
-  const bool has_adapter = run.result.method != Method::full && run.result.method != Method::head;
-  for (const char* folder : {"adapter", "folded", ""})
-    if (has_adapter != (*folder == 0)) write_classifier_file(options.out / folder, name_of(run.result.method), task.label_names, options);
+  remove_classifiers(options.out);
+  write_trained(options.out, task.base, run.model, classifier_file(name_of(run.result.method), task.label_names, options),
+                options.dropout);
   if (!run.result.history.empty() && !write_plot(run.result, options.problem, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   if (run.result.confusion) write_confusion_picture(options.out / "confusion.svg", *run.result.confusion, task.label_names);
   write_json(options.out / "metrics.json", metrics(run.result, task, options));
   if (!options.write_merged.empty())
-    write_merged(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules),
-                 *run.model.values, task.label_names,
-                 form_of(options));
+    write_merged_folder(options.write_merged, task.base, run.model.weights, trained_adapters(run.model, task.base.modules),
+                        *run.model.values, task.label_names, form_of(options), "--write-merged");
   return std::move(run.result);
 }
 
@@ -193,7 +159,7 @@ inline void print_table(const RunResult& r) {
   std::printf(" %10s %9s %9s\n%-8s %5td %12td %8td", "train s", "init s", "peak MiB",
               std::string(name_of(r.method)).c_str(), r.rank, r.trainable, r.trainable_head);
   for (const Score& score : r.test)
-    score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10s", score.text().c_str());
+    score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10s", score_text(score).c_str());
   std::printf(" %10.1f %9.1f %9.0f\n", r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
 }
 

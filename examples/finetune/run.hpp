@@ -217,7 +217,7 @@ class Run {
     };
     result_.trainable_head = head.layout().size();
     if (task_.validation.size() > 0)
-      result_.validation = scores_of(task_.validation, outputs(task_.validation_features, task_.validation))[0].value;
+      result_.validation = scores_of(task_.validation.targets(), outputs(task_.validation_features, task_.validation))[0].value;
     result_.take_test(task_.test, outputs(task_.test_features, task_.test));
   }
 
@@ -300,7 +300,7 @@ class Run {
       std::snprintf(note, sizeof note, "loss %.3f", running_loss);
       bar.update(double(t * texts_per_step()), double((first - 1) * texts_per_step()), note);
       if (t % steps_per_epoch() == 0 && task_.validation.size() > 0)
-        result_.evaluations.push_back({t, scores_of(task_.validation, outputs_for(classifier, task_.validation))[0].value});
+        result_.evaluations.push_back({t, scores_of(task_.validation.targets(), outputs_for(classifier, task_.validation))[0].value});
       if (finished(t)) return;
     }
   }

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "examples/common/scores.hpp"
 #include "examples/finetune/options.hpp"
+#include "lorasb/models/tokenized_texts.hpp"
 #include "lorasb/privacy/report.hpp"
 #include "lorasb/train/run_state.hpp"
 
@@ -66,8 +66,8 @@ struct RunResult {
 
   /// `outputs` are what the head gives for the test texts, outputs x texts.
   void take_test(const TokenizedTexts& texts, ConstMatrixView<float> outputs) {
-    test = scores_of(texts, outputs);
-    if (texts.problem == ProblemType::single_label) confusion = confusion_of(texts, outputs);
+    test = scores_of(texts.targets(), outputs);
+    if (texts.problem == ProblemType::single_label) confusion = confusion_of(texts.labels, outputs);
   }
 };
 

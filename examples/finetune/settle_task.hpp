@@ -14,7 +14,7 @@ namespace detail {
 inline std::optional<ProblemType> problem_of_model(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
   const nlohmann::json config = io::read_json(path);
-  if (const std::optional<ProblemType> said = said_problem(config, path)) return said;
+  if (const std::optional<ProblemType> said = classify::said_problem(config, path)) return said;
   const bool has_one = (config.contains("id2label") && config["id2label"].size() == 1) || config.value("num_labels", nlohmann::json()) == 1;
   return has_one ? std::optional(ProblemType::regression) : std::nullopt;
 }

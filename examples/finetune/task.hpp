@@ -6,11 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "examples/common/class_weights.hpp"
 #include "examples/common/datasets.hpp"
 #include "examples/common/tokenize.hpp"
 #include "examples/finetune/options.hpp"
-#include "examples/finetune/standardized.hpp"
+#include "lorasb/data/class_weights.hpp"
+#include "lorasb/train/standardize.hpp"
 
 namespace lorasb::examples {
 
@@ -23,7 +23,7 @@ struct Task {
   std::optional<TrainedFolder> loaded;                               // what training goes on from
   AdapterSet<float> loaded_adapters;                                 // its adapters, by the base model's names
   std::vector<double> class_weights;                                 // in the loss; empty: all 1
-  OutputScale output_scale;                                          // of a regression: `train` has numbers of deviation 1
+  train::OutputScale output_scale;                                   // of a regression: `train` has numbers of deviation 1
   Matrix<float> train_features, validation_features, test_features;  // features x texts
 
   Index classes() const { return std::ssize(label_names); }
@@ -48,17 +48,19 @@ inline Task read_task(const FinetuneOptions& options, std::optional<TrainedFolde
             .train_features = {},
             .validation_features = {},
             .test_features = {}};
-  if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base);
+  if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base, only_loads);
   choose_modules(task.base, options.modules, task.notes);
   TextCounts counts;
   task.train = tokenize(data.train, task.base, options.threads, counts, options.problem);
   task.validation = tokenize(data.validation, task.base, options.threads, counts, options.problem);
   task.test = tokenize(data.test, task.base, options.threads, counts, options.problem);
   task.checksum = checksum({&task.train, &task.validation, &task.test});
-  if (options.problem == ProblemType::regression) task.output_scale = standardize(task.train.values);
+  if (options.problem == ProblemType::regression) task.output_scale = train::standardize(task.train.values);
   counts.add_notes(task.base, task.notes);
   if (options.class_weights != "none") {
-    task.class_weights = class_weights(options.class_weights, task.label_names, task.train.labels);
+    task.class_weights = options.class_weights == "balanced"
+                             ? balanced_weights(task.classes(), task.train.labels)
+                             : read_class_weights(options.class_weights, task.label_names, "--class-weights");
     io::Fnv64 sum;
     sum.add(std::as_bytes(std::span(task.class_weights)));
     task.checksum += concat(" ", sum.value());

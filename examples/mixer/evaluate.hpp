@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "examples/common/progress.hpp"
-#include "examples/common/two_phase.hpp"
 #include "examples/mixer/task.hpp"
 #include "lorasb/mixer/mixer_layer.hpp"
 #include "lorasb/mixer/statistics.hpp"
+#include "lorasb/mixer/two_phase.hpp"
 
 namespace lorasb::examples {
 
@@ -51,7 +51,7 @@ inline Matrix<double> routing_log_probabilities(const models::TextEncoder<float>
   const std::span<const Index> offsets = cache.batch.offsets();
   Matrix<double> scores = Matrix<double>::Zero(experts, cache.batch.sequences());
   Index routers = 0;
-  for_each_routing(encoder, cache, [&](const mixer::Routing<float>& routing, const LinearCache<float>& c) {
+  mixer::for_each_routing(encoder, cache, [&](const mixer::Routing<float>& routing, const LinearCache<float>& c) {
     statistics.add(routing, c.tasks);
     const ConstMatrixView<float> log_p = std::as_const(routing.log_probabilities()).view();
     if (routing.probabilities().cols() == 0) return;  // hard routing

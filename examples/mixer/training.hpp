@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "examples/common/progress.hpp"
-#include "examples/common/two_phase.hpp"
 #include "examples/mixer/task.hpp"
+#include "lorasb/mixer/two_phase.hpp"
 #include "lorasb/optim/schedule.hpp"
 #include "lorasb/train/sampler.hpp"
 
@@ -45,7 +45,7 @@ inline void train_stage(const MixTask& task, const Layers<float>& layers, Parame
   train::Step<float> step(values.layout().size(), options.parts, options.threads);
   ProgressBar bar(stage.name, double(steps * options.batch));
   std::vector<Index> texts;
-  const train::Step<float>::TwoPhasePass pass = two_phase_pass(classifier, task.train, texts);
+  const train::Step<float>::TwoPhasePass pass = mixer::two_phase_pass(classifier, task.train, texts);
   double running = 0;
   for (Index t = 1; t <= steps; ++t) {
     texts.clear();

@@ -2,18 +2,21 @@
 
 usage: check_page.py PAGE --cxx COMPILER --eigen FOLDER
 A program is a ```cpp block with an `int main`; the fenced block after it is its output. A line `<!-- examples/x.cpp -->` before it
-says that the program is that file. A page that shows how to do something has a program; those that do not are listed here.
+says that the program is that file, and a line `<!-- files: FOLDER -->` that it runs in a copy of that folder. A page that shows how to
+do something has a program; those that do not are listed here.
 """
 import argparse
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 
 NO_PROGRAM = {"index", "glossary", "design", "derivations", "results", "performance", "changelog", "errors", "faults",
               "contributing", "concepts"}
-BLOCK = re.compile(r"(?:<!-- (?P<file>\S+) -->\n)?```cpp\n(?P<code>(?:(?!```).*\n)*?)```\n(?P<between>(?:(?!```).*\n)*?)```[a-z]*\n(?P<output>(?:(?!```).*\n)*?)```")
+BLOCK = re.compile(r"(?:<!-- files: (?P<files>\S+) -->\n)?(?:<!-- (?P<file>\S+) -->\n)?"
+                   r"```cpp\n(?P<code>(?:(?!```).*\n)*?)```\n(?P<between>(?:(?!```).*\n)*?)```[a-z]*\n(?P<output>(?:(?!```).*\n)*?)```")
 
 
 def main():
@@ -35,11 +38,13 @@ def main():
         if block["file"] and (root / block["file"]).read_text() != code:
             sys.exit(f"{where}: differs from {block['file']}")
         with tempfile.TemporaryDirectory() as folder:
+            if block["files"]:
+                shutil.copytree(root / block["files"], folder, dirs_exist_ok=True)
             source, program = pathlib.Path(folder) / "main.cpp", pathlib.Path(folder) / "main"
             source.write_text(code)
             command = [arguments.cxx, "-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-I", root / "include", "-I",
                        arguments.eigen, source, "-o", program, "-pthread"]
-            if "lorasb/text/" in code:
+            if re.search("lorasb/(text|data|classify)/", code):
                 command.append("-lutf8proc")
             if "lorasb/mpi/" in code:
                 command[0] = "mpicxx"

@@ -1,5 +1,5 @@
 // Fuzzes the reader of the user's own texts.
-#include "examples/common/tsv.hpp"
+#include "lorasb/data/tsv_corpus.hpp"
 
 #include "fuzz/fuzz.hpp"
 #include "fuzz/mutator.hpp"
@@ -25,19 +25,19 @@ void mutate_tsv(Input& input, Mutator& m) {
 }
 
 void read_tsv(const Input& input, const std::filesystem::path& folder) {
-  const examples::Corpus read = examples::read_tsv(folder / "train.tsv", folder / "test.tsv", !input[2].empty());
+  const data::Corpus read = data::read_tsv(folder / "train.tsv", folder / "test.tsv", {.header = !input[2].empty()});
   must(read.label_names.size() >= 2 && !read.examples.empty() && !read.test.empty(), "a file without texts was accepted");
   const std::filesystem::path again = second_folder();
-  const auto write = [&](const char* name, const std::vector<examples::Example>& rows) {
+  const auto write = [&](const char* name, const std::vector<data::Example>& rows) {
     std::ofstream file(again / name, std::ios::binary);
     file << "\xEF\xBB\xBF";  // one is passed over, also where a label begins with another
-    for (const examples::Example& row : rows) file << read.label_names.at(std::size_t(row.label)) << '\t' << row.text << "\r\n";
+    for (const data::Example& row : rows) file << read.label_names.at(std::size_t(row.label)) << '\t' << row.text << "\r\n";
   };
   write("train.tsv", read.examples);
   write("test.tsv", read.test);
   must_not_throw("texts that were read cannot be written and read again", [&] {
-    const examples::Corpus other = examples::read_tsv(again / "train.tsv", again / "test.tsv");
-    const auto same = [](const examples::Example& a, const examples::Example& b) {
+    const data::Corpus other = data::read_tsv(again / "train.tsv", again / "test.tsv");
+    const auto same = [](const data::Example& a, const data::Example& b) {
       return a.text == b.text && a.label == b.label;
     };
     must(other.label_names == read.label_names && std::ranges::equal(other.examples, read.examples, same) &&

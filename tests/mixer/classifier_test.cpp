@@ -2,6 +2,7 @@
 #include "lorasb/models/classifier.hpp"
 
 #include "lorasb/mixer/mixture.hpp"
+#include "lorasb/mixer/two_phase.hpp"
 #include "lorasb/models/sentence_encoder/model.hpp"
 #include "lorasb/optim/sgd.hpp"
 #include "lorasb/train/step.hpp"
@@ -72,17 +73,11 @@ struct Model {
   /// Loss and gradient of the whole batch, by a step.
   std::pair<double, Vector<double>> run(Index parts, int threads) {
     models::TextClassifier<double> c = classifier(parts);
-    const auto some = [&](Index first, Index count) {
-      return std::span<const Index>(order).subspan(std::size_t(first), std::size_t(count));
-    };
     train::Step<double> step(values->layout().size(), parts, threads);
-    step.accumulate(5, train::Step<double>::TwoPhasePass{
-                           .statistics_size = c.encoder().statistics_size(),
-                           .forward = [&](Index part, Index first, Index count,
-                                          std::span<double> s) { return c.forward(texts, some(first, count), part, s); },
-                           .auxiliary_loss = [&](std::span<const double> s) { return c.encoder().auxiliary_loss(s); },
-                           .backward = [&](Index part, Index, Index, std::span<const double> s,
-                                           std::span<double> g) { c.backward(part, s, g); }});
+    step.accumulate(5, two_phase_pass(c, texts, order));
+    Index routed = 0;
+    for_each_routing(c.encoder(), c.cache(0), [&](const Routing<double>&, const LinearCache<double>&) { ++routed; });
+    CHECK(routed == 2);  // the modules with experts, and no other layer
     const Vector<double> gradient = as_vector(std::span<const double>(step.gradient_sum()));
     std::vector<double> moved(values->flat().begin(), values->flat().end());
     optim::Sgd<double> sgd(values->layout().size(), {});

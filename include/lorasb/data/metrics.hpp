@@ -12,7 +12,7 @@
 
 #include "lorasb/core/check.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::data {
 
 /// How many examples of each true class were given each class.
 class ConfusionMatrix {
@@ -126,4 +126,4 @@ inline std::vector<double> ranks(std::span<const double> x) {
 /// Spearman's: Pearson's correlation of the ranks.
 inline double spearman(std::span<const double> x, std::span<const double> y) { return pearson(ranks(x), ranks(y)); }
 
-}  // namespace lorasb::examples
+}  // namespace lorasb::data

@@ -2,28 +2,24 @@
 #pragma once
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
-#include "examples/common/base_model.hpp"
+#include "lorasb/classify/base_model.hpp"
 #include "lorasb/formats/peft_patterns.hpp"
 #include "lorasb/nn/linear.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::classify {
 
-/// --modules with all of them, as PEFT's target_modules has it.
+/// All of them, as PEFT's target_modules has it.
 inline constexpr std::string_view all_linear = "all-linear";
 
 namespace detail {
-
-inline std::string listed(const std::vector<std::string>& names) {
-  std::string all;
-  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
-  return all;
-}
 
 /// Entries between commas, without blanks around them; empty ones are left out.
 inline std::vector<std::string> split_list(std::string_view text) {
@@ -41,22 +37,31 @@ inline std::vector<std::string> split_list(std::string_view text) {
 
 }  // namespace detail
 
+/// "a, b, c".
+inline std::string listed(const std::vector<std::string>& names) {
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  return all;
+}
+
 /// The names among `modules` that `wanted` means: "all-linear"; names or last parts of names with commas between them; or,
 /// where it has a character that no name has, an expression that matches whole names. Source: PEFT, target_modules of
-/// LoraConfig. Throws ErrorId::value when an entry matches nothing, and for an expression that cannot be evaluated, with the
-/// names that there are.
-inline std::vector<std::string> chosen_modules(const std::string& wanted, const std::vector<std::string>& modules) {
+/// LoraConfig. `reader` begins the messages. Throws ErrorId::value when an entry matches nothing, and for an expression that
+/// cannot be evaluated, with the names that there are.
+///
+///     chosen_modules("query, value", names_of(base.modules));
+inline std::vector<std::string> chosen_modules(const std::string& wanted, const std::vector<std::string>& modules,
+                                               std::string_view reader = "chosen_modules") {
   if (wanted == all_linear) return modules;
   const auto require_some = [&](bool some, std::string_view entry) {
-    require(some, ErrorId::value, "--modules: ", in_quotes(entry),
-            " matches none of the linear modules, which are: ", detail::listed(modules));
+    require(some, ErrorId::value, reader, ": ", in_quotes(entry),
+            " matches none of the linear modules, which are: ", listed(modules));
   };
   std::vector<std::string> found;
   if (wanted.find_first_of("\\^$*+?()[]{}|") != std::string::npos) {
     const std::optional<formats::NameExpression> expression = formats::NameExpression::make(wanted);
-    require(
-        expression.has_value(), ErrorId::value, "--modules: ", in_quotes(wanted),
-        " is an expression that cannot be evaluated here; write names with commas between them, of: ", detail::listed(modules));
+    require(expression.has_value(), ErrorId::value, reader, ": ", in_quotes(wanted),
+            " is an expression that cannot be evaluated here; write names with commas between them, of: ", listed(modules));
     std::ranges::copy_if(modules, std::back_inserter(found),
                          [&](const std::string& name) { return expression->matches(name); });
     require_some(!found.empty(), wanted);
@@ -102,13 +107,4 @@ inline void keep_modules(BaseModel& base, const std::vector<std::string>& names)
   };
 }
 
-/// keep_modules() of --modules, with a note of what was found; nothing for an empty word.
-inline void choose_modules(BaseModel& base, const std::string& wanted, std::vector<std::string>& notes) {
-  if (wanted.empty()) return;
-  const std::size_t all = base.modules.size();
-  const std::vector<std::string> names = chosen_modules(wanted, names_of(base.modules));
-  keep_modules(base, names);
-  notes.push_back(concat("adapters on ", names.size(), " of ", all, " linear modules: ", detail::listed(names)));
-}
-
-}  // namespace lorasb::examples
+}  // namespace lorasb::classify

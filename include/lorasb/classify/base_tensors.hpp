@@ -8,12 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "examples/common/base_model.hpp"
+#include "lorasb/classify/base_model.hpp"
 #include "lorasb/formats/peft_folder.hpp"
 #include "lorasb/formats/peft_patterns.hpp"
 #include "lorasb/io/tensor_info.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::classify {
 
 /// Puts `tensors` in the place of the base model's, which PEFT saves for save_embedding_layers and modules_to_save. A name is
 /// that of a tensor of the base, or its last parts ("embeddings.word_embeddings.weight"), where they fit one alone. `where` is
@@ -51,4 +51,4 @@ inline void replace_base_tensors(BaseModel& base, std::vector<formats::NamedTens
           ": the head cannot be computed; PEFT saves the layer when modules_to_save names it");
 }
 
-}  // namespace lorasb::examples
+}  // namespace lorasb::classify

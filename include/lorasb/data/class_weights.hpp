@@ -6,11 +6,12 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "examples/common/tsv.hpp"
+#include "lorasb/data/tsv.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::data {
 
 /// w_c = n / (k n_c) for n texts in k classes that occur, n_c of them in class c, as scikit-learn's "balanced" has it: the mean
 /// weight of a text is 1. A class without texts has the weight 1.
@@ -24,12 +25,13 @@ inline std::vector<double> balanced_weights(Index classes, std::span<const std::
 }
 
 /// Those of a file with a line label<TAB>weight for every class. Throws what read_tsv_file() throws, and ErrorId::data for a
-/// weight that is no number above 0, and for a class that is not known, comes twice or is missing.
-inline std::vector<double> read_class_weights(const std::filesystem::path& path, const std::vector<std::string>& names) {
+/// weight that is no number above 0, and for a class that is not known, comes twice or is missing. `reader` begins the messages.
+inline std::vector<double> read_class_weights(const std::filesystem::path& path, const std::vector<std::string>& names,
+                                              std::string_view reader = "read_class_weights") {
   std::vector<double> weights(names.size());
   for (const Row& row : read_tsv_file(path)) {
     const auto check = [&](bool good, const auto&... parts) {
-      require(good, ErrorId::data, "--class-weights: \"", path.string(), "\": the label \"", row.label, "\" ", parts...);
+      require(good, ErrorId::data, reader, ": \"", path.string(), "\": the label \"", row.label, "\" ", parts...);
     };
     const auto name = std::ranges::find(names, row.label);
     check(name != names.end(), "is none of the classes");
@@ -41,15 +43,9 @@ inline std::vector<double> read_class_weights(const std::filesystem::path& path,
           "\", expected a number above 0");
   }
   for (std::size_t c = 0; c < names.size(); ++c)
-    require(weights[c] > 0, ErrorId::data, "--class-weights: \"", path.string(), "\" has no weight for the class \"", names[c],
+    require(weights[c] > 0, ErrorId::data, reader, ": \"", path.string(), "\" has no weight for the class \"", names[c],
             "\"");
   return weights;
 }
 
-/// What --class-weights says: balanced, or a file.
-inline std::vector<double> class_weights(const std::string& wanted, const std::vector<std::string>& names,
-                                         std::span<const std::int32_t> labels) {
-  return wanted == "balanced" ? balanced_weights(std::ssize(names), labels) : read_class_weights(wanted, names);
-}
-
-}  // namespace lorasb::examples
+}  // namespace lorasb::data

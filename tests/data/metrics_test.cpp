@@ -2,11 +2,11 @@
 #include <array>
 #include <cmath>
 
-#include "examples/common/metrics.hpp"
+#include "lorasb/data/metrics.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
-using namespace lorasb::examples;
+using namespace lorasb::data;
 
 namespace {
 

@@ -4,32 +4,17 @@
 #include <deque>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
-#include "examples/common/json_file.hpp"
-#include "examples/finetune/base_tensors.hpp"
-#include "examples/finetune/options.hpp"
 #include "lorasb/adapter/merge.hpp"
-#include "lorasb/formats/peft_folder.hpp"
+#include "lorasb/classify/base_model.hpp"
+#include "lorasb/classify/trained_folder.hpp"
+#include "lorasb/io/make_folder.hpp"
 #include "lorasb/io/safetensors_writer.hpp"
 
-namespace lorasb::examples {
-
-/// The adapters of a model as they were trained, R = I for plain LoRA; none of full fine-tuning and of the head alone.
-inline AdapterSet<float> trained_adapters(const train::TunedModel<float>& model, const std::vector<Module<float>>& modules) {
-  AdapterSet<float> adapters;
-  for (const auto& [name, basis] : model.bases)
-    adapters.add(name,
-                 {.B = basis.B, .R = std::as_const(*model.values).at(name, Role::core), .A = basis.A, .scale = basis.scale});
-  if (model.method != Method::lora && model.method != Method::ffa_lora) return adapters;
-  for (auto& [name, lora] : lora_adapters(modules, model.lora_scale, std::as_const(*model.values), model.frozen.get())) {
-    const Index rank = lora.rank();
-    adapters.add(
-        name, {.B = std::move(lora.B), .R = Weight<float>::Identity(rank, rank), .A = std::move(lora.A), .scale = lora.scale});
-  }
-  return adapters;
-}
+namespace lorasb::classify {
 
 namespace detail {
 
@@ -64,16 +49,16 @@ inline nlohmann::json merged_config(const std::filesystem::path& base, const std
 
 }  // namespace detail
 
-/// Writes config.json, model.safetensors and copies of the tokenizer's files into `folder`, which is made. With --pool pooler
-/// transformers loads it as AutoModelForSequenceClassification. Else no class of transformers has the head: AutoModel loads the
-/// encoder, and classifier.safetensors holds the head. classifier.json says, for programs of this library, what config.json has
-/// no words for. `weights` are the base's, or were trained in full; `values` has the head. Throws ErrorId::model for a base
-/// that is no Hugging Face folder, and what merge and the writers throw.
-inline void write_merged(const std::filesystem::path& folder, const BaseModel& base, const FrozenModel<float>& weights,
-                         const AdapterSet<float>& adapters, const Parameters<float>& values,
-                         const std::vector<std::string>& labels, const ClassifierForm& form) {
-  require(!base.folder.empty(), ErrorId::model, "--write-merged: ", base.name,
-          " is no Hugging Face folder, which could be completed");
+/// Writes config.json, model.safetensors and copies of the tokenizer's files into `folder`, which is made. With
+/// Pooling::pooler transformers loads it as AutoModelForSequenceClassification. Else no class of transformers has the head:
+/// AutoModel loads the encoder, and classifier.safetensors holds the head. classifier.json says, for programs of this library,
+/// what config.json has no words for. `weights` are the base's, or were trained in full; `adapters` are trained_adapters();
+/// `values` has the head. Throws ErrorId::model for a base that is no Hugging Face folder, and what merge and the writers throw.
+inline void write_merged_folder(const std::filesystem::path& folder, const BaseModel& base, const FrozenModel<float>& weights,
+                                const AdapterSet<float>& adapters, const Parameters<float>& values,
+                                const std::vector<std::string>& labels, const ClassifierForm& form,
+                                std::string_view reader = "write_merged_folder") {
+  require(!base.folder.empty(), ErrorId::model, reader, ": ", base.name, " is no Hugging Face folder, which could be completed");
   const bool classifier = form.pool == models::Pooling::pooler;
   const nlohmann::json config = detail::merged_config(base.folder, labels, classifier, form.problem);
   const std::string prefix = base.prefix + ".";
@@ -108,16 +93,16 @@ inline void write_merged(const std::filesystem::path& folder, const BaseModel& b
   for (const ParameterLayout::Tensor& t : values.layout().tensors())
     if (is_head(t.role)) add(t, base.head_name(t), values[t.name], classifier ? tensors : head);
 
-  make_folder(folder, "--write-merged");
+  io::make_folder(folder, reader);
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                            "vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model"})
-    if (std::filesystem::exists(base.folder / name)) std::filesystem::copy_file(base.folder / name, folder / name);
+    if (io::is_there(base.folder / name)) std::filesystem::copy_file(base.folder / name, folder / name);
   io::write_safetensors(folder / "model.safetensors", std::move(tensors), {{"format", "pt"}});
   if (!classifier) io::write_safetensors(folder / merged_head_file, std::move(head), {{"format", "pt"}});
   ClassifierForm written = form;
-  written.weights = WeightType::f32;
-  write_classifier_file(folder, "merged", labels, ".", written);
-  write_json(folder / "config.json", config);  // last: it says that there is a model
+  written.weights = Dtype::f32;
+  write_classifier_file(folder, {.method = "merged", .labels = labels, .model = ".", .form = written});
+  io::write_json(folder / "config.json", config);  // last: it says that there is a model
 }
 
-}  // namespace lorasb::examples
+}  // namespace lorasb::classify

@@ -3,10 +3,11 @@
 
 #include <cmath>
 
+#include "lorasb/core/check.hpp"
 #include "lorasb/core/parameters.hpp"
 #include "lorasb/models/head.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::train {
 
 /// y = deviation z + mean, for numbers y as the user has them and z as they are trained.
 struct OutputScale {
@@ -23,8 +24,16 @@ struct OutputScale {
   }
 };
 
-/// Makes numbers z of mean 0 and standard deviation 1 of y; equal ones become 0.
+/// Makes numbers z of mean 0 and standard deviation 1 of y, 1 x examples; equal ones become 0. A head that was trained on z gives
+/// y again after apply():
+///
+///     const train::OutputScale scale = train::standardize(texts.values);
+///     ...                                                                  // train
+///     scale.apply(*model.values);
+///
+/// Throws ErrorId::no_examples for no numbers.
 inline OutputScale standardize(MatrixView<float> numbers) {
+  require(numbers.size() > 0, ErrorId::no_examples, "standardize: there are no numbers");
   const double n = double(numbers.size()), mean = numbers.cast<double>().sum() / n;
   const double deviation = std::sqrt((numbers.cast<double>().array() - mean).square().sum() / n);
   const OutputScale scale{deviation > 0 ? deviation : 1, mean};
@@ -33,4 +42,4 @@ inline OutputScale standardize(MatrixView<float> numbers) {
   return scale;
 }
 
-}  // namespace lorasb::examples
+}  // namespace lorasb::train

@@ -1,4 +1,4 @@
-// From the first column of a user's lines to what texts should come out as: a class, any number of labels, or a number.
+// From the labels that a user wrote to what texts should come out as: a class, any number of labels, or a number.
 #pragma once
 
 #include <algorithm>
@@ -12,18 +12,16 @@
 #include <utility>
 #include <vector>
 
-#include "examples/common/dataset.hpp"
+#include "lorasb/data/corpus.hpp"
 #include "lorasb/nn/problem.hpp"
 #include "lorasb/text/nfkc.hpp"
 
-namespace lorasb::examples {
+namespace lorasb::data {
 
 using nn::ProblemType;
 
 /// The one output of a regression, as transformers names it.
 inline constexpr const char* regression_label = "LABEL_0";
-
-namespace detail {
 
 /// A label in the spelling that texts have (NFKC), without white space around it, and whether there was some.
 inline std::pair<std::string, bool> clean_label(std::string_view label) {
@@ -36,6 +34,8 @@ inline std::pair<std::string, bool> clean_label(std::string_view label) {
   for (auto at = first; at != last; ++at) text::append_utf8(*at, out);
   return {std::move(out), first != all.begin() || last != all.end()};
 }
+
+namespace detail {
 
 /// A label with its white space as a sign, cut after 80 letters.
 inline std::string visible(std::string_view label) {
@@ -62,11 +62,18 @@ inline std::string known_note(const std::vector<std::string>& labels) {
 
 }  // namespace detail
 
+/// What a program's user has to say for a setting that a message advises.
+struct OptionNames {
+  std::string_view header = "TsvOptions::header";
+  std::string_view regression = "ProblemType::regression";
+};
+
 /// Rows of a file, for messages that name a line. Lines count from 1, and a header is one.
 struct RowSource {
   std::string_view reader;  // what begins the message
   const std::filesystem::path& path;
   bool header = false;
+  OptionNames names = {};
 
   template <class... Parts>
   void check(bool good, std::size_t row, const Parts&... parts) const {
@@ -80,7 +87,7 @@ inline std::set<std::string> label_set(std::string_view field, std::size_t row, 
   std::set<std::string> labels;
   while (!field.empty()) {
     const std::size_t comma = std::min(field.find(','), field.size());
-    std::string label = detail::clean_label(field.substr(0, comma)).first;
+    std::string label = clean_label(field.substr(0, comma)).first;
     source.check(!label.empty() && comma + 1 != field.size(), row, " has an empty label beside a comma");
     labels.insert(std::move(label));
     field.remove_prefix(std::min(comma + 1, field.size()));
@@ -95,8 +102,8 @@ inline float label_number(const std::string& field, std::size_t row, const RowSo
   const auto [read, error] = std::from_chars(field.data() + (field.starts_with("+") && !field.starts_with("+-")), end, number);
   const bool is_number = error != std::errc::invalid_argument && read == end && !std::isnan(number) && !std::isinf(number);
   source.check(is_number, row, " has \"", is_number ? "" : detail::visible(field),
-               "\" before its tab, expected a number for --task regression",
-               row == 0 && !source.header ? "; if it is a header, say --header" : "");
+               "\" before its tab, expected a number for ", source.names.regression,
+               row == 0 && !source.header ? concat("; if it is a header, say ", source.names.header) : std::string());
   source.check(error == std::errc() && is_finite(float(number)), row, " has \"", field, "\" before its tab, which float cannot hold");
   return float(number);
 }
@@ -144,4 +151,4 @@ inline std::vector<Example> label_rows(std::vector<Row> rows, ProblemType proble
   return examples;
 }
 
-}  // namespace lorasb::examples
+}  // namespace lorasb::data

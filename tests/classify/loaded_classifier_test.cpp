@@ -1,0 +1,169 @@
+#include "lorasb/classify/loaded_classifier.hpp"
+
+#include "classify/tiny_model.hpp"
+#include "lorasb/data/tsv.hpp"
+#include "support.hpp"
+
+using namespace lorasb;
+using namespace lorasb::classify;
+using namespace lorasb::test;
+
+TEST_CASE("A whole classifier of transformers gives the logits that transformers gives") {
+  const TinyModels models;
+  for (const char* name : {"tiny_bert", "tiny_distilbert"}) {
+    INFO(name);
+    const LoadedClassifier classifier = open_classifier(models.add(name, name));
+    CHECK(classifier.labels().front() == "LABEL_0");
+    CHECK(classifier.problem() == ProblemType::single_label);
+    TokenizedTexts texts;
+    std::vector<float> logits;
+    const nlohmann::json stored = io::read_json(stored_models / "encoders.json");
+    for (const nlohmann::json& text : stored[name]["texts"]) {
+      texts.ids.push_back(text["ids"]);
+      texts.types.push_back(text["types"]);
+      for (const float x : text["logits"].get<std::vector<float>>()) logits.push_back(x);
+    }
+    const ConstMatrixView<float> expected(logits.data(), std::ssize(classifier.labels()), texts.size());
+    REQUIRE(std::ssize(logits) == expected.size());
+    // float32 through two blocks, as in the tests of the encoders
+    CHECK((classifier.outputs(texts) - expected).cwiseAbs().maxCoeff() < 1e-5f * expected.cwiseAbs().maxCoeff());
+  }
+}
+
+TEST_CASE("What every method trained is opened as it was written, with labels, answers and scores") {
+  const TinyModels models;
+  const std::filesystem::path folder = models.add("tiny_bert", "model");
+  const std::vector<data::Example> examples = good_and_bad(4);
+  std::vector<std::string> lines;
+  for (const data::Example& example : examples) lines.push_back(example.text);
+  for (const models::Pooling pool : {models::Pooling::mean, models::Pooling::pooler})
+    for (const Method method : {Method::lora_sb, Method::lora_xs, Method::lora, Method::ffa_lora, Method::full, Method::head}) {
+      INFO(name_of(method) << " " << pool_names[std::size_t(pool)]);
+      const BaseModel base = open_base_model(folder, {.pooling = pool});
+      TextCounts counts;
+      const TokenizedTexts texts = encode_examples(examples, base, counts);
+      train::TunedModel<float> model = tune(method, base, start_head(base, 2));
+      take_steps(base, model, texts, 30, method == Method::full ? 3e-3 : 3e-2);
+      const std::filesystem::path out = models.folder / "out";
+      write_trained(out, base, model, {.method = {}, .labels = {"bad", "good"}, .model = folder.string(), .form = {.pool = pool}});
+
+      const LoadedClassifier classifier = open_classifier(out);
+      CHECK(classifier.labels() == std::vector<std::string>{"bad", "good"});
+      Classifier trained = make_classifier(base, model.weights, model.layers, *model.values, 1);
+      const Matrix<float> expected = models::outputs(trained, texts, 4, 1), found = classifier.outputs(texts);
+      CHECK(expected.cwiseAbs().maxCoeff() > 0.1f);
+      CHECK((found - expected).cwiseAbs().maxCoeff() < 1e-5f * expected.cwiseAbs().maxCoeff());
+      CHECK(classifier.scores(examples)[0].value == 1);
+      const std::vector<Prediction> predictions = classifier.predict(lines);
+      REQUIRE(predictions.size() == examples.size());
+      for (std::size_t i = 0; i < predictions.size(); ++i) {
+        const std::vector<float>& p = predictions[i].values;
+        CHECK(predictions[i].given == std::vector<Index>{examples[i].label});
+        CHECK(p[0] + p[1] == Approx(1));
+        CHECK(std::log(p[1] / p[0]) == Approx(found(1, Index(i)) - found(0, Index(i))).margin(1e-4));
+      }
+      std::filesystem::remove_all(out);
+    }
+}
+
+TEST_CASE("Labels above one half are given, a regression has its number, and the base says which of them it is") {
+  const TinyModels models;
+  const std::filesystem::path model = models.add("tiny_bert", "model");
+  const std::vector<std::string> text{"the good a"};
+  TinyModels::set(model, "problem_type", "multi_label_classification");
+  TinyModels::set(model, "id2label", {{"0", "x"}, {"1", " y "}, {"2", "z"}});
+  const LoadedClassifier labels = open_classifier(model);
+  CHECK(labels.labels() == std::vector<std::string>{"x", "y", "z"});
+  TextCounts counts;
+  const Matrix<float> logits = labels.outputs(encode_examples({{text[0]}}, labels.base(), counts));
+  const Prediction found = labels.predict(text)[0];
+  for (Index c = 0; c < 3; ++c) {
+    CHECK(found.values[std::size_t(c)] == Approx(1 / (1 + std::exp(-logits(c, 0)))));
+    CHECK(std::ranges::count(found.given, c) == (logits(c, 0) > 0));
+  }
+  CHECK_ERROR(open_classifier(model, {.problem = ProblemType::single_label}), ErrorId::adapter_folder,
+              "is of the problem multi_label_classification, not single_label_classification");
+  TinyModels::set(model, "problem_type", "regression");
+  CHECK_ERROR(open_classifier(model), ErrorId::adapter_folder, "is a regression of 3 numbers, which is not read; only one is");
+  TinyModels::set(model, "problem_type", "ranking");
+  CHECK_ERROR(open_classifier(model), ErrorId::model, "\"problem_type\" is \"ranking\"");
+
+  const BaseModel base = open_base_model(model);
+  const train::TunedModel<float> tuned = tune(Method::head, base, start_head(base, 1));
+  const std::filesystem::path out = models.folder / "numbers";
+  write_trained(out, base, tuned,
+                {.method = {}, .labels = {"LABEL_0"}, .model = model.string(), .form = {.problem = ProblemType::regression}});
+  const Prediction number = open_classifier(out).predict(text)[0];
+  CHECK(number.values == std::vector<float>{0});
+  CHECK(number.given.empty());
+}
+
+TEST_CASE("Equal texts have equal answers, cut ones are counted, and a labelled file is scored") {
+  const TinyModels models;
+  const LoadedClassifier classifier = open_classifier(models.add("tiny_bert", "model"), {.max_tokens = 4});
+  std::vector<std::string> lines{"good a", "bad b", "good a", "good a is the bad", "zzz"};
+  for (int i = 0; i < 20; ++i) lines.push_back(concat("a", i % 2 == 0 ? " bad" : " good"));
+  lines.push_back("good a");
+  TextCounts counts;
+  const std::vector<Prediction> found = classifier.predict(lines, {.parts = 3, .threads = 2}, &counts);
+  CHECK(found[0].values == found[2].values);
+  CHECK(found[0].values == found.back().values);
+  CHECK(found[0].values == found[3].values);  // the same two words are left of it
+  CHECK(counts.cut == 1);
+  CHECK(counts.unknown == 1);
+  CHECK(classifier.predict({}).empty());
+
+  const std::filesystem::path file = models.folder.write("test.tsv", "LABEL_0\tgood a\nLABEL_1\tgood a\nLABEL_2\tgood a\n");
+  const std::vector<data::Example> rows = data::read_labelled_file(file, classifier.labels());
+  CHECK(classifier.scores(rows)[0].value == Approx(1.0 / 3));
+}
+
+TEST_CASE("A folder whose base is not here or not its own, or that is no classifier, is refused with what to do") {
+  const TinyModels models;
+  const std::filesystem::path model = models.add("tiny_bert", "model");
+  const BaseModel base = open_base_model(model);
+  const std::filesystem::path out = models.folder / "out";
+  const auto write = [&](Method method, const std::string& name) {
+    write_trained(out, base, tune(method, base, start_head(base, 2)), {.method = {}, .labels = {"a", "b"}, .model = name});
+  };
+  write(Method::lora, "use-lite");
+  CHECK_ERROR(open_classifier(out), ErrorId::adapter_folder,
+              "is of the base model \"use-lite\", which is no folder of a model here: give OpenClassifierOptions::base");
+  CHECK(open_classifier(out, {.base = model}).labels().size() == 2);
+  CHECK_ERROR(open_classifier(out, {.base = models.add("tiny_distilbert", "other")}), ErrorId::adapter_folder, "which ");
+  CHECK_ERROR(open_classifier(out / "adapter" / "adapter_model.safetensors"), ErrorId::adapter_folder, "is a file");
+  CHECK_ERROR(open_classifier(models.folder.path()), ErrorId::adapter_folder, "holds neither");
+  CHECK_ERROR(open_classifier(models.folder / "none"), ErrorId::adapter_folder, "holds neither");
+  std::filesystem::remove(out / "adapter" / "classifier.json");  // as PEFT leaves it
+  nlohmann::json config = io::read_json(out / "adapter" / "adapter_config.json");
+  config["base_model_name_or_path"] = nullptr;
+  io::write_json(out / "adapter" / "adapter_config.json", config);
+  CHECK_ERROR(open_classifier(out), ErrorId::adapter_folder, "names no base model: give OpenClassifierOptions::base");
+  const LoadedClassifier others = open_classifier(out, {.base = model, .pool = models::Pooling::mean});
+  CHECK(others.labels() == std::vector<std::string>{"LABEL_0", "LABEL_1"});
+}
+
+TEST_CASE("A merged folder answers as the adapters do, over its own weights") {
+  const TinyModels models;
+  const std::filesystem::path folder = models.add("tiny_bert", "model");
+  for (const models::Pooling pool : {models::Pooling::mean, models::Pooling::first_token, models::Pooling::pooler}) {
+    const BaseModel base = open_base_model(folder, {.pooling = pool});
+    const std::vector<data::Example> examples = good_and_bad(2);
+    TextCounts counts;
+    const TokenizedTexts texts = encode_examples(examples, base, counts);
+    train::TunedModel<float> model = tune(Method::lora_sb, base, start_head(base, 2));
+    take_steps(base, model, texts, 20, 3e-2);
+    const std::filesystem::path out = models.folder / "out", merged = models.folder / "merged";
+    write_trained(out, base, model, {.method = {}, .labels = {"bad", "good"}, .model = folder.string(), .form = {.pool = pool}});
+    const LoadedClassifier adapted = open_classifier(out);
+    adapted.write_merged(merged);
+    std::filesystem::rename(merged, models.folder / "moved");
+    const LoadedClassifier whole = open_classifier(models.folder / "moved");
+    CHECK(whole.labels() == adapted.labels());
+    CHECK(whole.form().pool == pool);
+    const Matrix<float> expected = adapted.outputs(texts);
+    CHECK((whole.outputs(texts) - expected).cwiseAbs().maxCoeff() < 1e-4f * expected.cwiseAbs().maxCoeff());
+    std::filesystem::remove_all(models.folder / "moved");
+    std::filesystem::remove_all(out);
+  }
+}
