@@ -78,6 +78,12 @@ TEST_CASE("A space is put in front always, of the first part, or never") {
   CHECK(with(never).pieces("b a") == Ids{5, 7});
 }
 
+TEST_CASE("A token that is a word of its own has no letter, mark or decimal digit beside it, but any other number") {
+  const UnigramTokenizer tokenizer = with(Metaspace::Prepend::never, true, {{.content = "ab", .id = 9, .single_word = true}});
+  for (const char* beside : {"²", "½", "①", "-", "😀", " "}) CHECK(tokenizer.pieces("ab" + std::string(beside)).front() == 9);
+  for (const char* beside : {"a", "1", "Ⅷ", "Ⓐ", "\u0301", "_", "\u200D"}) CHECK(tokenizer.pieces("ab" + std::string(beside)).front() != 9);
+}
+
 TEST_CASE("Pieces cross words where these are not split") {
   std::vector<ScoredPiece> pieces = small;
   pieces.push_back({"a▁a", -1});

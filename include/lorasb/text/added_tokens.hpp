@@ -15,7 +15,7 @@ namespace lorasb::text {
 struct AddedToken {
   std::string content = {};  // UTF-8
   std::int32_t id = 0;
-  bool single_word = false;  // only where no letter, digit or underscore stands beside it
+  bool single_word = false;  // only where no letter, mark, decimal digit or underscore stands beside it
   bool lstrip = false;       // takes the white space in front of it
   bool rstrip = false;       // and behind it
   bool normalized = false;   // looked for in the normalised text
@@ -63,8 +63,12 @@ class AddedTokens {
       entries.push_back({decode_utf8(tokens[i].content), static_cast<std::int32_t>(i)});
     return entries;
   }
+  /// A word character of regular expressions (Unicode Technical Standard 18, annex C): alphabetic, marks, decimal digits, joiners.
   static bool is_word(std::int32_t c) {
-    return is_letter(c) || is_mark(c) || is_number(c) || utf8proc_category(c) == UTF8PROC_CATEGORY_PC;
+    const utf8proc_category_t category = utf8proc_category(c);
+    return is_letter(c) || is_mark(c) || category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_NL ||
+           category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
+           (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
   }
 
   std::vector<AddedToken> tokens_;
