@@ -11,7 +11,7 @@ using privacy::PrivacyUnit;
 namespace {
 
 /// Three clients, of which one has no examples, and the server of seven.
-std::vector<RoundMechanism> members(PrivacyUnit unit) {
+std::vector<RoundMechanism> accounts_of(PrivacyUnit unit) {
   if (unit == PrivacyUnit::client) return {{.population = 7}};
   return {dp_sgd_round(40, 8, 5), dp_sgd_round(0, 8, 0), dp_sgd_round(20, 8, 3)};
 }
@@ -21,7 +21,7 @@ PrivacyAccountsOptions budget(PrivacyUnit unit) { return {.unit = unit, .delta =
 
 TEST_CASE("Row 27: a round without room in the budget is refused before anybody is asked") {
   for (const PrivacyUnit unit : {PrivacyUnit::example, PrivacyUnit::client}) {
-    PrivacyAccounts accounts(members(unit), budget(unit));
+    PrivacyAccounts accounts(accounts_of(unit), budget(unit));
     const std::vector<Index> asked{0, 1};
     for (int round = 0; round < 3; ++round) {
       CHECK(accounts.has_room(asked));
@@ -38,7 +38,7 @@ TEST_CASE("Row 27: a round without room in the budget is refused before anybody 
 }
 
 TEST_CASE("each client pays for its own rounds, with a noise of its own, and one without examples for nothing") {
-  PrivacyAccounts accounts(members(PrivacyUnit::example), budget(PrivacyUnit::example));
+  PrivacyAccounts accounts(accounts_of(PrivacyUnit::example), budget(PrivacyUnit::example));
   accounts.charge(std::vector<Index>{0, 1});
   accounts.charge(std::vector<Index>{0});
   const std::vector<AccountReport> report = accounts.report();
@@ -58,7 +58,7 @@ TEST_CASE("each client pays for its own rounds, with a noise of its own, and one
 
 TEST_CASE("with a given noise every round may be asked, seeded sources have no epsilon, and bases are paid for by all") {
   PrivacyAccountsOptions options{.delta = 0.01, .noise = 1, .rounds = 1, .is_private = false};
-  PrivacyAccounts accounts(members(PrivacyUnit::example), options);
+  PrivacyAccounts accounts(accounts_of(PrivacyUnit::example), options);
   for (int round = 0; round < 3; ++round) {
     CHECK(accounts.has_room(std::vector<Index>{0}));
     accounts.charge(std::vector<Index>{0});
@@ -68,14 +68,14 @@ TEST_CASE("with a given noise every round may be asked, seeded sources have no e
   CHECK(accounts.report()[0].claimed.epsilon > 0);
   options.bases_noise = 10;
   options.is_private = true;
-  const std::vector<AccountReport> with_bases = PrivacyAccounts(members(PrivacyUnit::example), options).report();
+  const std::vector<AccountReport> with_bases = PrivacyAccounts(accounts_of(PrivacyUnit::example), options).report();
   CHECK(with_bases[2].steps == 0);
   CHECK(*with_bases[2].epsilon > 0);
   CHECK(with_bases[1].epsilon == 0.0);  // nothing of it is in the bases
 }
 
 TEST_CASE("ledgers come back as they were, and those of another session or of before are refused") {
-  PrivacyAccounts accounts(members(PrivacyUnit::example), budget(PrivacyUnit::example)), again = accounts;
+  PrivacyAccounts accounts(accounts_of(PrivacyUnit::example), budget(PrivacyUnit::example)), again = accounts;
   const std::vector<std::string> fresh = accounts.saved();
   CHECK(fresh[1].empty());
   accounts.charge(std::vector<Index>{0, 2});
@@ -84,14 +84,14 @@ TEST_CASE("ledgers come back as they were, and those of another session or of be
   CHECK(again.epsilon_so_far() == accounts.epsilon_so_far());
   CHECK_ERROR(again.restore(fresh), ErrorId::journal, "of another session");
   CHECK_ERROR(again.restore({}), ErrorId::journal, "is unknown");
-  PrivacyAccounts server(members(PrivacyUnit::client), budget(PrivacyUnit::client));
+  PrivacyAccounts server(accounts_of(PrivacyUnit::client), budget(PrivacyUnit::client));
   CHECK_ERROR(again.restore(server.saved()), ErrorId::journal, "is unknown");
 }
 
 TEST_CASE("accounts without a budget or a noise, or of several servers, are refused") {
-  CHECK_ERROR(PrivacyAccounts(members(PrivacyUnit::example), {.delta = 0.01}), ErrorId::value, "give one of both");
-  CHECK_ERROR(PrivacyAccounts(members(PrivacyUnit::example), {.unit = PrivacyUnit::client, .delta = 0.01, .noise = 1}), ErrorId::value,
+  CHECK_ERROR(PrivacyAccounts(accounts_of(PrivacyUnit::example), {.delta = 0.01}), ErrorId::value, "give one of both");
+  CHECK_ERROR(PrivacyAccounts(accounts_of(PrivacyUnit::example), {.unit = PrivacyUnit::client, .delta = 0.01, .noise = 1}), ErrorId::value,
               "3 mechanisms");
   CHECK_ERROR(PrivacyAccounts({}, {.delta = 0.01, .noise = 1}), ErrorId::value, "0 mechanisms");
-  CHECK_ERROR(PrivacyAccounts(members(PrivacyUnit::example), {.delta = 0.05, .noise = 1}), ErrorId::value, "1 / 40");
+  CHECK_ERROR(PrivacyAccounts(accounts_of(PrivacyUnit::example), {.delta = 0.05, .noise = 1}), ErrorId::value, "1 / 40");
 }
