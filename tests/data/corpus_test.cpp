@@ -1,17 +1,11 @@
 #include "lorasb/data/corpus.hpp"
 
 #include "support.hpp"
+#include "data/texts_of.hpp"
 
 using namespace lorasb;
 using namespace lorasb::data;
-
-namespace {
-std::vector<std::string> texts(const std::vector<Example>& examples) {
-  std::vector<std::string> all;
-  for (const Example& example : examples) all.push_back(example.text);
-  return all;
-}
-}  // namespace
+using namespace lorasb::test;
 
 TEST_CASE("Labels are numbered in the order of their names") {
   const Corpus corpus = gather({{"x", "pear"}, {"y", "apple", "someone"}, {"z", "pear"}}, "test");
@@ -24,7 +18,7 @@ TEST_CASE("Labels are numbered in the order of their names") {
 
 TEST_CASE("A text that is repeated is one example, and none when its labels differ") {
   const Corpus corpus = gather({{"a", "x"}, {"b", "y"}, {"a", "x"}, {"c", "x"}, {"c", "y"}, {"c", "x"}, {"d", "y"}}, "test");
-  CHECK(texts(corpus.examples) == std::vector<std::string>{"a", "b", "d"});
+  CHECK(texts_of(corpus.examples) == std::vector<std::string>{"a", "b", "d"});
   REQUIRE(corpus.notes.size() == 2);
   CHECK(corpus.notes[0] == "7 texts read, 3 repetitions left out");
   CHECK(corpus.notes[1] == "1 texts left out because they occur with two labels");
@@ -33,7 +27,7 @@ TEST_CASE("A text that is repeated is one example, and none when its labels diff
 TEST_CASE("What counts as a repetition is the caller's choice") {
   const auto first_letter = [](const std::string& text) { return text.substr(0, 1); };
   const Corpus corpus = gather({{"ab", "x"}, {"ac", "x"}, {"b", "y"}}, "test", first_letter);
-  CHECK(texts(corpus.examples) == std::vector<std::string>{"ab", "b"});
+  CHECK(texts_of(corpus.examples) == std::vector<std::string>{"ab", "b"});
 }
 
 TEST_CASE("A set with fewer than two labels is refused") {

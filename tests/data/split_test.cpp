@@ -3,9 +3,11 @@
 #include <set>
 
 #include "support.hpp"
+#include "data/texts_of.hpp"
 
 using namespace lorasb;
 using namespace lorasb::data;
+using namespace lorasb::test;
 
 namespace {
 Corpus numbered(std::size_t count, std::size_t test = 0) {
@@ -14,12 +16,6 @@ Corpus numbered(std::size_t count, std::size_t test = 0) {
   for (std::size_t i = 0; i < count + test; ++i)
     (i < count ? corpus.examples : corpus.test).push_back({std::to_string(i), static_cast<std::int32_t>(i % 2), {}});
   return corpus;
-}
-
-std::vector<std::string> texts(const std::vector<Example>& examples) {
-  std::vector<std::string> all;
-  for (const Example& example : examples) all.push_back(example.text);
-  return all;
 }
 }  // namespace
 
@@ -42,27 +38,27 @@ TEST_CASE("A split hands out each example once") {
 TEST_CASE("The test and validation set stay when the training set grows, which keeps its beginning") {
   const Dataset small = split(numbered(1000), {.train = 10, .validation = 50, .test = 100});
   const Dataset large = split(numbered(1000), {.train = 700, .validation = 50, .test = 100});
-  CHECK(texts(small.test) == texts(large.test));
-  CHECK(texts(small.validation) == texts(large.validation));
-  std::vector<std::string> beginning = texts(large.train);
+  CHECK(texts_of(small.test) == texts_of(large.test));
+  CHECK(texts_of(small.validation) == texts_of(large.validation));
+  std::vector<std::string> beginning = texts_of(large.train);
   beginning.resize(10);
-  CHECK(texts(small.train) == beginning);
+  CHECK(texts_of(small.train) == beginning);
 }
 
 TEST_CASE("Another test size leaves the training and validation set as they are, and the test set keeps its beginning") {
   const Dataset small = split(numbered(1000), {.train = 300, .validation = 50, .test = 10});
   const Dataset large = split(numbered(1000), {.train = 300, .validation = 50, .test = 200});
-  CHECK(texts(small.train) == texts(large.train));
-  CHECK(texts(small.validation) == texts(large.validation));
-  std::vector<std::string> beginning = texts(large.test);
+  CHECK(texts_of(small.train) == texts_of(large.train));
+  CHECK(texts_of(small.validation) == texts_of(large.validation));
+  std::vector<std::string> beginning = texts_of(large.test);
   beginning.resize(10);
-  CHECK(texts(small.test) == beginning);
+  CHECK(texts_of(small.test) == beginning);
 }
 
 TEST_CASE("The split is shuffled by its seed") {
-  const std::vector<std::string> one = texts(split(numbered(1000), {.seed = 1}).test);
-  CHECK(one == texts(split(numbered(1000), {.seed = 1}).test));
-  CHECK(one != texts(split(numbered(1000), {.seed = 2}).test));
+  const std::vector<std::string> one = texts_of(split(numbered(1000), {.seed = 1}).test);
+  CHECK(one == texts_of(split(numbered(1000), {.seed = 1}).test));
+  CHECK(one != texts_of(split(numbered(1000), {.seed = 2}).test));
   std::size_t in_first_half = 0;
   for (const std::string& text : one) in_first_half += std::stoi(text) < 500;
   CHECK(in_first_half > one.size() / 4);

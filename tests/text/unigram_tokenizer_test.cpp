@@ -12,14 +12,14 @@ using namespace lorasb::test;
 
 namespace {
 
-const std::vector<ScoredPiece> small{{"<s>", 0}, {"</s>", 0}, {"<unk>", 0}, {"▁", -2}, {"a", -3}, {"b", -3}, {"ab", -5}, {"▁a", -4}, {"bcd", -4}};
+const std::vector<ScoredPiece> few_pieces{{"<s>", 0}, {"</s>", 0}, {"<unk>", 0}, {"▁", -2}, {"a", -3}, {"b", -3}, {"ab", -5}, {"▁a", -4}, {"bcd", -4}};
 const SequenceTemplate xlmr = SequenceTemplate::around(0, 1, 2, 0);
 
 UnigramTokenizer with(Metaspace::Prepend prepend, bool split = true, const std::vector<AddedToken>& added = {}) {
-  return {small, {.metaspace = Metaspace{.prepend = prepend, .split = split}, .unknown = 2}, added, xlmr};
+  return {few_pieces, {.metaspace = Metaspace{.prepend = prepend, .split = split}, .unknown = 2}, added, xlmr};
 }
 UnigramTokenizer plain(std::vector<ScoredPiece> more = {}, bool byte_fallback = false) {
-  more.insert(more.begin(), small.begin(), small.end());
+  more.insert(more.begin(), few_pieces.begin(), few_pieces.end());
   return {more, {.unknown = 2, .byte_fallback = byte_fallback}, {}, xlmr};
 }
 
@@ -85,7 +85,7 @@ TEST_CASE("A token that is a word of its own has no letter, mark or decimal digi
 }
 
 TEST_CASE("Pieces cross words where these are not split") {
-  std::vector<ScoredPiece> pieces = small;
+  std::vector<ScoredPiece> pieces = few_pieces;
   pieces.push_back({"a▁a", -1});
   for (const bool split : {true, false}) {
     const UnigramTokenizer tokenizer(pieces, {.metaspace = Metaspace{.split = split}, .unknown = 2}, {}, xlmr);
@@ -94,10 +94,10 @@ TEST_CASE("Pieces cross words where these are not split") {
 }
 
 TEST_CASE("Words are what stands between white space") {
-  const UnigramTokenizer tokenizer(small, {.split_whitespace = true, .metaspace = Metaspace{}, .unknown = 2}, {}, xlmr);
+  const UnigramTokenizer tokenizer(few_pieces, {.split_whitespace = true, .metaspace = Metaspace{}, .unknown = 2}, {}, xlmr);
   CHECK(tokenizer.pieces("\u3000 a\t\u2028a \n") == Ids{7, 7});
   CHECK(tokenizer.pieces(" \n").empty());
-  CHECK(UnigramTokenizer(small, {.split_whitespace = true, .unknown = 2}, {}, xlmr).pieces("a a") == Ids{4, 4});
+  CHECK(UnigramTokenizer(few_pieces, {.split_whitespace = true, .unknown = 2}, {}, xlmr).pieces("a a") == Ids{4, 4});
 }
 
 TEST_CASE("A text of which nothing is known says so") {
