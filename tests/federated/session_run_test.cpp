@@ -72,7 +72,7 @@ struct Trial {
   }
   ClientWork<float> work() {
     return {.train =
-                [this](Index client, int, std::uint64_t round, std::span<float> values, LeadingMask<float>&) {
+                [](Index client, int, std::uint64_t round, std::span<float> values, LeadingMask<float>&) {
                   Random random(round, std::uint64_t(client));
                   for (float& x : values) x += 0.1f * float(random.normal());
                   return std::uint64_t(client + 1);
