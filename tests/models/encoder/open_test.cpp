@@ -71,7 +71,8 @@ TEST_CASE("A folder of XLM-RoBERTa as transformers writes it opens, reads texts,
   const text::OpenedTokenizer opened = text::open_tokenizer(golden_folder / "tiny_xlm_roberta");
   CHECK(opened.max_tokens == 38);
   CHECK(opened.tokenizer->size() == 232);
-  for (const nlohmann::json& row : io::read_json(golden_folder / "encoders.json")["tiny_xlm_roberta"]["texts"]) {
+  const nlohmann::json golden = io::read_json(golden_folder / "encoders.json");
+  for (const nlohmann::json& row : golden.at("tiny_xlm_roberta").at("texts")) {
     INFO(row["text"].dump());
     const text::Encoding found = opened.tokenizer->encode(row["text"].get<std::string>(), opened.max_tokens);
     CHECK(found.ids == row["ids"].get<std::vector<std::int32_t>>());
