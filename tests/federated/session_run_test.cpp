@@ -1,9 +1,8 @@
 #include "lorasb/federated/session_run.hpp"
 
-#include <stdlib.h>
-
 #include <vector>
 
+#include "io/files.hpp"
 #include "lorasb/federated/client.hpp"
 #include "lorasb/federated/in_process.hpp"
 #include "support.hpp"
@@ -13,17 +12,6 @@ using namespace lorasb::federated;
 using namespace lorasb::test;
 
 namespace {
-
-struct Folder {
-  std::filesystem::path path;
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "lorasb-session-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path); }
-};
 
 const std::vector<std::string> names{"a", "b", "c"};
 
@@ -118,7 +106,7 @@ TEST_CASE("the bytes of a session are those that were sent, and the mean is exac
 }
 
 TEST_CASE("Rows 21 and 24: a session that was cut goes on from its journal to the same bits, its server's optimizer too") {
-  const Folder folder;
+  const TemporaryFolder folder;
   for (const FederatedMethod method : {FederatedMethod::fed_sb, FederatedMethod::fedex_lora}) {
     INFO(name_of(method));
     const auto options = [&](Trial& trial) {
@@ -133,7 +121,7 @@ TEST_CASE("Rows 21 and 24: a session that was cut goes on from its journal to th
       SessionRun<float, Spy> run = whole.run(options(whole));
       for (int round = 0; round < 4; ++round) CHECK(run.round()->exactness_error.has_value() == (method == FederatedMethod::fedex_lora));
     }
-    const std::filesystem::path path = folder.path / std::string(name_of(method));
+    const std::filesystem::path path = folder / std::string(name_of(method));
     {
       Trial first(method);
       io::Journal journal = journal_at(path);
@@ -157,9 +145,9 @@ TEST_CASE("Rows 21 and 24: a session that was cut goes on from its journal to th
 }
 
 TEST_CASE("Rows 21, 26 and 27: a lost round of a private session is paid for, and one without room asks nobody") {
-  const Folder folder;
+  const TemporaryFolder folder;
   const std::vector<RoundMechanism> members{dp_sgd_round(40, 8, 2), dp_sgd_round(40, 8, 2), dp_sgd_round(40, 8, 2)};
-  const std::filesystem::path ledgers = folder.path / "ledgers", path = folder.path / "journal";
+  const std::filesystem::path ledgers = folder / "ledgers", path = folder / "journal";
   const auto open = [&](bool has_budget) {
     return PrivacyAccounts(members, {.delta = 0.01,
                                      .budget = has_budget ? 2 : std::numeric_limits<double>::infinity(),

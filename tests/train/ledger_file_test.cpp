@@ -1,26 +1,15 @@
 #include "lorasb/train/ledger_file.hpp"
 
-#include <stdlib.h>
-
+#include "io/files.hpp"
 #include "support.hpp"
 
 using namespace lorasb;
 using namespace lorasb::train;
+using lorasb::test::TemporaryFolder;
 using privacy::Ledger;
 using privacy::SamplingScheme;
 
 namespace {
-
-struct Folder {
-  std::filesystem::path path;
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "lorasb-ledger-XXXXXX").string();
-    path = mkdtemp(name.data());
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  ~Folder() { std::filesystem::remove_all(path); }
-};
 
 Ledger fresh() {
   Ledger ledger({.population = 100, .delta = 1e-3});
@@ -34,14 +23,14 @@ void charge(Ledger& ledger, int steps) {
 }  // namespace
 
 TEST_CASE("what was charged is on disk before charge returns, and a disk that takes nothing stops the step") {
-  const Folder folder;
-  const LedgerFile file(folder.path / "ledger.txt");
+  const TemporaryFolder folder;
+  const LedgerFile file(folder / "ledger.txt");
   Ledger ledger = fresh();
   file.write_ahead(ledger);
   CHECK_FALSE(file.read());
   charge(ledger, 3);
   CHECK(file.read() == ledger.text() + "\n");
-  const LedgerFile nowhere(folder.path / "missing" / "ledger.txt");
+  const LedgerFile nowhere(folder / "missing" / "ledger.txt");
   nowhere.write_ahead(ledger);
   CHECK_THROWS_AS(charge(ledger, 1), Error);
   // without a path nothing is written or read
@@ -53,8 +42,8 @@ TEST_CASE("what was charged is on disk before charge returns, and a disk that ta
 }
 
 TEST_CASE("a run that goes on takes what was spent from the file, which is ahead of its checkpoint, or refuses") {
-  const Folder folder;
-  const LedgerFile file(folder.path / "ledger.txt");
+  const TemporaryFolder folder;
+  const LedgerFile file(folder / "ledger.txt");
   Ledger ledger = fresh();
   file.write_ahead(ledger);
   charge(ledger, 2);
@@ -72,7 +61,7 @@ TEST_CASE("a run that goes on takes what was spent from the file, which is ahead
   restore_ledger(only, &checkpoint, LedgerFile());  // seeded: the checkpoint says it all
   CHECK(only.steps() == 2);
 
-  const LedgerFile missing(folder.path / "other.txt");
+  const LedgerFile missing(folder / "other.txt");
   CHECK_ERROR(restore_ledger(only, &checkpoint, missing, "--resume"), ErrorId::checkpoint, "--resume: there is no");
   Ledger empty = fresh();
   restore_ledger<float>(empty, nullptr, missing);  // killed before the first step

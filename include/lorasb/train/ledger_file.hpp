@@ -41,10 +41,7 @@ class LedgerFile {
   }
   /// Throws ErrorId::file_write: then no data may be touched.
   void save(const std::string& text) const {
-    if (!is_written()) return;
-    io::AtomicFile file(path_);
-    file.write(text + "\n");
-    file.commit();
+    if (is_written()) io::write_file(path_, text + "\n");
   }
   /// What was saved; nothing where there is no file.
   std::optional<std::string> read() const {
