@@ -198,6 +198,17 @@ TEST_CASE("Row 20: noise that is nearly none, or huge, and a delta below every d
   CHECK(least_delta < 1.1 * usual);
   // a distribution that is not a number is no small epsilon
   CHECK(lorasb::privacy::detail::falling_root([](double) { return std::numeric_limits<double>::quiet_NaN(); }) > 1e300);
+  // roots near 0, far away and of a step: the least number at which the function is at most 0, and hardly more
+  for (const double root : {1e-7, 0.3, 1.0, 1e3, 1e12})
+    for (const double accuracy : {1e-15, 1e-10}) {
+      const double line = lorasb::privacy::detail::falling_root([&](double x) { return root - x; }, accuracy);
+      const double bent = lorasb::privacy::detail::falling_root([&](double x) { return std::log(root) - std::log(x); }, accuracy);
+      const double step = lorasb::privacy::detail::falling_root([&](double x) { return x < root ? 1.0 : -1e9; }, accuracy);
+      for (const double found : {line, bent, step}) {
+        CHECK(found >= root * (1 - 1e-14));
+        CHECK(found <= root * (1 + 2 * accuracy + 1e-14));
+      }
+    }
   CHECK(std::isnan(rdp_to_epsilon(std::numeric_limits<double>::quiet_NaN(), 2, 1e-5)));
 }
 

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "lorasb/privacy/exact.hpp"
+#include "lorasb/privacy/falling_root.hpp"
 #include "lorasb/privacy/pld.hpp"
 #include "lorasb/privacy/rdp.hpp"
 
@@ -66,43 +67,27 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
 
 namespace detail {
 
-/// A bracket of the root of a function of log σ that falls: above 0 at `low`, at most 0 at `high`.
-struct Falling {
-  double low, high, at_low, at_high;
-
-  /// Looks for the ends from `start` on, in steps that double from `reach` on. At `lowest` it looks no further: then at_low may be
-  /// at most 0, too. Throws ErrorId::value.
-  template <class F>
-  Falling(const F& f, double start, double reach, double lowest) : low(start), high(start), at_low(f(start)), at_high(at_low) {
-    for (; at_high > 0; at_high = f(high)) {
-      low = high;
-      at_low = at_high;
-      high += reach;
-      reach = std::min(2 * reach, std::numbers::ln2);
-      require(high < std::log(1e9), ErrorId::value, "noise_for: no noise below 1e9 gives the epsilon that is wanted");
-    }
-    while (at_low <= 0 && low > lowest) {
-      high = low;
-      at_high = at_low;
-      low = std::max(low - reach, lowest);
-      reach = std::min(2 * reach, std::numbers::ln2);
-      at_low = f(low);
-    }
+/// A bracket of the root, looked for from `start` on in steps that double from `reach` on. At `lowest` it looks no further: then
+/// at_low may be at most 0, too. Throws ErrorId::value.
+template <class F>
+FallingBracket bracket_from(const F& f, double start, double reach, double lowest) {
+  FallingBracket b{.low = start, .high = start, .at_low = f(start), .at_high = 0};
+  for (b.at_high = b.at_low; b.at_high > 0; b.at_high = f(b.high)) {
+    b.low = b.high;
+    b.at_low = b.at_high;
+    b.high += reach;
+    reach = std::min(2 * reach, std::numbers::ln2);
+    require(b.high < std::log(1e9), ErrorId::value, "noise_for: no noise below 1e9 gives the epsilon that is wanted");
   }
-  /// The secant, and then a little to the side where the root is still open, so that the bracket closes from both ends.
-  template <class F>
-  void close(const F& f, double width) {
-    for (int i = 0; high - low > width && i < 60; ++i) {
-      const double now = high - low, share = at_low / (at_low - at_high);  // not a number where no bound was found at `low`
-      double next = low + now * (is_finite(share) ? std::clamp(share, 0.02, 0.98) : 0.5);
-      if (i % 3 == 2) next = 0.5 * (low + high);
-      else next += (next - low < high - next ? 0.3 : -0.3) * std::min(now, width);
-      const double found = f(next);
-      (found > 0 ? low : high) = next;
-      (found > 0 ? at_low : at_high) = found;
-    }
+  while (b.at_low <= 0 && b.low > lowest) {
+    b.high = b.low;
+    b.at_high = b.at_low;
+    b.low = std::max(b.low - reach, lowest);
+    reach = std::min(2 * reach, std::numbers::ln2);
+    b.at_low = f(b.low);
   }
-};
+  return b;
+}
 
 }  // namespace detail
 
@@ -136,7 +121,7 @@ inline double noise_for(double epsilon, double delta, double rate, std::uint64_t
     });
   };
   const double lowest = std::log(rate < 1 ? SubsampledGaussian::least_noise * (1 + 1e-9) : 1e-9);
-  detail::Falling bracket(cheap, 0, std::numbers::ln2, lowest);
+  detail::FallingBracket bracket = detail::bracket_from(cheap, 0, std::numbers::ln2, lowest);
   if (bracket.at_low <= 0 && dear(bracket.low) <= 0) return std::exp(bracket.low);
   bracket.close(cheap, 1e-6);
   // The dear one falls as steeply; the root of its tangent is nearly there, and both ends of a bracket beside it.
@@ -144,7 +129,7 @@ inline double noise_for(double epsilon, double delta, double rate, std::uint64_t
   const double start = bracket.high, below = std::max(start - 1e-3, lowest), above = start + 1e-3;
   const double around = (cheap(above) - cheap(below)) / (above - below), slope = is_finite(around) ? std::min(around, -1e-3) : -1;
   const double move = -dear(start) / slope, bounded = is_finite(move) ? std::clamp(move, -1e-2, 1e-2) : 0;
-  bracket = detail::Falling(dear, std::max(start + bounded + 2e-6, lowest), 4e-6, lowest);
+  bracket = detail::bracket_from(dear, std::max(start + bounded + 2e-6, lowest), 4e-6, lowest);
   if (bracket.at_low <= 0) return std::exp(bracket.low);
   bracket.close(dear, 1e-5);
   return std::exp(bracket.high);

@@ -3,6 +3,7 @@
 
 #include <Eigen/Core>
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <complex>
 #include <cstdint>
@@ -56,7 +57,7 @@ class ComposedLoss {
       added_ = 2 * std::max(0.3 * options.accuracy * guess, 1e-9) / (theta_ + 1);
       choose_window(wanted, guess);
       transform(wanted, guess, options.max_frequencies);
-      const double found = falling_root([&](double e) { return log_delta(e) - std::log(wanted); });
+      const double found = falling_root([&](double e) { return log_delta(e) - std::log(wanted); }, 1e-10);
       best = std::min(best, found);
       if (found == 0 || found > 0.9 * guess) break;
       guess = found;  // nearer: less noise, and a better θ
@@ -207,19 +208,21 @@ inline double pld_epsilon(std::span<const SubsampledGaussian> mechanisms, double
   }
   if (sampled.empty()) return gaussian_epsilon(std::sqrt(variance), delta);
   if (relation == Relation::add_remove && rdp_epsilon(mechanisms, delta) == 0) return 0;
-  const double tail = std::max(2e-5 * delta / steps, 1e-300), points = 0.4 / std::sqrt(options.accuracy);
-  double worst = 0;
-  for (const bool reversed : {false, true}) {
-    if (reversed && relation == Relation::replace_one) break;  // both orders are the same
-    if (steps == 1) {
-      worst = std::max(worst, detail::one_step_epsilon(sampled[0], delta, relation, reversed) * (1 + 1e-12));
-      continue;
-    }
+  const double tail = std::max(2e-5 * delta / steps, 1e-300);
+  const auto bound = [&](bool reversed, const PldOptions& o) {
+    if (steps == 1) return detail::one_step_epsilon(sampled[0], delta, relation, reversed) * (1 + 1e-12);
     std::vector<detail::LossGrid> grids;
-    for (const SubsampledGaussian& m : sampled) grids.emplace_back(m, relation, reversed, points, tail);
-    worst = std::max(worst, detail::ComposedLoss(grids, variance).epsilon(delta, options));
-  }
-  return worst;
+    for (const SubsampledGaussian& m : sampled) grids.emplace_back(m, relation, reversed, 0.4 / std::sqrt(o.accuracy), tail);
+    return detail::ComposedLoss(grids, variance).epsilon(delta, o);
+  };
+  if (relation == Relation::replace_one) return bound(false, options);  // both orders are the same
+  // Coarse or fine, a bound holds. The smaller order needs no fine one where its coarse one is below the other's fine one.
+  const PldOptions coarse{.accuracy = 1e-4, .max_frequencies = options.max_frequencies};
+  const std::array<double, 2> rough{bound(false, coarse), bound(true, coarse)};
+  if (steps == 1 || options.accuracy >= coarse.accuracy) return std::max(rough[0], rough[1]);
+  const bool first = rough[1] > rough[0];  // infinite where a grid cannot tell
+  const double worst = bound(first, options);
+  return rough[!first] <= worst ? worst : std::max(worst, bound(!first, options));
 }
 
 }  // namespace lorasb::privacy

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numbers>
 
+#include "lorasb/privacy/falling_root.hpp"
 #include "lorasb/privacy/subsampled_gaussian.hpp"
 
 namespace lorasb::privacy {
@@ -22,23 +23,6 @@ inline double scaled_erfc(double x) {
 inline double log_upper_tail(double x) {
   const double y = x / std::numbers::sqrt2;
   return y < 5 ? std::log(0.5 * std::erfc(y)) : std::log(0.5 * scaled_erfc(y)) - y * y;
-}
-
-/// The least ε >= 0 with excess(ε) <= 0, of a function that falls; rounded up in the last digits. Infinity where there is none
-/// below 1e300; what is not a number counts as too large.
-template <class Excess>
-double falling_root(const Excess& excess) {
-  if (excess(0.0) <= 0) return 0;
-  double low = 0, high = 1;
-  while (!(excess(high) <= 0)) {
-    if (high > 1e300) return std::numeric_limits<double>::infinity();
-    high *= 2;
-  }
-  for (int i = 0; i < 200 && high - low > 1e-15 * high; ++i) {
-    const double middle = 0.5 * (low + high);
-    (excess(middle) <= 0 ? high : low) = middle;
-  }
-  return high;
 }
 
 /// ε of one step: δ(ε) = P(L > ε) - e^ε Q(L > ε), which falls.
