@@ -14,7 +14,7 @@ double direct(const Matrix<double>& dY, const Matrix<double>& X) { return (dY * 
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("row 7: the norm from Gram matrices is that of the gradient", "", float, double) {
+TEMPLATE_TEST_CASE("Mistake 7: the norm from Gram matrices is that of the gradient", "", float, double) {
   using S = TestType;
   for (const Index tokens : {1, 2, 7, 40}) {  // fewer and more than either side
     for (std::uint64_t seed = 0; seed < 5; ++seed) {
@@ -31,7 +31,7 @@ TEMPLATE_TEST_CASE("row 7: the norm from Gram matrices is that of the gradient",
   CHECK(gradient_norm<S>(none, also) == 0);
 }
 
-TEMPLATE_TEST_CASE("row 7: an example moves a clipped sum by its gradient, or by just the clip", "", float, double) {
+TEMPLATE_TEST_CASE("Mistake 7: an example moves a clipped sum by its gradient, or by just the clip", "", float, double) {
   using S = TestType;
   ClippedGradientSum<S> sum(9, 13, 2.0);
   Matrix<double> expected = Matrix<double>::Zero(9, 13);

@@ -53,7 +53,7 @@ TEST_CASE("lorasb-epsilon calibrates noise that keeps the promise as it is print
   CHECK(std::stod(back.text) <= 1);
 }
 
-TEST_CASE("Row 20: lorasb-epsilon prints no epsilon for words that are no setting") {
+TEST_CASE("Mistake 20: lorasb-epsilon prints no epsilon for words that are no setting") {
   const auto refused = [](const char* flag, const char* word, const std::string& said) {
     std::vector<std::string> words{"--q", "0.1", "--sigma", "1", "--steps", "10", "--delta", "1e-5"};
     for (std::size_t i = 0; i < words.size(); i += 2)

@@ -33,7 +33,7 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 
 }  // namespace
 
-TEST_CASE("row 21: a client's weight does not widen what it can change") {
+TEST_CASE("Mistake 21: a client's weight does not widen what it can change") {
   const NoisedAggregatorOptions options{.clip = 0.5, .noise = 1e-9, .clients = 4};
   for (std::uint64_t seed = 0; seed < 20; ++seed) {
     Random random(7, seed);

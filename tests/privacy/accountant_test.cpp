@@ -45,7 +45,7 @@ constexpr Calibrated calibrated[] = {
 };
 }  // namespace
 
-TEST_CASE("Row 20: the loss distribution never tells less than what is true, and hardly more") {
+TEST_CASE("Mistake 20: the loss distribution never tells less than what is true, and hardly more") {
   for (const Exact& row : exact) {
     INFO("q " << row.q << " sigma " << row.sigma << " steps " << row.steps << " delta " << row.delta);
     const SubsampledGaussian mechanism{.rate = row.q, .noise = row.sigma, .steps = std::uint64_t(row.steps)};
@@ -109,7 +109,7 @@ TEST_CASE("an integral that was lost in rounding is no answer") {  // at some op
   CHECK(found.epsilon == Approx(0.008139).epsilon(1e-4));
 }
 
-TEST_CASE("Row 18: parts compose to the whole, with different rates and noise too") {
+TEST_CASE("Mistake 18: parts compose to the whole, with different rates and noise too") {
   const std::vector<SubsampledGaussian> parts{{0.1, 1, 40}, {0.1, 1, 60}};
   CHECK(pld_epsilon(parts, 1e-5) == Approx(7.046602616978491).epsilon(1e-3));
   // two Gaussians without sampling are one: 1 / σ² adds up
@@ -122,7 +122,7 @@ TEST_CASE("Row 18: parts compose to the whole, with different rates and noise to
   CHECK(pld_epsilon(mixed, 1e-5) < pld_epsilon(high, 1e-5));
 }
 
-TEST_CASE("Row 15: replacing an example costs about what half the noise does") {
+TEST_CASE("Mistake 15: replacing an example costs about what half the noise does") {
   const auto replace = [](SubsampledGaussian m) { return epsilon_of({&m, 1}, 1e-5, Accountant::best, Relation::replace_one).epsilon; };
   const SubsampledGaussian half{.rate = 1, .noise = 0.5, .steps = 1};
   CHECK(replace({1, 1, 1}) == Approx(pld_epsilon({&half, 1}, 1e-5)).epsilon(1e-3));
@@ -156,7 +156,7 @@ TEST_CASE("calibrated noise holds its promise, and a little less would not") {
   }
 }
 
-TEST_CASE("Row 20: noise is found where few draws make epsilon nearly flat in it") {
+TEST_CASE("Mistake 20: noise is found where few draws make epsilon nearly flat in it") {
   const double sigma = noise_for(500, 1e-5, 0.01, 10);  // the tangent led to a noise of 5e-6, which is refused
   const SubsampledGaussian m{.rate = 0.01, .noise = sigma, .steps = 10};
   CHECK(epsilon_of({&m, 1}, 1e-5).epsilon <= 500);
@@ -172,7 +172,7 @@ TEST_CASE("Row 20: noise is found where few draws make epsilon nearly flat in it
   }
 }
 
-TEST_CASE("Row 20: noise that is nearly none, or huge, and a delta below every double give what is true or are refused") {
+TEST_CASE("Mistake 20: noise that is nearly none, or huge, and a delta below every double give what is true or are refused") {
   const auto of = [](double q, double noise, std::uint64_t steps, double delta, Accountant accountant, Relation relation) {
     const SubsampledGaussian m{.rate = q, .noise = noise, .steps = steps};
     return epsilon_of({&m, 1}, delta, accountant, relation).epsilon;
@@ -212,7 +212,7 @@ TEST_CASE("Row 20: noise that is nearly none, or huge, and a delta below every d
   CHECK(std::isnan(rdp_to_epsilon(std::numeric_limits<double>::quiet_NaN(), 2, 1e-5)));
 }
 
-TEST_CASE("Row 20: what lies beyond the last point of a loss counts as infinite, and nothing is lost between the points") {
+TEST_CASE("Mistake 20: what lies beyond the last point of a loss counts as infinite, and nothing is lost between the points") {
   using lorasb::privacy::detail::LossGrid;
   for (const Relation relation : {Relation::add_remove, Relation::replace_one})
     for (const double tail : {0.05, 1e-6}) {

@@ -14,7 +14,7 @@ using namespace lorasb::privacy;
 
 static_assert(std::same_as<decltype(std::declval<DiscreteGaussian&>()()), std::int64_t>);
 
-TEST_CASE("Row 14: noise on the integers has exactly the distribution that is claimed") {
+TEST_CASE("Mistake 14: noise on the integers has exactly the distribution that is claimed") {
   constexpr int draws = 40000;
   for (const auto& [a, b] : {std::pair<std::uint64_t, std::uint64_t>{1, 10}, {1, 1}, {100, 1}, {1000000, 1}}) {
     const double variance = double(a) / double(b), deviation = std::sqrt(variance);
@@ -103,7 +103,7 @@ double discrete_delta(double epsilon, double q, double variance, std::array<std:
 
 }  // namespace
 
-TEST_CASE("Row 14: integers tell no more than the ledger claims of continuous noise, in several numbers and steps") {
+TEST_CASE("Mistake 14: integers tell no more than the ledger claims of continuous noise, in several numbers and steps") {
   constexpr double variance = 9;  // of the continuous noise that is accounted
   struct Case {
     std::array<std::int64_t, 2> moved;
@@ -124,7 +124,7 @@ TEST_CASE("Row 14: integers tell no more than the ledger claims of continuous no
     }
 }
 
-TEST_CASE("Row 14: continuous noise, rounded at random, is discrete noise of the larger variance") {
+TEST_CASE("Mistake 14: continuous noise, rounded at random, is discrete noise of the larger variance") {
   constexpr double variance = 4;
   for (const double s2 : {0.2, 0.35, 0.5}) {
     const double kappa = 2 * (std::exp(-2 * std::pow(std::numbers::pi, 2) * s2) + std::exp(-8 * std::pow(std::numbers::pi, 2) * s2));

@@ -21,7 +21,7 @@ Ledger spent(std::uint64_t steps, double budget = 1e9) {
 
 }  // namespace
 
-TEST_CASE("Row 16: delta must be below one example of the data, and the unit is named") {
+TEST_CASE("Mistake 16: delta must be below one example of the data, and the unit is named") {
   CHECK_ERROR(Ledger({.population = 1000, .delta = 1e-3}), ErrorId::value, "1 / 1000");
   CHECK_ERROR(Ledger({.population = 1000}), ErrorId::value, "delta is 0");
   CHECK_ERROR(Ledger({.unit = PrivacyUnit::client, .delta = 1e-3}), ErrorId::value, "number of clients");
@@ -39,7 +39,7 @@ TEST_CASE("the budget refuses steps before they are taken, together with all tha
   CHECK(ledger.steps() == 101);
 }
 
-TEST_CASE("Row 13: a seeded source leaves no epsilon, two system sources differ, and a seed repeats by step") {
+TEST_CASE("Mistake 13: a seeded source leaves no epsilon, two system sources differ, and a seed repeats by step") {
   Ledger ledger({.population = 1000, .delta = 1e-5});
   ledger.reserve(poisson, 0.1, 1, 2);
   ledger.charge(poisson, 0.1, 1, true);
@@ -63,7 +63,7 @@ TEST_CASE("Row 13: a seeded source leaves no epsilon, two system sources differ,
   CHECK_FALSE(seeded.is_private());
 }
 
-TEST_CASE("Row 19: a ledger comes back whole, and one of other data is refused") {
+TEST_CASE("Mistake 19: a ledger comes back whole, and one of other data is refused") {
   Ledger ledger = spent(3);
   ledger.reserve(poisson, 1e-3, 0.7, 5);
   Ledger back({.population = 1000, .delta = 1e-5});
@@ -79,7 +79,7 @@ TEST_CASE("Row 19: a ledger comes back whole, and one of other data is refused")
     CHECK_ERROR(Ledger({.population = 1000, .delta = 1e-5}).restore(text), ErrorId::checkpoint, "Ledger::restore");
 }
 
-TEST_CASE("Rows 3 and 17: examples are drawn one by one at exactly the rate that is accounted") {
+TEST_CASE("Mistakes 3 and 17: examples are drawn one by one at exactly the rate that is accounted") {
   SeededNoise source(11);
   constexpr Index people = 2000;
   constexpr int steps = 400;

@@ -41,7 +41,7 @@ struct BasesTrial {
 
 }  // namespace
 
-TEST_CASE("row 6: clipped by module, one example moves all modules together by at most the clip") {
+TEST_CASE("Mistake 6: clipped by module, one example moves all modules together by at most the clip") {
   const BasesTrial trial;
   const double clip = 0.7;
   const auto all = train::clipped_sums<float>(trial.modules, trial.pass(), clip);
@@ -73,7 +73,7 @@ TEST_CASE("bases of noised sums are orthonormal, start at R = 0, and do not depe
   CHECK_ERROR(train::clipped_sums<float>({}, trial.pass(), 1), ErrorId::value, "no module");
 }
 
-TEST_CASE("row 12: noised bases are charged before the first example is read, and not made without room in the budget") {
+TEST_CASE("Mistake 12: noised bases are charged before the first example is read, and not made without room in the budget") {
   const BasesTrial trial;
   bool touched = false;
   privacy::Ledger ledger({.population = 40, .delta = 1e-3, .budget = 1});

@@ -50,7 +50,7 @@ constexpr double quiet = 1e-9;  // so little noise that sums are seen
 
 }  // namespace
 
-TEST_CASE("Row 1: the divisor is the expected size of a batch, not the one that was drawn") {
+TEST_CASE("Mistake 1: the divisor is the expected size of a batch, not the one that was drawn") {
   for (const Index size : {3, 7}) {
     const Matrix<double> G = 0.01 * test::random_matrix<Matrix<double>>(4, size, 1);
     Matrix<double> more = Matrix<double>::Zero(4, size + 1);
@@ -62,14 +62,14 @@ TEST_CASE("Row 1: the divisor is the expected size of a batch, not the one that 
   }
 }
 
-TEST_CASE("Row 2: an empty batch is a step of noise alone, and is accounted") {
+TEST_CASE("Mistake 2: an empty batch is a step of noise alone, and is accounted") {
   Trial trial(100000, 0.5, 2);
   const Vector<double> found = trial.move({Matrix<double>(100000, 0)});
   CHECK(trial.ledger.steps() == 1);
   CHECK(std::sqrt(found.squaredNorm() / 1e5) == Approx(2 * 0.5 / 5).epsilon(0.01));
 }
 
-TEST_CASE("Row 5: each example is clipped, not the mean of a batch") {
+TEST_CASE("Mistake 5: each example is clipped, not the mean of a batch") {
   Matrix<double> G = Matrix<double>::Zero(3, 10);
   G(0, 0) = 1e6;
   for (Index i = 1; i < 10; ++i) G(1, i) = 0.01;
@@ -79,7 +79,7 @@ TEST_CASE("Row 5: each example is clipped, not the mean of a batch") {
   CHECK(sum(1) == Approx(0.09));
 }
 
-TEST_CASE("Row 8: an example that is NaN, infinite or huge adds nothing or its clipped share") {
+TEST_CASE("Mistake 8: an example that is NaN, infinite or huge adds nothing or its clipped share") {
   Matrix<double> G = Matrix<double>::Constant(2, 5, 0.1);
   G(0, 1) = std::numeric_limits<double>::quiet_NaN();
   G(1, 2) = std::numeric_limits<double>::infinity();
@@ -91,7 +91,7 @@ TEST_CASE("Row 8: an example that is NaN, infinite or huge adds nothing or its c
   CHECK(sum(1) == Approx(0.1 + std::sqrt(0.5)).epsilon(1e-6));
 }
 
-TEST_CASE("Rows 9 and 10: a batch in pieces has one draw of noise with the deviation of the sum, and is one step in the ledger") {
+TEST_CASE("Mistakes 9 and 10: a batch in pieces has one draw of noise with the deviation of the sum, and is one step in the ledger") {
   Trial trial(100000, 2, 3);
   const Matrix<double> none = Matrix<double>::Zero(100000, 2);
   const Vector<double> found = trial.move({none, none, none, none});
@@ -99,7 +99,7 @@ TEST_CASE("Rows 9 and 10: a batch in pieces has one draw of noise with the devia
   CHECK(std::sqrt(found.squaredNorm() / 1e5) == Approx(3 * 2 / 5.0).epsilon(0.01));
 }
 
-TEST_CASE("Row 11: loss and label of an example reach nothing but the noised sum") {
+TEST_CASE("Mistake 11: loss and label of an example reach nothing but the noised sum") {
   const Matrix<double> G = Matrix<double>::Constant(2, 3, 10), other = -G;  // clipped to the opposite
   Trial one(2, 1, 1), two(2, 1, 1);
   const Vector<double> a = one.move({G}), b = two.move({other});
@@ -108,7 +108,7 @@ TEST_CASE("Row 11: loss and label of an example reach nothing but the noised sum
   CHECK(one.ledger.text() == two.ledger.text());
 }
 
-TEST_CASE("Row 14: a discrete step moves on the grid alone, by the sum of the rounded gradients and noise of that size") {
+TEST_CASE("Mistake 14: a discrete step moves on the grid alone, by the sum of the rounded gradients and noise of that size") {
   SeededNoise draws(5, 0), source(5, 1);
   Ledger ledger({.population = people, .delta = 1e-5});
   PoissonBatches batches(Index(people), 0.05, draws);
@@ -145,7 +145,7 @@ TEST_CASE("Row 14: a discrete step moves on the grid alone, by the sum of the ro
   }
 }
 
-TEST_CASE("Row 5: an example that is added again after a pass broke down counts once, on a grid too") {
+TEST_CASE("Mistake 5: an example that is added again after a pass broke down counts once, on a grid too") {
   for (const NoiseKind kind : {NoiseKind::continuous, NoiseKind::discrete}) {
     SeededNoise draws(5, 0), source(5, 1);
     Ledger ledger({.population = people, .delta = 1e-5});
@@ -190,14 +190,14 @@ TEST_CASE("a step that was not charged touches no data, and one too many is refu
   CHECK_ERROR(step.charge(), ErrorId::value, "reserved");
 }
 
-TEST_CASE("Rows 3 and 4: shuffled batches are not accounted as Poisson samples") {
+TEST_CASE("Mistakes 3 and 4: shuffled batches are not accounted as Poisson samples") {
   const ShuffledBatches shuffled(10, 2, 1);
   Ledger ledger({.population = people, .delta = 1e-5});
   CHECK_ERROR(ledger.reserve(shuffled.scheme(), 0.2, 1, 1), ErrorId::value, "shuffled");
   CHECK_ERROR(ledger.charge(shuffled.scheme(), 0.2, 1, true), ErrorId::value, "shuffled");
 }
 
-TEST_CASE("Row 22: what an audit finds stays below the claim, and exceeds it when half of the noise is missing") {
+TEST_CASE("Mistake 22: what an audit finds stays below the claim, and exceeds it when half of the noise is missing") {
   // One step at q = 1: the canary adds C to the first number. The best test on it is a threshold; at the claimed (ε, δ) its power is
   // at most e^ε FPR + δ.
   constexpr double sigma = 1, delta = 0.1;
@@ -243,7 +243,7 @@ TEST_CASE("Row 22: what an audit finds stays below the claim, and exceeds it whe
   }
 }
 
-TEST_CASE("row 12: factors made from raw private examples are refused, and noised ones whose cost is in no ledger") {
+TEST_CASE("Mistake 12: factors made from raw private examples are refused, and noised ones whose cost is in no ledger") {
   SeededNoise draws(5, 0), source(5, 1);
   Ledger ledger({.population = people, .delta = 1e-5});
   PoissonBatches batches(Index(people), 0.05, draws);
