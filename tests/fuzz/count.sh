@@ -27,7 +27,7 @@ is_cheap() {
   awk -v reader="$1" '{n[$1] += $3; s[$1] += $6} END {for (r in n) if (n[r] > 0) {++readers; mean += s[r] / n[r]} exit !(n[reader] > 0 && s[reader] / n[reader] < mean / readers)}' counts.txt
 }
 export GLIBC_TUNABLES=glibc.malloc.tcache_count=2000:glibc.malloc.tcache_max=65536  # a tenth less time
-readers=(safetensors peft_folder journal update checkpoint tsv tokenizer_json vocabulary use_vocabulary encoder_folder tfjs mixture_folder clinc150 spam)
+readers=(safetensors peft_folder journal update checkpoint tsv tokenizer_json vocabulary use_vocabulary encoder_folder tfjs mixture_folder clinc150 spam classifier)
 for ((round = first; ; ++round)); do
   for reader in "${readers[@]}"; do
     if grep -q "^$reader $round " counts.txt; then continue; fi
