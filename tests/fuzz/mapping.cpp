@@ -7,16 +7,7 @@
 #include <cstddef>
 #include <cstring>
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define LORASB_FUZZ_MAPS 0  // the sanitizers have an mmap of their own
-#endif
-#endif
-#ifndef LORASB_FUZZ_MAPS
-#define LORASB_FUZZ_MAPS 1
-#endif
-
-#if LORASB_FUZZ_MAPS
+#ifndef LORASB_FUZZ_SANITIZED  // sanitizers have an mmap of their own
 namespace {
 
 constexpr std::size_t page = 4096, slot_bytes = 8 * page, slot_count = 32;
