@@ -152,7 +152,7 @@ class SafetensorsJson final : public JsonEvents {
  private:
   enum class Place { before, file, metadata, tensor, array };
 
-  /// After an `if`, unlike require(): a name in quotes is a text to be made, and made for every key it takes half of the time.
+  /// After an `if`, unlike require(): a name in quotes is a text to be made, and made for every key it takes three quarters of the time.
   template <class... Parts>
   [[noreturn]] void refuse(const Parts&... parts) const {
     throw Error(ErrorId::safetensors, concat(where_, ": ", parts...));
