@@ -60,6 +60,7 @@ void read_checkpoint(const Input&, const std::filesystem::path& folder) {
     } catch (const Error&) {
     }
   }
+  if (!writes_again()) return;
   must_not_throw("a checkpoint that was read cannot be written and read again", [&] {
     const std::filesystem::path path = second_folder() / "checkpoint.safetensors";
     io::save_checkpoint(path, read);

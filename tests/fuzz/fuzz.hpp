@@ -31,10 +31,11 @@ struct Reader {
   std::vector<Input> (*seeds)();
   /// Changes one thing.
   void (*mutate)(Input& input, Mutator& mutator);
-  /// Whether the input is past the first check: its JSON is JSON, its lengths and checksums are right.
+  /// Whether the input is past the first check: its JSON is JSON, its lengths and checksums are right. Every accepted one is.
   bool (*past_first_check)(const Input& input);
   /// Reads the files, which lie in the folder, and uses what it read. May throw lorasb::Error and nothing else.
   void (*read)(const Input& input, const std::filesystem::path& folder);
+  bool changes_files = false;  // reading does
 };
 
 /// A reader adds itself when the program starts.
@@ -54,7 +55,13 @@ void must_not_throw(std::string_view what, const Action& action) {
   }
 }
 
-/// A folder in memory beside the input's, empty in every run, for what is written again.
+/// Whether what was accepted is to be written and read again, which costs more than reading: for every input of libFuzzer, for
+/// some of mutate_readers.
+bool writes_again();
+
+/// A folder in memory beside the input's, which stays.
+std::filesystem::path folder_beside(const char* name);
+/// One that is empty in every run, for what is written again.
 std::filesystem::path second_folder();
 std::string read_file(const std::filesystem::path& path);
 

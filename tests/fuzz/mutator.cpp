@@ -1,9 +1,10 @@
 #include "fuzz/mutator.hpp"
 
 #include <algorithm>
-#include <array>
-#include <bit>
+#include <charconv>
+#include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 #include "lorasb/core/dtype.hpp"
 #include "lorasb/io/safetensors_header.hpp"
@@ -14,18 +15,102 @@ extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, st
 namespace lorasb::fuzz {
 namespace {
 
-/// Every node of the tree, the root first.
-void collect(nlohmann::ordered_json& node, std::vector<nlohmann::ordered_json*>& all) {
-  all.push_back(&node);
-  if (node.is_structured())
-    for (auto& child : node) collect(child, all);
-}
+/// Reads the values of a text, see json_values().
+class JsonScan {
+ public:
+  explicit JsonScan(std::string_view text) : text_(text) {}
 
-std::string dumped(const nlohmann::ordered_json& json) {
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  std::vector<JsonValue> all() {
+    skip_space();
+    if (!value(at_, 0)) return {};
+    skip_space();
+    if (at_ != text_.size()) return {};
+    return std::move(all_);
+  }
+
+ private:
+  bool ends() const { return at_ == text_.size(); }
+  void skip_space() {
+    while (!ends() && (text_[at_] == ' ' || text_[at_] == '\n' || text_[at_] == '\t' || text_[at_] == '\r')) ++at_;
+  }
+  bool take(char c) {
+    skip_space();
+    if (ends() || text_[at_] != c) return false;
+    ++at_;
+    return true;
+  }
+  bool string() {
+    for (++at_; !ends() && text_[at_] != '"'; ++at_) {
+      if (static_cast<unsigned char>(text_[at_]) < 0x20) return false;
+      if (text_[at_] == '\\') ++at_;
+      if (ends()) return false;
+    }
+    return take('"');
+  }
+  bool value(std::size_t member, int depth) {
+    if (ends() || depth > 200) return false;
+    const std::size_t place = all_.size(), begin = at_;
+    all_.push_back({.begin = begin, .end = 0, .member = member, .next = 0});
+    const char first = text_[at_];
+    if (first == '{' || first == '[') {
+      if (!items(first == '{', depth)) return false;
+    } else if (first == '"') {
+      if (!string()) return false;
+    } else {
+      const std::size_t size = std::min(text_.find_first_of(" \n\t\r,]}:", at_), text_.size()) - at_;
+      const std::string_view word = text_.substr(at_, size);
+      at_ += size;
+      if (word.find_first_not_of("+-.eE0123456789") != word.npos && word != "true" && word != "false" && word != "null") return false;
+      if (word.empty()) return false;
+    }
+    all_[place].end = at_;
+    all_[place].next = all_.size();
+    return true;
+  }
+  bool items(bool is_object, int depth) {
+    const char close = is_object ? '}' : ']';
+    ++at_;
+    if (take(close)) return true;
+    do {
+      skip_space();
+      const std::size_t member = at_;
+      if (is_object) {
+        if (ends() || text_[at_] != '"' || !string() || !take(':')) return false;
+        skip_space();
+      }
+      if (!value(is_object ? member : at_, depth + 1)) return false;
+    } while (take(','));
+    return take(close);
+  }
+
+  std::string_view text_;
+  std::size_t at_ = 0;
+  std::vector<JsonValue> all_;
+};
+
+/// A text as JSON; bytes that are no UTF-8 become U+FFFD.
+std::string json_string(const std::string& text) {
+  const auto is_plain = [](char c) { return c >= 0x20 && c != '"' && c != '\\' && c != 0x7F; };
+  if (std::ranges::all_of(text, is_plain)) return '"' + text + '"';
+  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+std::string text_of_json(std::string_view json) {
+  const std::string_view inside = json.substr(1, json.size() - 2);
+  if (inside.find('\\') == inside.npos) return std::string(inside);
+  const nlohmann::json text = nlohmann::json::parse(json.begin(), json.end(), nullptr, false);
+  return text.is_string() ? text.get<std::string>() : std::string(inside);
+}
+template <class Items>
+std::string joined(char open, const Items& items, char close) {
+  std::string text(1, open);
+  for (const auto& item : items) (text += item) += ',';
+  if (text.size() > 1) text.pop_back();
+  return text += close;
 }
 
 }  // namespace
+
+std::vector<JsonValue> json_values(std::string_view text) { return JsonScan(text).all(); }
 
 bool is_json(std::string_view text) { return nlohmann::json::accept(text.begin(), text.end()); }
 bool is_safetensors(std::string_view file) {
@@ -52,14 +137,19 @@ std::optional<TensorFile> TensorFile::from_bytes(std::string_view file) {
   }
 }
 std::string TensorFile::header() const {
-  nlohmann::ordered_json json = nlohmann::ordered_json::object();
-  if (!metadata.empty()) json["__metadata__"] = metadata;
+  std::vector<std::string> entries, fields;
+  for (const auto& [key, value] : metadata) fields.push_back(json_string(key) + ':' + json_string(value));
+  if (!metadata.empty()) entries.push_back("\"__metadata__\":" + joined('{', fields, '}'));
   std::size_t begin = 0;
   for (const Tensor& t : tensors) {
-    json[t.name] = {{"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {begin, begin + t.bytes.size()}}};
-    begin += t.bytes.size();
+    std::string shape;
+    for (const std::int64_t size : t.shape) shape += (shape.empty() ? "" : ",") + std::to_string(size);
+    const std::size_t end = begin + t.bytes.size();
+    entries.push_back(json_string(t.name) + ":{\"dtype\":" + json_string(t.dtype) + ",\"shape\":[" + shape + "],\"data_offsets\":[" +
+                      std::to_string(begin) + ',' + std::to_string(end) + "]}");
+    begin = end;
   }
-  std::string text = dumped(json);
+  std::string text = joined('{', entries, '}');
   text.append((8 - text.size() % 8) % 8, ' ');
   return text;
 }
@@ -110,89 +200,99 @@ std::string Mutator::number_text() {
   return one_of(all);
 }
 
-Mutator::Json Mutator::leaf() {
+std::string Mutator::leaf() {
   switch (below(8)) {
     case 0:
-      return nullptr;
+      return "null";
     case 1:
-      return below(2) == 0;
+      return below(2) == 0 ? "true" : "false";
     case 2:
-      return Json::array();
+      return "[]";
     case 3:
-      return Json::object();
+      return "{}";
     case 4: {
       std::string text = one_in(2) ? "" : "a";
       name(text);
-      return text;
+      return json_string(text);
     }
     default:
-      return Json::parse(number_text());
+      return number_text();
   }
 }
 
-void Mutator::change(Json& node, const std::vector<Json*>& all) {
-  const auto any_key = [&](Json& object) {
-    return std::next(object.begin(), static_cast<std::ptrdiff_t>(below(object.size()))).key();
+void Mutator::change(std::string& text, const std::vector<JsonValue>& all) {
+  const auto part = [&](std::size_t begin, std::size_t end) { return std::string_view(text).substr(begin, end - begin); };
+  const auto any = [&] {
+    const JsonValue& value = one_of(all);
+    return std::string(part(value.begin, value.end));
   };
-  if (node.is_number() && !one_in(3)) {
-    if (node.is_number_integer() && one_in(2))
-      node = node.get<std::int64_t>() / 2 + static_cast<std::int64_t>(below(3));
-    else
-      node = Json::parse(number_text());
-  } else if (node.is_string() && !one_in(3)) {
-    std::string text = node.get<std::string>();
-    name(text);
-    node = text;
-  } else if (node.is_array() && !node.empty() && !one_in(4)) {
-    const auto i = static_cast<std::size_t>(below(node.size()));
-    switch (below(4)) {
-      case 0:
-        node.erase(i);
-        break;
-      case 1:
-        node.push_back(Json(node[i]));
-        break;
-      case 2:
-        std::swap(node[i], node[below(node.size())]);
-        break;
-      default:
-        node.push_back(Json(*one_of(all)));
+  const std::size_t place = below(all.size());
+  const JsonValue changed = all[place];
+  const std::string_view old = part(changed.begin, changed.end);
+  std::vector<JsonValue> inside;
+  for (std::size_t i = place + 1; i < changed.next; i = all[i].next) inside.push_back(all[i]);
+  std::string fresh;
+  if ((old[0] == '-' || (old[0] >= '0' && old[0] <= '9')) && !one_in(3)) {
+    std::int64_t value = 0;
+    const bool is_integer = std::from_chars(old.data(), old.data() + old.size(), value).ptr == old.data() + old.size();
+    fresh = is_integer && one_in(2) ? std::to_string(value / 2 + static_cast<std::int64_t>(below(3))) : number_text();
+  } else if (old[0] == '"' && !one_in(3)) {
+    std::string word = text_of_json(old);
+    name(word);
+    fresh = json_string(word);
+  } else if (!inside.empty() && !one_in(4)) {
+    const bool is_object = old[0] == '{';
+    const std::size_t i = below(inside.size()), other = below(inside.size());
+    std::vector<std::string> keys, values;  // a key with its colon
+    for (const JsonValue& item : inside) {
+      keys.emplace_back(part(item.member, item.begin));
+      values.emplace_back(part(item.begin, item.end));
     }
-  } else if (node.is_object() && !node.empty() && !one_in(4)) {
-    const std::string key = any_key(node);
     switch (below(4)) {
       case 0:
-        node.erase(key);
+        keys.erase(keys.begin() + static_cast<std::ptrdiff_t>(i));
+        values.erase(values.begin() + static_cast<std::ptrdiff_t>(i));
         break;
       case 1: {
-        std::string other = key;
-        name(other);
-        node[other] = Json(node[key]);
+        std::string key = keys[i];
+        if (is_object) {
+          std::string word = text_of_json(std::string_view(key).substr(0, key.rfind('"') + 1));
+          name(word);
+          key = json_string(word) + ':';
+        }
+        keys.push_back(std::move(key));
+        values.push_back(std::string(values[i]));
         break;
       }
       case 2:
-        std::swap(node[key], node[any_key(node)]);
+        std::swap(values[i], values[other]);
         break;
       default:
-        node[key] = Json(*one_of(all));
+        if (is_object) {
+          values[i] = any();
+        } else {
+          keys.emplace_back();
+          values.push_back(any());
+        }
     }
+    for (std::size_t item = 0; item < values.size(); ++item) values[item].insert(0, keys[item]);
+    fresh = joined(old[0], values, is_object ? '}' : ']');
   } else {
-    node = one_in(2) ? leaf() : Json(*one_of(all));
+    fresh = one_in(2) ? leaf() : any();
   }
+  text.replace(changed.begin, changed.end - changed.begin, fresh);
 }
 
 void Mutator::json(std::string& text, const std::string& whole) {
   if (one_in(20)) return bytes(text);
-  Json tree = Json::parse(text, nullptr, false);
-  if (tree.is_discarded()) {
+  std::vector<JsonValue> all = json_values(text);
+  if (all.empty()) {
     if (one_in(8)) return bytes(text);
-    tree = Json::parse(whole, nullptr, false);
+    text = whole;
+    all = json_values(text);
   }
-  std::vector<Json*> all;
-  collect(tree, all);
-  change(*one_of(all), all);
-  text = dumped(tree);
-  if (one_in(40))  // a key that comes twice is no tree
+  change(text, all);
+  if (one_in(40))  // a key that comes twice
     if (const std::size_t open = text.find('{'); open != text.npos && open + 1 < text.size() && text[open + 1] == '"') {
       const std::size_t end = text.find(':', open);
       if (end != text.npos) text.insert(open + 1, text.substr(open + 1, end - open) + "1,");
@@ -335,8 +435,9 @@ void Mutator::safetensors(std::string& file, const std::string& whole) {
     if (!parts) return;
   }
   if (one_in(10)) {  // the header alone, with its length
-    std::string header = parts->header();
-    json(header, parts->header());
+    const std::string whole_header = parts->header();
+    std::string header = whole_header;
+    json(header, whole_header);
     file = parts->with_header(header);
     return;
   }

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -30,6 +29,15 @@ struct TensorFile {
   std::string with_header(std::string_view header) const;
 };
 
+/// A value of a JSON text as a place in it. A tree would cost more to build and to write again than most readers take to read one.
+struct JsonValue {
+  std::size_t begin = 0, end = 0;
+  std::size_t member = 0;  // where its key begins; `begin` where it has none
+  std::size_t next = 0;    // among all values: the first one that is not inside this one
+};
+/// All values, each before those inside it; nothing for what is not built as JSON is (numbers and escapes are not looked into).
+std::vector<JsonValue> json_values(std::string_view text);
+
 /// Random choices of one mutation, from libFuzzer's seed. `seeds` are whole inputs of the file that is mutated, from which
 /// broken ones are made whole again now and then.
 class Mutator {
@@ -45,7 +53,7 @@ class Mutator {
 
   /// libFuzzer's own mutations: bits, bytes, words from comparisons.
   void bytes(std::string& text);
-  /// Changes a node of the tree; a rare one changes bytes. `whole` is JSON that takes the place of a text that is none.
+  /// Changes a value; a rare one changes bytes. `whole` is JSON that takes the place of a text that is none.
   void json(std::string& text, const std::string& whole);
   /// Changes a tensor, a name, a shape, numbers, metadata, or the header's JSON; a rare one changes bytes.
   void safetensors(std::string& file, const std::string& whole);
@@ -61,9 +69,8 @@ class Mutator {
   std::string number_text();
 
  private:
-  using Json = nlohmann::ordered_json;
-  Json leaf();
-  void change(Json& node, const std::vector<Json*>& all);
+  std::string leaf();
+  void change(std::string& text, const std::vector<JsonValue>& all);
 
   Random random_;
 };

@@ -53,7 +53,6 @@ bool peft_past_first_check(const Input& input) { return is_json(input[0]) && is_
 void mutate_peft(Input& input, Mutator& m) {
   static const std::vector<Input> seeds = peft_seeds();
   const Input& whole = m.one_of(seeds);
-  if (!peft_past_first_check(input) && !m.one_in(4)) input = whole;
   if (m.one_in(60)) {
     input.files[m.below(2)].there ^= true;
   } else if (m.one_in(2)) {
@@ -79,6 +78,7 @@ void read_peft(const Input&, const std::filesystem::path& folder) {
   const formats::AdapterFolder<float> read = formats::read_adapter_folder<float>(folder, {.plain_lora = true});
   must(!read.adapters.empty() && read.report.modules.size() == read.adapters.size(), "a folder without adapters was accepted");
   must(!read.report.text().empty(), "a report is empty");
+  if (!writes_again()) return;
   const std::filesystem::path again = second_folder();
   try {
     formats::write_native<float>(again, read.adapters, read.full_tensors, read.base_model);

@@ -13,7 +13,7 @@ fi
 seconds=$1
 shift
 if [ $# -eq 0 ]; then
-  set -- safetensors peft_folder journal update checkpoint tsv tokenizer_json vocabulary use_vocabulary encoder_folder tfjs mixture_folder clinc150 spam
+  set -- safetensors peft_folder journal update checkpoint tsv tokenizer_json vocabulary use_vocabulary encoder_folder tfjs mixture_folder clinc150 spam classifier
 fi
 sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" build=build/fuzz/sanitized
 if [ "${FAST:-0}" = 1 ]; then sanitizers="" build=build/fuzz/fast; fi

@@ -48,6 +48,7 @@ void read_safetensors(const Input&, const std::filesystem::path& folder) {
     read_numbers(file, t);
     tensors.push_back({t.name, t.dtype, t.shape, file.bytes(t.name)});
   }
+  if (!writes_again()) return;
   must_not_throw("a file that was read cannot be written", [&] {
     const io::SafetensorsPlan plan = io::plan_safetensors(tensors, file.metadata());
     std::string bytes = plan.header;
@@ -68,7 +69,10 @@ const Registered safetensors_reader({.name = "safetensors",
                                      .files = {"model.safetensors"},
                                      .seeds = safetensors_seeds,
                                      .mutate = [](Input& input,
-                                                  Mutator& m) { m.safetensors(input[0], safetensors_seeds()[1][0]); },
+                                                  Mutator& m) {
+                                       static const std::string whole = safetensors_seeds()[1][0];
+                                       m.safetensors(input[0], whole);
+                                     },
                                      .past_first_check =
                                          [](const Input& input) {  // lengths are right and the header is JSON
                                            const std::string& file = input[0];

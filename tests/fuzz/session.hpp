@@ -12,6 +12,8 @@ struct Session {
   std::filesystem::path folder;
   std::vector<Input> seeds;
   Input last;  // what lies in the folder
+  std::vector<int> descriptors;  // of its files; -1: missing
+  bool writes_again = true;
   std::uint64_t inputs = 0, past_first_check = 0, accepted = 0;
   pid_t process = 0;  // libFuzzer forks for some options
 };
@@ -25,7 +27,10 @@ Input decode(std::string_view bytes, std::size_t files);
 /// folder is removed and the counts are printed; status 3 where fewer than half of at least 1,000 inputs came past the first
 /// check.
 void set_up(std::string_view reader);
-/// Reads an input and counts it: whether it is past the first check.
-bool run_one(const Input& input);
+/// Reads an input and counts it.
+struct Outcome {
+  bool past_first_check, accepted;
+};
+Outcome run_one(const Input& input, bool writes_again = true);
 
 }  // namespace lorasb::fuzz

@@ -93,7 +93,8 @@ const Registered json_reader(
            if (m.one_in(30)) input.files[1].there ^= true;
            if (m.one_in(10)) return m.json(input[1], "{\"model_max_length\": 8}");
            if (m.one_in(8)) return change_charsmap(input[0], m);
-           m.json(input[0], m.one_of<std::string>({wordpiece_json, bpe_json, unigram_json}));
+           static const std::vector<std::string> whole{wordpiece_json, bpe_json, unigram_json};
+           m.json(input[0], m.one_of(whole));
          },
      .past_first_check = [](const Input& input) { return is_json(input[0]) && (!input.files[1].there || is_json(input[1])); },
      .read =
