@@ -25,15 +25,15 @@ class Methods {
     head_ = train::train_head<float>(
         features_, task_.train.labels, task_.class_count(),
         {.epochs = options_.start_head_epochs, .learning_rate = options_.head_learning_rate, .seed = options_.seed});
+    frozen_head_ =
+        train::train_head<float>(features_, task_.train.labels, task_.class_count(),
+                                 {.learning_rate = options_.head_learning_rate, .weight_decay = 0.3, .seed = options_.seed});
   }
 
   /// The frozen encoder with a head over the classes of all domains.
   MixResult head() {
     MixResult result{.name = "head"};
-    const Parameters<float> trained =
-        train::train_head<float>(features_, task_.train.labels, task_.class_count(),
-                                 {.learning_rate = options_.head_learning_rate, .weight_decay = 0.3, .seed = options_.seed});
-    const train::TunedModel<float> model = train::tune_head<float>(task_.base.weights, task_.base.modules, trained);
+    const train::TunedModel<float> model = train::tune_head<float>(task_.base.weights, task_.base.modules, *frozen_head_);
     Classifier classifier = mix_classifier(task_, model.layers, *model.values, false, options_.parts);
     evaluate(task_, classifier, *model.values, HeadChoice::largest_logit, 0, options_, result);
     return result;
@@ -68,12 +68,16 @@ class Methods {
 
     mixture.trains_router = false;  // stage 1: the experts, each on its own domain
     mixer::BalanceLossOptions none;
-    Parameters<float> head = *head_;
+    const bool stays = options_.expert_head == ExpertHead::frozen;
+    Parameters<float> head = stays ? *frozen_head_ : *head_;
     {
       Parameters<float> values = start_values(mixture, head);
+      StageOptions stage = stage_1(kind, result.name + " experts", true);
+      // a head that is trained behind experts may tell domains by which of them worked; with frozen experts it is all that trains
+      if (stays && values.layout().size() > head.layout().size()) stage.head_learning_rate = 0;
       const Layers<float> layers =
           mixer::bind_mixture<float>(modules, mixture, values, {.mode = mixer::RoutingMode::hard}, none);
-      train_stage(task_, layers, values, none, options_, stage_1(kind, result.name + " experts", true));
+      train_stage(task_, layers, values, none, options_, stage);
       none.multiplier = 1;
       if (oracle != nullptr) {
         Classifier classifier = mix_classifier(task_, layers, values, false, options_.parts);
@@ -197,7 +201,7 @@ class Methods {
   MixOptions options_;
   std::vector<Index> all_texts_;
   Matrix<float> features_;                 // of the training texts by the frozen encoder
-  std::optional<Parameters<float>> head_;  // that every method starts from
+  std::optional<Parameters<float>> head_, frozen_head_;  // over the classes of all domains: of a few epochs, and to the end
 };
 
 }  // namespace lorasb::examples

@@ -11,6 +11,13 @@
 
 namespace lorasb::examples {
 
+/// What becomes of the head in stage 1.
+enum class ExpertHead {
+  trained,  // with the experts, each domain's classes against one another
+  frozen,   // as it is on the frozen encoder, over the classes of all domains
+};
+inline constexpr std::array<std::string_view, 2> expert_head_names{"trained", "frozen"};
+
 struct MixOptions : CommonOptions {
   std::vector<std::string> domains{"wordnet", "spam", "debian"};
   mixer::ExpertKind experts = mixer::ExpertKind::lora_sb;
@@ -23,6 +30,7 @@ struct MixOptions : CommonOptions {
   double router_learning_rate = 3e-2;
   double temperature = 1;
   mixer::RouterInput router_input = mixer::RouterInput::projection;
+  ExpertHead expert_head = ExpertHead::frozen;
   mixer::BalanceLossOptions loss{.balance = 0.01,
                                  .entropy = 0.01,
                                  .alignment = 1,
@@ -83,6 +91,8 @@ inline void describe(MixOptions& o, OptionTable& t, CLI::App* app) {
         {.key = "alignment", .check = natural});
   t.choice("--router-input", o.router_input, mixer::router_input_names,
            "What routers read: projection, the layer's input x, or basis, A x (rank numbers; for cores alone)", "router_input");
+  t.choice("--expert-head", o.expert_head, expert_head_names,
+           "The head in stage 1: trained with the experts, or frozen as it is on the encoder alone, over all classes", "expert_head");
   t.add("--temperature", o.temperature, "Temperature of the router", {.key = "temperature", .check = positive});
   t.add("--train-size", o.train_size, "Training texts of a domain at most", {.key = "train_size", .check = positive});
   t.add("--test-size", o.test_size, "Test texts of a domain at most", {.key = "test_size", .check = positive});

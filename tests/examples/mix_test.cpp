@@ -88,6 +88,13 @@ TEST_CASE("threads change no number of a mixture's metrics", "[model]") {
   CHECK(one["methods"][1]["accuracy_by_domain"] == two["methods"][1]["accuracy_by_domain"]);
   CHECK(slurp(folder.path / "one" / "mixture" / "router.safetensors") ==
         slurp(folder.path / "two" / "mixture" / "router.safetensors"));
+
+  // --expert-head reaches stage 1: behind a head that is trained with them, experts become others
+  REQUIRE(folder.run(folder.arguments("trained", {"--entropy-sign", "as-printed", "--expert-head", "trained"})) == 0);
+  CHECK(folder.metrics("trained")["config"]["expert_head"] == "trained");
+  const std::filesystem::path expert = std::filesystem::path("mixture") / "experts" / "tsv" / "adapter_model.safetensors";
+  CHECK(slurp(folder.path / "two" / expert) != slurp(folder.path / "trained" / expert));
+  for (const double accuracy : folder.metrics("trained")["methods"][1]["accuracy_by_domain"]) CHECK(accuracy > 0.5);
 }
 
 TEST_CASE("lorasb-mix says what is wrong", "[model]") {
