@@ -73,7 +73,7 @@ class Methods {
     {
       Parameters<float> values = start_values(mixture, head);
       StageOptions stage = stage_1(kind, result.name + " experts", true);
-      // a head that is trained behind experts may tell domains by which of them worked; with frozen experts it is all that trains
+      // a head that stays still compares the classes of all domains; beside frozen experts it is all that trains
       if (stays && values.layout().size() > head.layout().size()) stage.head_learning_rate = 0;
       const Layers<float> layers =
           mixer::bind_mixture<float>(modules, mixture, values, {.mode = mixer::RoutingMode::hard}, none);

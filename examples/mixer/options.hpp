@@ -30,7 +30,7 @@ struct MixOptions : CommonOptions {
   double router_learning_rate = 3e-2;
   double temperature = 1;
   mixer::RouterInput router_input = mixer::RouterInput::projection;
-  ExpertHead expert_head = ExpertHead::frozen;
+  ExpertHead expert_head = ExpertHead::trained;
   mixer::BalanceLossOptions loss{.balance = 0.01,
                                  .entropy = 0.01,
                                  .alignment = 1,
@@ -92,7 +92,7 @@ inline void describe(MixOptions& o, OptionTable& t, CLI::App* app) {
   t.choice("--router-input", o.router_input, mixer::router_input_names,
            "What routers read: projection, the layer's input x, or basis, A x (rank numbers; for cores alone)", "router_input");
   t.choice("--expert-head", o.expert_head, expert_head_names,
-           "The head in stage 1: trained with the experts, or frozen as it is on the encoder alone, over all classes", "expert_head");
+           "The head in stage 1: trained with the experts, or frozen as it is on the encoder alone, for many domains that are alike", "expert_head");
   t.add("--temperature", o.temperature, "Temperature of the router", {.key = "temperature", .check = positive});
   t.add("--train-size", o.train_size, "Training texts of a domain at most", {.key = "train_size", .check = positive});
   t.add("--test-size", o.test_size, "Test texts of a domain at most", {.key = "test_size", .check = positive});
