@@ -136,10 +136,8 @@ inline FirstStep first_step(const CommonOptions& o) {
                                                       : FirstStep::adamw;
 }
 
-/// The rate of the scout that did best on WordNet's validation texts, see docs/bases.md.
 inline double scout_learning_rate(const CommonOptions& o) {
-  if (o.scout_learning_rate > 0) return o.scout_learning_rate;
-  return o.scout == train::ScoutKind::lora ? 3e-3 : o.scout == train::ScoutKind::sign ? 3e-5 : 3e-4;
+  return o.scout_learning_rate > 0 ? o.scout_learning_rate : train::scout_learning_rate(o.scout);
 }
 
 /// The rows that read alike in both programs; `auto_help` says what --look-ahead auto means.

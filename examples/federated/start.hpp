@@ -32,30 +32,14 @@ inline InitializeOptions adapter_options(const FederateOptions& options) {
   return adapter;
 }
 
-/// Takes the steps of --look-ahead on the texts of a share; with auto, one pass over them.
-inline void run_scout(train::Scout<float>& scout, const FederatedTask& task, const FederateOptions& options,
-                      const TokenizedTexts& texts, const std::vector<Index>& share, Index parts, int threads, std::uint64_t seed) {
-  Classifier classifier = make_classifier(task.base, task.base.weights, scout.layers(), scout.values(), parts);
-  const std::unique_ptr<optim::Optimizer<float>> optimizer = scout.make_optimizer();
-  const double rate = scout_learning_rate(options);
-  for (const Range& head : scout.values().layout().ranges([](const auto& t) { return is_head(t.role); }))
-    optimizer->set_rate_factor(head.first, head.count, options.head_learning_rate / rate);
-  train::ShuffledBatches batches(std::ssize(share), options.batch, seed);
-  const Index steps = options.look_ahead > 0 ? options.look_ahead : batches.batches_per_epoch();
-  train::Step<float> step(scout.values().layout().size(), parts, threads);
-  std::vector<Index> named;
-  for (Index t = 1; t <= steps; ++t) {
-    named.clear();
-    for (const Index i : batches.next()) named.push_back(share[static_cast<std::size_t>(i)]);
-    const auto pass = [&](Index part, Index first, Index count, std::span<float> gradient) {
-      return classifier.pass(texts, std::span(named).subspan(std::size_t(first), std::size_t(count)), part, gradient);
-    };
-    const train::StepResult found = step.run(std::ssize(named), pass, scout.values().flat(), *optimizer, rate,
-                                             {.max_norm = options.max_norm});
-    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "step ", t, " of the scout: the loss is ",
-            found.mean_loss, "; a lower --scout-learning-rate (now ", rate, ") may help");
-    scout.after_step();
-  }
+/// The look-ahead on the texts of a share: --look-ahead steps, with auto one pass over them.
+inline LookAheadOptions look_ahead_options(const FederateOptions& options, const train::ShuffledBatches& batches, Index parts, int threads) {
+  LookAheadOptions ahead = examples::look_ahead_options(options);
+  ahead.steps = options.look_ahead > 0 ? options.look_ahead : batches.batches_per_epoch();
+  ahead.adapter = adapter_options(options);
+  ahead.parts = parts;
+  ahead.threads = threads;
+  return ahead;
 }
 
 }  // namespace detail
@@ -125,8 +109,8 @@ class ClientEstimates {
     if (share.empty()) return 0;
     if (options_.look_ahead != 0) {
       train::Scout<float> scout(modules_, head_, {.kind = options_.scout});
-      detail::run_scout(scout, task_, options_, task_.train, share, 1, 1,
-                        derive_seed(options_.seed, static_cast<std::uint64_t>(client)));
+      train::ShuffledBatches batches(std::ssize(share), options_.batch, derive_seed(options_.seed, static_cast<std::uint64_t>(client)));
+      take_scout_steps(scout, task_.base, task_.train, batches, detail::look_ahead_options(options_, batches, 1, 1), share);
       std::ranges::copy(std::as_const(scout).values().flat(), values.begin());
       return share.size();
     }
@@ -191,8 +175,8 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
                               {.kind = options.scout,
                                .lora_rank = options.scout_rank > 0 ? options.scout_rank : 2 * adapter_rank(options),
                                .seed = options.seed});
-    detail::run_scout(scout, task, options, task.start, order, 4, options.threads, options.seed);
-    found = scout.adapters(detail::adapter_options(options));
+    train::ShuffledBatches batches(std::ssize(order), options.batch, options.seed);
+    found = look_ahead(scout, task.base, task.start, batches, detail::look_ahead_options(options, batches, 4, options.threads)).modules;
     start.head = scout.head();
   } else {
     train::InitializeModulesOptions init{.adapter = detail::adapter_options(options)};
