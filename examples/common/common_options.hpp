@@ -89,7 +89,6 @@ struct CommonOptions {
   bool takes_pooler = false;  // the program has a place for the dense layer of --pool pooler
   models::Pooling pool = models::Pooling::mean;
   std::set<std::string> given = {};  // flags on the command line
-  bool model_given = false;    // --model is one of them
   std::string modules;         // that get adapters, as --modules says; empty: all linear ones
   std::filesystem::path load;  // a classifier that is there
   WeightType weights = WeightType::f32;

@@ -2,6 +2,7 @@
 #include <csignal>
 
 #include "examples/federated/compare.hpp"
+#include "examples/federated/parse_options.hpp"
 #include "examples/federated/unused.hpp"
 #ifdef LORASB_HAS_MPI
 #include "lorasb/mpi/transport.hpp"
