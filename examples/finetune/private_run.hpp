@@ -66,27 +66,13 @@ class PrivateRun {
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
     const TokenizedTexts known = saved ? TokenizedTexts() : public_texts();
     const Parameters<float> head = first_head(known);
-    const FrozenModel<float>& base = task_.base.weights;
-    const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::head) result_.rank = options_.rank;
-    switch (options_.method) {
-      case Method::lora_sb:
-        return train::tune_cores(options_.method, base, modules,
-                                 saved ? detail::saved_adapters(*saved, modules) : bases(head, known), head);
-      case Method::lora_xs:
-        return train::tune_cores(options_.method, base, modules,
-                                 saved ? detail::saved_adapters(*saved, modules)
-                                       : xs_adapters(task_.base, options_.rank, options_.seed),
-                                 head);
-      case Method::lora:
-        return train::tune_lora(base, modules,
-                                {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
-      case Method::ffa_lora:
-        return train::tune_ffa_lora(base, modules,
-                                    {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
-      default:
-        return train::tune_head(base, modules, head);
-    }
+    AdapterSet<float> adapters;
+    if (options_.method == Method::lora_sb)
+      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : bases(head, known);
+    if (options_.method == Method::lora_xs)
+      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : xs_adapters(task_.base, options_.rank, options_.seed);
+    return classify::start_model(options_.method, task_.base, std::move(adapters), lora_options(options_), head);
   }
   AdapterSet<float> bases(const Parameters<float>& head, const TokenizedTexts& known) {
     if (known.size() > 0) {

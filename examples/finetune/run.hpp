@@ -68,34 +68,16 @@ class Run {
 
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
     Parameters<float> head = saved ? empty_head() : trained_head();
-    const FrozenModel<float>& base = task_.base.weights;
-    const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::full && options_.method != Method::head) result_.rank = options_.rank;
     if (goes_on()) return tune_loaded(*task_.loaded, task_.base, task_.loaded_adapters, head);
-    switch (options_.method) {
-      case Method::lora_sb: {
-        AdapterSet<float> adapters = saved                      ? detail::saved_adapters(*saved, modules)
-                                     : scouted_ > 0             ? look_ahead_adapters(head)
-                                                                : first_step_adapters(head);
-        return train::tune_cores(options_.method, base, modules, std::move(adapters), head);
-      }
-      case Method::lora_xs:
-        return train::tune_cores(options_.method, base, modules,
-                                 saved ? detail::saved_adapters(*saved, modules)
-                                       : xs_adapters(task_.base, options_.rank, options_.seed),
-                                 head);
-      case Method::lora:  // alpha = rank, so s = 1 and the learning rate alone sets the pace
-        return train::tune_lora(base, modules,
-                                {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
-      case Method::ffa_lora:
-        return train::tune_ffa_lora(base, modules,
-                                    {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
-      case Method::full:
-        return train::tune_all(base, modules, task_.base.layout, head);
-      case Method::head:
-        break;
-    }
-    return train::tune_head(base, modules, head);
+    AdapterSet<float> adapters;
+    if (options_.method == Method::lora_sb)
+      adapters = saved          ? detail::saved_adapters(*saved, task_.base.modules)
+                 : scouted_ > 0 ? look_ahead_adapters(head)
+                                : first_step_adapters(head);
+    if (options_.method == Method::lora_xs)
+      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : xs_adapters(task_.base, options_.rank, options_.seed);
+    return classify::start_model(options_.method, task_.base, std::move(adapters), lora_options(options_), head);
   }
 
   train::HeadOptions head_options(Index epochs) const {

@@ -46,6 +46,9 @@ struct RunResult {
   }
 };
 
+/// alpha = rank, so s = 1 and the learning rate alone sets the pace.
+inline LoraOptions lora_options(const FinetuneOptions& o) { return {.rank = o.rank, .alpha = double(o.rank), .seed = o.seed}; }
+
 namespace detail {
 
 inline std::filesystem::path checkpoint_path(const FinetuneOptions& options) { return options.out / "checkpoint.safetensors"; }
