@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <fstream>
 
+#include "examples/finetune/parse_options.hpp"
 #include "examples/finetune/task.hpp"
 
 namespace {

@@ -89,7 +89,6 @@ struct CommonOptions {
   bool takes_pooler = false;  // the program has a place for the dense layer of --pool pooler
   models::Pooling pool = models::Pooling::mean;
   std::set<std::string> given = {};  // flags on the command line
-  bool model_given = false;    // --model is one of them
   std::string modules;         // that get adapters, as --modules says; empty: all linear ones
   std::filesystem::path load;  // a classifier that is there
   WeightType weights = WeightType::f32;
@@ -136,10 +135,8 @@ inline FirstStep first_step(const CommonOptions& o) {
                                                       : FirstStep::adamw;
 }
 
-/// The rate of the scout that did best on WordNet's validation texts, see docs/bases.md.
 inline double scout_learning_rate(const CommonOptions& o) {
-  if (o.scout_learning_rate > 0) return o.scout_learning_rate;
-  return o.scout == train::ScoutKind::lora ? 3e-3 : o.scout == train::ScoutKind::sign ? 3e-5 : 3e-4;
+  return o.scout_learning_rate > 0 ? o.scout_learning_rate : train::scout_learning_rate(o.scout);
 }
 
 /// The rows that read alike in both programs; `auto_help` says what --look-ahead auto means.

@@ -7,6 +7,9 @@
 #include <chrono>
 #include <cstdio>
 #include <string>
+#include <utility>
+
+#include "lorasb/core/types.hpp"
 
 namespace lorasb::examples {
 
@@ -52,6 +55,29 @@ class ProgressBar {
   double last_ = 0;
   bool terminal_ = isatty(STDERR_FILENO) == 1;
   bool drawn_ = false;
+};
+
+/// The bar of a training, with its loss as a moving mean.
+class StepProgress {
+ public:
+  /// Steps up to `before` were taken earlier.
+  StepProgress(std::string name, Index texts_per_step, Index before, Index last)
+      : texts_(double(texts_per_step)), before_(before), bar_(std::move(name), double(last) * texts_) {}
+
+  void update(Index step, double loss) {
+    loss_ = is_first_ ? loss : 0.95 * loss_ + 0.05 * loss;
+    is_first_ = false;
+    char note[48];
+    std::snprintf(note, sizeof note, "loss %.3f", loss_);
+    bar_.update(double(step) * texts_, double(before_) * texts_, note);
+  }
+  double loss() const { return loss_; }
+
+ private:
+  double texts_, loss_ = 0;
+  Index before_;
+  bool is_first_ = true;
+  ProgressBar bar_;
 };
 
 }  // namespace lorasb::examples

@@ -52,7 +52,7 @@ namespace detail {
 
 /// The base model of a folder, unless --model was given. Over a given one the head alone is taken of a whole classifier.
 inline void take_base(const TrainedFolder& folder, CommonOptions& options) {
-  if (options.model_given) {
+  if (options.given.contains("--model")) {
     std::error_code not_comparable;
     if (folder.is_whole && !std::filesystem::equivalent(folder.path, model_folder(options), not_comparable))
       std::fprintf(stderr, "--load: \"%s\" holds a whole model; only its head is used, over the encoder of --model %s\n",

@@ -1,8 +1,6 @@
 // The accounts of a private session as its options say, and their report.
 #pragma once
 
-#include <algorithm>
-#include <cstdio>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -47,12 +45,22 @@ inline const PrivacyAccounts* client_accounts(const FederateOptions& options, co
   return accounts && options.privacy.unit == privacy::PrivacyUnit::example ? &*accounts : nullptr;
 }
 
-/// For metrics.json. `epsilon` is a list by client with --unit example; null for each where it does not hold. σ, q and steps
-/// are those of the client who has spent most.
-inline nlohmann::json privacy_report(const PrivacyAccounts& accounts, const FederateOptions& options) {
+/// What a private session has spent: for metrics.json, and all accounts in one.
+struct SessionPrivacy {
+  nlohmann::json metrics;
+  privacy::PrivacyReport spent;
+};
+
+/// As on the command line.
+inline std::string bases_name(const FederateOptions& options) {
+  return options.method == federated::FederatedMethod::fed_sb ? options.privacy.bases_name() : "none";
+}
+
+/// `epsilon` is a list by client with --unit example; null for each where it does not hold. σ, q and steps are those of the client
+/// who has spent most.
+inline SessionPrivacy privacy_report(const PrivacyAccounts& accounts, const FederateOptions& options) {
   nlohmann::json epsilons = nlohmann::json::array(), by_client = nlohmann::json::array();
   const std::vector<federated::AccountReport> all = accounts.report();
-  const federated::AccountReport* most = nullptr;
   for (const federated::AccountReport& a : all) {
     const federated::RoundMechanism& m = a.mechanism;
     const nlohmann::json epsilon = a.epsilon ? nlohmann::json(*a.epsilon) : nlohmann::json();
@@ -64,49 +72,38 @@ inline nlohmann::json privacy_report(const PrivacyAccounts& accounts, const Fede
     epsilons.push_back(epsilon);
     by_client.push_back(
         {{"population", m.population}, {"q", m.rate}, {"sigma", m.noise}, {"steps", a.steps}, {"epsilon", epsilon}});
-    if (most == nullptr || a.claimed.epsilon > most->claimed.epsilon) most = &a;
   }
   const PrivateOptions& p = options.privacy;
-  const privacy::Accountant method = most != nullptr ? most->claimed.method : privacy::Accountant::best;
-  nlohmann::json m = {{"epsilon", p.unit == privacy::PrivacyUnit::client ? epsilons[0] : epsilons},
-                      {"delta", p.delta},
-                      {"clip", p.clip},
-                      {"accountant", privacy::accountant_names[static_cast<std::size_t>(method)]},
-                      {"unit", privacy::unit_names[static_cast<std::size_t>(p.unit)]},
-                      {"relation", privacy::relation_names[static_cast<std::size_t>(privacy::Relation::add_remove)]},
-                      {"bases", options.method == federated::FederatedMethod::fed_sb ? p.bases_name() : "none"},
-                      {"noise", p.noise()},
-                      {"noise_kind", train::noise_kind_names[static_cast<std::size_t>(p.kind)]},
-                      {"client_sampling", client_sampling(options)}};
+  SessionPrivacy found{.metrics = {}, .spent = accounts.summary(all)};
+  found.spent.clip = p.clip;
+  nlohmann::json& m = found.metrics;
+  m = {{"epsilon", p.unit == privacy::PrivacyUnit::client ? epsilons[0] : epsilons},
+       {"delta", p.delta},
+       {"clip", p.clip},
+       {"accountant", privacy::accountant_names[static_cast<std::size_t>(found.spent.accountant)]},
+       {"unit", privacy::unit_names[static_cast<std::size_t>(p.unit)]},
+       {"relation", privacy::relation_names[static_cast<std::size_t>(found.spent.relation)]},
+       {"bases", bases_name(options)},
+       {"noise", p.noise()},
+       {"noise_kind", train::noise_kind_names[static_cast<std::size_t>(p.kind)]},
+       {"client_sampling", client_sampling(options)}};
   if (takes_noised_bases(options)) m["bases_sigma"] = bases_noise;
-  if (most != nullptr) {
-    m["sigma"] = most->mechanism.noise;
-    m["q"] = most->mechanism.rate;
-    m["steps"] = most->steps;
+  if (found.spent.noise > 0) {
+    m["sigma"] = found.spent.noise;
+    m["q"] = found.spent.rate;
+    m["steps"] = found.spent.steps;
   }
   if (p.unit == privacy::PrivacyUnit::example) m["privacy_by_client"] = by_client;
-  return m;
+  return found;
 }
 
 /// What is promised, in words.
-inline std::string statement(const nlohmann::json& m) {
-  const bool of_clients = m["unit"] == "client";
-  std::string claim = "no epsilon: the noise is seeded";
-  if (of_clients && !m["epsilon"].is_null()) claim = privacy::epsilon_text(m["epsilon"].get<double>());
-  if (!of_clients) {
-    double most = 0;
-    bool known = true;
-    for (const nlohmann::json& e : m["epsilon"]) e.is_null() ? known = false : (most = std::max(most, e.get<double>()), true);
-    if (known) claim = privacy::epsilon_text(most) + " at most";
-  }
-  char mechanism[160];
-  std::snprintf(mechanism, sizeof mechanism, "; noise %.4f, q %.4g, %llu steps, clip %g, bases ", m.value("sigma", 0.0),
-                m.value("q", 0.0), static_cast<unsigned long long>(m.value("steps", std::uint64_t{0})), m["clip"].get<double>());
-  return concat("Privacy of each ", of_clients ? "client, all its texts together" : "text of a client", " (add-remove): ", claim,
-                " at delta ", m["delta"].get<double>(), ", by ", m["accountant"].get<std::string>(), mechanism,
-                m["bases"].get<std::string>(), ".\n",
+inline std::string statement(const privacy::PrivacyReport& spent, const FederateOptions& options) {
+  const bool of_clients = spent.unit == privacy::PrivacyUnit::client;
+  return concat(privacy::statement(spent, of_clients ? "client, all its texts together" : "text of a client",
+                                   ", bases " + bases_name(options)),
                 !of_clients ? ""
-                : m["client_sampling"] != "fixed"
+                : options.poisson_rate > 0
                     ? "Clients of a round are a Poisson sample, by draws that nobody else may know: q amplifies.\n"
                     : "Clients of a round are a fixed number: that amplifies nothing (--client-sampling poisson:RATE would).\n",
                 of_clients ? "The server is trusted: it sees what clients send.\n"

@@ -79,10 +79,9 @@ inline void print_result(const SessionResult& result, const FederateOptions& opt
               name_of(options).c_str(), 100 * result.accuracy, options.rounds,
               result.rounds.empty() ? 0.0 : result.rounds.back()["bytes_total"].get<double>() / 1e6, hex(result.digest).c_str(),
               options.out.c_str());
-  if (result.privacy.is_object()) {
+  if (result.privacy)
     std::printf("Accuracy on public texts: %.2f %% before, %.2f %% after.\n%s", 100 * result.start.accuracy, 100 * result.accuracy,
-                statement(result.privacy).c_str());
-  }
+                statement(result.privacy->spent, options).c_str());
 }
 
 namespace detail {

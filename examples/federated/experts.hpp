@@ -16,32 +16,18 @@ namespace lorasb::examples {
 inline std::unique_ptr<FederatedMixture> start_mixture(const FederatedTask& task, const FederateOptions& options, SessionStart& start) {
   if (options.experts == 0) return nullptr;
   start_cores(options, start);
-  AdapterBases<float> bases;
-  NamedSet<Weight<float>> cores;
-  for (auto& [module, a] : start.adapters) {
-    bases.add(module, {.B = std::move(a.B), .A = std::move(a.A), .scale = a.scale});
-    cores.add(module, std::move(a.R));
-  }
-  start.adapters = {};
-  mixer::ExpertBank<float> bank(std::move(bases));
-  for (Index e = 0; e < options.experts; ++e) bank.add_cores(concat("expert-", e + 1), cores);
+  std::vector<std::string> names;
+  for (Index e = 0; e < options.experts; ++e) names.push_back(concat("expert-", e + 1));
   auto mixed = std::make_unique<FederatedMixture>(FederatedMixture{
-      .mixture = mixer::make_mixture(std::move(bank), mixer::RouterInput::projection, {}, 0.01, options.seed),
+      .mixture = mixer::make_mixture(mixer::make_cores(start.adapters, names), mixer::RouterInput::projection, {}, 0.01, options.seed),
       .routing = {.mode = mixer::RoutingMode::top_k, .k = std::min(options.top_k, options.experts)}});
-
-  ParameterLayout layout;
-  mixer::append_mixture(task.base.modules, mixed->mixture, layout);
-  for (const mixer::Expert<float>& expert : mixed->mixture.bank.experts())
-    for (const auto& [module, core] : expert.adapters)
-      mixed->cores.push_back({.expert = &expert - mixed->mixture.bank.experts().data(),
+  start.adapters = {};
+  start.head = mixer::start_values(task.base.modules, mixed->mixture, start.head);
+  for (Index e = 0; e < options.experts; ++e)
+    for (const auto& [module, core] : mixed->mixture.bank.at(names[static_cast<std::size_t>(e)]).adapters)
+      mixed->cores.push_back({.expert = e,
                               .module = module,
-                              .range = layout.at(mixer::expert_module(module, expert.name), Role::core).range()});
-  for (const ParameterLayout::Tensor& t : start.head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
-  Parameters<float> values(layout);
-  mixer::take_mixture(mixed->mixture, values);
-  for (const ParameterLayout::Tensor& t : start.head.layout().tensors())
-    std::ranges::copy(std::as_const(start.head).flat(t.name), values.flat(t.name).begin());
-  start.head = std::move(values);
+                              .range = start.head.layout().at(mixer::expert_module(module, names[static_cast<std::size_t>(e)]), Role::core).range()});
   return mixed;
 }
 

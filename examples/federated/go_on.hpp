@@ -16,7 +16,7 @@ inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
         ": a session trains classifiers with one label for each text");
   check(!folder.adapters.empty(), "holds no adapters: a session goes on from those of lora-sb, lora-xs or lora");
   const bool plain = folder.method == Method::lora;
-  if (plain && !o.method_given)
+  if (plain && !o.given.contains("--method"))
     o.method = folder.written_by == "ffa-lora" ? federated::FederatedMethod::ffa_lora : federated::FederatedMethod::fedit;
   using federated::FederatedMethod;
   check(o.method != FederatedMethod::flora && o.method != FederatedMethod::fedex_lora, "cannot start --method ", name_of(o),
@@ -26,7 +26,8 @@ inline void go_on_from(const TrainedFolder& folder, FederateOptions& o) {
   for (const auto& [name, adapter] : folder.adapters)
     check(adapter.rank() == folder.rank(), "has adapters of several ranks, ", adapter.rank(), " and ", folder.rank(),
           ": a session has one");
-  check(!o.rank_given || adapter_rank(o) == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", adapter_rank(o));
+  const bool rank_given = o.given.contains("--rank") || o.given.contains("--ranks");
+  check(!rank_given || adapter_rank(o) == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", adapter_rank(o));
   if (o.ranks.empty()) o.rank = folder.rank();
   if (o.weights != WeightType::f32)
     std::fprintf(stderr, "%s was trained on weights in bf16; the session computes with f32\n", folder.path.c_str());

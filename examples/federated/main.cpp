@@ -2,6 +2,7 @@
 #include <csignal>
 
 #include "examples/federated/compare.hpp"
+#include "examples/federated/parse_options.hpp"
 #include "examples/federated/unused.hpp"
 #ifdef LORASB_HAS_MPI
 #include "lorasb/mpi/transport.hpp"
@@ -45,13 +46,13 @@ SessionStart start_over_ranks(int rank, const FederatedTask& task, const Federat
                               const federated::Shares& shares) {
   const Parameters<float> head = start_head(task, options);
   if (estimate_of(options) == Estimate::server) return server_start(task, options, head);
-  ClientEstimates estimates(task, options, head, shares);
+  federated::BasesRound<float> round = client_bases(task, options, head, shares);
   SessionStart start{.head = head};
   if (rank == 0) {
     mpi::MpiTransport transport(MPI_COMM_WORLD);
-    start = estimates.collect(transport);
+    start = collect_bases(round, transport, options);
   } else {
-    mpi::serve(MPI_COMM_WORLD, estimates.host());
+    mpi::serve(MPI_COMM_WORLD, round.host());
     for (const Module<float>& m : task.base.modules) {
       const Index rank_of_all = adapter_rank(options);
       start.adapters.add(m.name, {.B = Weight<float>(m.W0.rows(), rank_of_all),

@@ -48,7 +48,7 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
   if (task.loaded) m["loaded_from"] = options.load.string();
   if (options.setting != Setting::federated || options.experts == 0) m["modules"] = names_of(task.base.modules);
   if (options.experts > 0) m["experts"] = options.experts;
-  if (result.privacy.is_object()) m.update(result.privacy);
+  if (result.privacy) m.update(result.privacy->metrics);
   return m;
 }
 

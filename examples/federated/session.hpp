@@ -30,7 +30,7 @@ struct SessionResult {
   StartResult start;
   nlohmann::json rounds = nlohmann::json::array();
   double accuracy = 0;  // after the last round
-  nlohmann::json privacy;  // of a private session; else null
+  std::optional<SessionPrivacy> privacy;
   Digest digest{};      // of the global numbers
   double seconds = 0;   // of this process
 };
@@ -87,7 +87,7 @@ class ReportedSession {
     result_.digest = shared_.digest();
     if (accounts_ != nullptr) {
       result_.privacy = privacy_report(*accounts_, options_);
-      result_.privacy["probe"] = {{"texts", task_.test.size()}, {"before", result_.start.accuracy}, {"after", result_.accuracy}};
+      result_.privacy->metrics["probe"] = {{"texts", task_.test.size()}, {"before", result_.start.accuracy}, {"after", result_.accuracy}};
     }
     result_.seconds = seconds_now() - start;
     return std::move(result_);

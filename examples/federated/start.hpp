@@ -8,7 +8,7 @@
 
 #include "examples/common/private_bases.hpp"
 #include "examples/federated/workplace.hpp"
-#include "lorasb/federated/estimate_round.hpp"
+#include "lorasb/federated/bases_round.hpp"
 #include "lorasb/federated/in_process.hpp"
 
 namespace lorasb::examples {
@@ -32,129 +32,59 @@ inline InitializeOptions adapter_options(const FederateOptions& options) {
   return adapter;
 }
 
-/// Takes the steps of --look-ahead on the texts of a share; with auto, one pass over them.
-inline void run_scout(train::Scout<float>& scout, const FederatedTask& task, const FederateOptions& options,
-                      const TokenizedTexts& texts, const std::vector<Index>& share, Index parts, int threads, std::uint64_t seed) {
-  Classifier classifier = make_classifier(task.base, task.base.weights, scout.layers(), scout.values(), parts);
-  const std::unique_ptr<optim::Optimizer<float>> optimizer = scout.make_optimizer();
-  const double rate = scout_learning_rate(options);
-  for (const Range& head : scout.values().layout().ranges([](const auto& t) { return is_head(t.role); }))
-    optimizer->set_rate_factor(head.first, head.count, options.head_learning_rate / rate);
-  train::ShuffledBatches batches(std::ssize(share), options.batch, seed);
-  const Index steps = options.look_ahead > 0 ? options.look_ahead : batches.batches_per_epoch();
-  train::Step<float> step(scout.values().layout().size(), parts, threads);
-  std::vector<Index> named;
-  for (Index t = 1; t <= steps; ++t) {
-    named.clear();
-    for (const Index i : batches.next()) named.push_back(share[static_cast<std::size_t>(i)]);
-    const auto pass = [&](Index part, Index first, Index count, std::span<float> gradient) {
-      return classifier.pass(texts, std::span(named).subspan(std::size_t(first), std::size_t(count)), part, gradient);
-    };
-    const train::StepResult found = step.run(std::ssize(named), pass, scout.values().flat(), *optimizer, rate,
-                                             {.max_norm = options.max_norm});
-    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "step ", t, " of the scout: the loss is ",
-            found.mean_loss, "; a lower --scout-learning-rate (now ", rate, ") may help");
-    scout.after_step();
-  }
+/// The look-ahead on the texts of a share: --look-ahead steps, with auto one pass over them.
+inline LookAheadOptions look_ahead_options(const FederateOptions& options, const train::ShuffledBatches& batches, Index parts, int threads) {
+  LookAheadOptions ahead = examples::look_ahead_options(options);
+  ahead.steps = options.look_ahead > 0 ? options.look_ahead : batches.batches_per_epoch();
+  ahead.adapter = adapter_options(options);
+  ahead.parts = parts;
+  ahead.threads = threads;
+  return ahead;
 }
 
 }  // namespace detail
 
-/// Bases from all clients, in a round before the first: with --look-ahead from ΔW and head after local steps of a scout of full
-/// weights, otherwise from the sums of minibatch gradients at W0.
-class ClientEstimates {
- public:
-  /// Everything must outlive it.
-  ClientEstimates(const FederatedTask& task, const FederateOptions& options, const Parameters<float>& head,
-                  const federated::Shares& shares)
-      : task_(task), options_(options), head_(head), shares_(shares), modules_(task.base.modules),
-        moments_(options.look_ahead == 0 && !options.privacy.enabled && first_step(options) == FirstStep::moments ? GradientMoments::first_and_second
-                                                                                      : GradientMoments::first),
-        round_(concat("lorasb-federate-start-", options.seed), base_digest(), layout(), client_names(options.clients),
-               [this](Index client, std::span<float> values) { return answer(client, values); }) {}
+/// Bases from all clients, in a round before the first. Everything must outlive it.
+inline federated::BasesRound<float> client_bases(const FederatedTask& task, const FederateOptions& options, const Parameters<float>& head,
+                                                 const federated::Shares& shares) {
+  using federated::BasesSource;
+  const bool ahead = options.look_ahead != 0, noised = takes_noised_bases(options);
+  federated::BasesWork<float> work;
+  for (const std::vector<Index>& share : shares) work.examples.push_back(std::ssize(share));
+  work.pass = [&, noised](Index client) -> train::EstimationPass<float> {
+    const std::vector<Index>& share = shares[static_cast<std::size_t>(client)];
+    const std::size_t batch = noised ? 1 : std::size_t(estimation_batch);
+    return [pass = estimation_pass(task.base, head, task.train, share, 1, 1, batch)](const Layers<float>& layers) { return pass.run(layers, 0); };
+  };
+  work.look_ahead = [&](Index client, train::Scout<float>& scout) {
+    const std::vector<Index>& share = shares[static_cast<std::size_t>(client)];
+    train::ShuffledBatches batches(std::ssize(share), options.batch, derive_seed(options.seed, static_cast<std::uint64_t>(client)));
+    take_scout_steps(scout, task.base, task.train, batches, detail::look_ahead_options(options, batches, 1, 1), share);
+  };
+  work.noise = [&](Index client) { return options.privacy.source(2, derive_seed(0, static_cast<std::uint64_t>(client))); };
+  return {concat("lorasb-federate-start-", options.seed), task.base.modules, task.base.weights, head, client_names(options.clients),
+          std::move(work),
+          {.source = ahead ? BasesSource::look_ahead : noised ? BasesSource::noised_gradients : BasesSource::gradients,
+           .adapter = detail::adapter_options(options),
+           .batch = estimation_batch,
+           .scout = options.scout,
+           .noised = options.privacy.noised_bases(adapter_rank(options), options.seed)}};
+}
 
-  federated::ClientHost& host() { return round_.host(); }
-
-  /// Asks all clients and makes the bases, on the server.
-  template <federated::Transport T>
-  SessionStart collect(T& transport) const {
-    const double began = seconds_now();
-    const auto found = round_.collect(transport, {.min_clients = options_.min_clients},
-                                      options_.round_seconds > 0 ? options_.round_seconds : 1e9);
-    for (const std::string& failure : found.round.failures) std::fprintf(stderr, "start: %s\n", failure.c_str());
-    SessionStart start{.head = head_};
-    train::InitializedModules<float> made;
-    const InitializeOptions adapter = detail::adapter_options(options_);
-    if (options_.look_ahead != 0 || takes_noised_bases(options_)) {
-      const auto update_of = [&](const std::string& module) { return Weight<float>(found.mean.at(module, Role::weight)); };
-      made = train::initialize_from_updates<float>(modules_, update_of, adapter);
-      if (options_.look_ahead != 0)
-        for (const ParameterLayout::Tensor& t : head_.layout().tensors())
-          std::ranges::copy(found.mean.flat(t.name), start.head.flat(t.name).begin());
-    } else {
-      made = train::initialize_modules(
-          federated::take_estimates(found.mean, modules_, found.round.total_weight, estimation_batch), adapter);
-    }
-    start.adapters = std::move(made.adapters);
-    std::size_t bases = options_.look_ahead != 0 ? start.head.flat().size_bytes() : 0;
-    for (const auto& [name, a] : start.adapters)
-      bases += static_cast<std::size_t>(a.B.size() + a.A.size() + a.R.size()) * sizeof(float);
-    const federated::RoundReport& report = found.round;
-    start.bytes_up_per_client = report.messages > 0 ? report.bytes_received / static_cast<std::size_t>(report.messages) : 0;
-    start.bytes_down_per_client = found.question_bytes + bases;
-    start.bytes_total = report.bytes_received + start.bytes_down_per_client * static_cast<std::size_t>(options_.clients);
-    start.seconds = seconds_now() - began;
-    return start;
-  }
-
- private:
-  Digest base_digest() const {
-    std::vector<Module<float>> frozen;
-    for (const auto& [name, weight] : task_.base.weights) frozen.push_back({name, weight});
-    return federated::base_digest(AdapterBases<float>(), frozen);
-  }
-  ParameterLayout layout() const {
-    ParameterLayout layout;
-    federated::append_estimates(modules_, moments_, layout);
-    if (options_.look_ahead != 0)
-      for (const ParameterLayout::Tensor& t : head_.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
-    return layout;
-  }
-  std::uint64_t answer(Index client, std::span<float> values) const {
-    const std::vector<Index>& share = shares_[static_cast<std::size_t>(client)];
-    if (share.empty()) return 0;
-    if (options_.look_ahead != 0) {
-      train::Scout<float> scout(modules_, head_, {.kind = options_.scout});
-      detail::run_scout(scout, task_, options_, task_.train, share, 1, 1,
-                        derive_seed(options_.seed, static_cast<std::uint64_t>(client)));
-      std::ranges::copy(std::as_const(scout).values().flat(), values.begin());
-      return share.size();
-    }
-    if (takes_noised_bases(options_)) {
-      const std::unique_ptr<privacy::NoiseSource> noise = options_.privacy.source(2, derive_seed(0, static_cast<std::uint64_t>(client)));
-      for (const ClippedGradientSum<float>& sum :
-           train::noised_sums(modules_, estimation_pass(task_.base, head_, task_.train, share, 1, 1, 1),
-                              options_.privacy.noised_bases(adapter_rank(options_), options_.seed), *noise))
-        std::ranges::transform(flat(sum.sum()), round_.layout().at(sum.name(), Role::weight).range().of(values).begin(),
-                               [&](float x) { return x / static_cast<float>(share.size()); });
-      return share.size();
-    }
-    std::vector<GradientEstimate<float>> estimates;
-    for (const Module<float>& m : modules_) estimates.emplace_back(m.W0.rows(), m.W0.cols(), m.name, moments_);
-    estimation_pass(task_.base, head_, task_.train, share, 1, 1).run(train::observed_layers<float>(modules_, 0, estimates), 0);
-    for (GradientEstimate<float>& estimate : estimates) estimate.count(std::ssize(share));
-    federated::put_estimates(estimates, round_.layout(), values);
-    return share.size();
-  }
-
-  const FederatedTask& task_;
-  const FederateOptions& options_;
-  const Parameters<float>& head_;
-  const federated::Shares& shares_;
-  std::vector<Module<float>> modules_;
-  GradientMoments moments_;
-  federated::EstimateRound<float> round_;
-};
+/// Asks all clients and makes the bases, on the server.
+template <federated::Transport T>
+SessionStart collect_bases(const federated::BasesRound<float>& round, T& transport, const FederateOptions& options) {
+  const double began = seconds_now();
+  federated::BasesRoundResult<float> found =
+      round.collect(transport, {.min_clients = options.min_clients}, options.round_seconds > 0 ? options.round_seconds : 1e9);
+  for (const std::string& failure : found.round.failures) std::fprintf(stderr, "start: %s\n", failure.c_str());
+  return {.head = std::move(found.head),
+          .adapters = std::move(found.modules.adapters),
+          .bytes_up_per_client = found.bytes_up_per_client,
+          .bytes_down_per_client = found.bytes_down_per_client,
+          .bytes_total = found.bytes_total,
+          .seconds = seconds_now() - began};
+}
 
 /// The head that everybody starts with, that of --load or one from the texts of --init-data.
 inline Parameters<float> start_head(const FederatedTask& task, const FederateOptions& options) {
@@ -191,8 +121,8 @@ inline SessionStart server_start(const FederatedTask& task, const FederateOption
                               {.kind = options.scout,
                                .lora_rank = options.scout_rank > 0 ? options.scout_rank : 2 * adapter_rank(options),
                                .seed = options.seed});
-    detail::run_scout(scout, task, options, task.start, order, 4, options.threads, options.seed);
-    found = scout.adapters(detail::adapter_options(options));
+    train::ShuffledBatches batches(std::ssize(order), options.batch, options.seed);
+    found = look_ahead(scout, task.base, task.start, batches, detail::look_ahead_options(options, batches, 4, options.threads)).modules;
     start.head = scout.head();
   } else {
     train::InitializeModulesOptions init{.adapter = detail::adapter_options(options)};
@@ -244,9 +174,9 @@ inline SharedModel make_shared_model(const FederatedTask& task, const FederateOp
 inline SessionStart start_session(const FederatedTask& task, const FederateOptions& options, const federated::Shares& shares) {
   const Parameters<float> head = start_head(task, options);
   if (estimate_of(options) == Estimate::server) return server_start(task, options, head);
-  ClientEstimates estimates(task, options, head, shares);
-  federated::InProcessTransport transport(estimates.host(), options.threads);
-  return estimates.collect(transport);
+  federated::BasesRound<float> round = client_bases(task, options, head, shares);
+  federated::InProcessTransport transport(round.host(), options.threads);
+  return collect_bases(round, transport, options);
 }
 
 }  // namespace lorasb::examples

@@ -56,14 +56,6 @@ struct Workplace {
   Workplace& operator=(const Workplace&) = delete;
 };
 
-/// The optimizer of a client, new in each round.
-inline std::unique_ptr<optim::Optimizer<float>> local_optimizer(const ParameterLayout& layout, const FederateOptions& options) {
-  std::unique_ptr<optim::Optimizer<float>> optimizer = make_optimizer(options.optimizer, layout.size());
-  if (options.optimizer == OptimizerKind::adamw)
-    for (const Range& head : layout.ranges([](const auto& t) { return is_head(t.role); }))
-      optimizer->set_rate_factor(head.first, head.count, options.head_learning_rate / learning_rate(options));
-  return optimizer;
-}
 /// Falling from round to round, to 0 after the last.
 inline double learning_rate_of(const FederateOptions& options, std::uint64_t round) {
   return (1 - double(round - 1) / double(options.rounds)) * learning_rate(options);
@@ -88,7 +80,7 @@ inline train::Step<float>::TwoPhasePass mixed_pass(Workplace& work, const Federa
 inline void train_locally(Workplace& work, const FederatedTask& task, const FederateOptions& options,
                           const std::vector<Index>& share, Index client, std::uint64_t round,
                           federated::LeadingMask<float>& mask) {
-  const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
+  const std::unique_ptr<optim::Optimizer<float>> optimizer = model_optimizer(options, work.values.layout(), learning_rate(options));
   work.seen.assign(static_cast<std::size_t>(options.experts), 0);
   if (options.experts > 0)
     work.balance = {.balance = options.balance, .share = mixer::RoutedShare::top_1, .over_layers = mixer::OverLayers::mean};
@@ -144,7 +136,7 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
                                           .other_charges = noised ? 1u : 0u,
                                           .parts = 1},
                                          ledger);
-  const std::unique_ptr<optim::Optimizer<float>> optimizer = local_optimizer(work.values.layout(), options);
+  const std::unique_ptr<optim::Optimizer<float>> optimizer = model_optimizer(options, work.values.layout(), learning_rate(options));
   const double rate = learning_rate_of(options, round);
   std::vector<Index> texts;
   for (std::uint64_t t = 1; t <= allowed.steps; ++t) {

@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "examples/finetune/compare.hpp"
+#include "examples/finetune/go_on.hpp"
+#include "examples/finetune/parse_options.hpp"
 #include "examples/finetune/settle_task.hpp"
 #include "examples/finetune/unused.hpp"
 

@@ -43,15 +43,13 @@ struct FinetuneOptions : CommonOptions {
   std::filesystem::path predict, test;  // what to do with the classifier of --load
   std::filesystem::path write_merged;   // a folder for the whole model, adapters merged; empty: none
   bool json = false;
-  bool method_given = false, rank_given = false;  // on the command line
   std::vector<Index> lora_ranks{8, 16};
   std::vector<Index> lora_sb_ranks{};  // rank, and 64
 
-  bool data_given = false;  // --data was on the command line
 
   /// Whether the classifier of --load is used as it is, and nothing is trained.
   bool only_uses_loaded() const {
-    return !load.empty() && (!predict.empty() || !test.empty() || (!write_merged.empty() && !data_given));
+    return !load.empty() && (!predict.empty() || !test.empty() || (!write_merged.empty() && !given.contains("--data")));
   }
 
   FinetuneOptions() {
@@ -167,144 +165,11 @@ inline void describe(FinetuneOptions& o, OptionTable& t) {
 
 }  // namespace detail
 
-namespace detail {
-
-/// Throws CLI::ValidationError for what a private run cannot do.
-inline void check_private_run(FinetuneOptions& o) {
-  check_private(o.privacy);
-  if (!o.privacy.enabled) return;
-  if (o.privacy.unit != privacy::PrivacyUnit::example)
-    throw CLI::ValidationError("--unit", "client is for lorasb-federate: here there are no clients");
-  if (o.look_ahead > 0) throw CLI::ValidationError("--look-ahead", "would take bases from private texts; see --bases");
-  o.look_ahead = 0;
-  if (o.method == Method::full)
-    throw CLI::ValidationError("--private", "full fine-tuning trains norms and an embedding, which have no gradients per text");
-  if (o.rank_allocation == RankAllocation::energy || o.init_sketch)
-    throw CLI::ValidationError("--private", "--rank-allocation energy and --init-sketch are not for private runs");
-  if (o.accumulate > 1)
-    throw CLI::ValidationError("--accumulate",
-                               "is not for private runs, whose --batch is an expected size and takes no memory");
-  if (o.patience > 0)
-    throw CLI::ValidationError("--patience", "is not for private runs, whose number of steps is in the account");
-  if (o.compare) throw CLI::ValidationError("--private", "runs one method: no --compare");
-}
-
-}  // namespace detail
-
-namespace detail {
-
-/// Throws CLI::ValidationError, before anything is trained, for a place that --write-merged cannot write to.
-inline void check_merged_folder(const FinetuneOptions& o) {
-  const auto refuse = [](const std::string& why) { throw CLI::ValidationError("--write-merged", why); };
-  if (o.write_merged.empty()) return;
-  if (o.compare) refuse("writes one model, and --compare trains many");
-  if (std::filesystem::weakly_canonical(o.write_merged) == std::filesystem::weakly_canonical(o.out))
-    refuse("and --out need two folders");
-  if (is_use_lite(o) && (o.load.empty() || o.model_given))
-    refuse("needs a Hugging Face folder to complete: --model minilm or a folder; use-lite is none");
-  std::error_code error;
-  if (!std::filesystem::exists(o.write_merged, error)) return;
-  if (!std::filesystem::is_directory(o.write_merged, error))
-    refuse(in_quotes(o.write_merged.string()) + " is there, and is no folder");
-  if (!std::filesystem::is_empty(o.write_merged, error))
-    refuse(in_quotes(o.write_merged.string()) + " is not empty; give a new folder");
-}
-
-}  // namespace detail
-
 /// All that decides the bits of a run. Threads do not.
 inline std::map<std::string, std::string> run_config(FinetuneOptions o) {
   OptionTable table(nullptr);
   detail::describe(o, table);
   return table.config();
-}
-
-/// Fills `o` and returns -1, or returns the exit status after a message or --help.
-inline int parse_options(int argc, char** argv, FinetuneOptions& o) {
-  CLI::App app{"Fine-tunes a pretrained sentence encoder with LoRA-SB, and compares it with other methods."};
-  OptionTable table(&app);
-  detail::describe(o, table);
-  try {
-    app.parse(argc, argv);
-    lift_limits(app, o, o.train_size, o.test_size);
-    o.given = given_flags(app);
-    o.model_given = app.count("--model") > 0;
-    o.method_given = app.count("--method") > 0;
-    o.rank_given = app.count("--rank") > 0;
-    if (o.load.empty() && !(o.predict.empty() && o.test.empty()))
-      throw CLI::ValidationError(o.predict.empty() ? "--test" : "--predict", "needs --load");
-    o.data_given = app.count("--data") > 0;
-    if (!o.load.empty() && !o.only_uses_loaded() && !o.data_given)
-      throw CLI::ValidationError("--load", "needs --predict, --test or --write-merged, or --data to go on training with");
-    if (o.data_given && o.only_uses_loaded())
-      throw CLI::ValidationError("--data", "trains, and --predict and --test use a classifier as it is: these are two calls");
-    if (!o.load.empty() && (o.compare || o.privacy.enabled))
-      throw CLI::ValidationError(
-          "--load", "is for one run: no --compare; and no --private: what the folder has learnt from is in no account");
-    if (!o.modules.empty() && (o.compare || o.method == Method::full || o.method == Method::head))
-      throw CLI::ValidationError("--modules",
-                                 "is for the adapters of one run: not for --compare, and --method full and head have none");
-    if (o.dropout > 0 && (o.method == Method::full || o.method == Method::head || o.compare || o.privacy.enabled))
-      throw CLI::ValidationError("--dropout",
-                                 "is of the inputs of adapters: not for --method full and head, --compare and --private");
-    detail::check_merged_folder(o);
-    if (o.patience > 0 && o.validation_size == 0)
-      throw CLI::ValidationError("--patience", "needs validation texts: no --validation-size 0");
-    if (o.patience > 0 && o.method == Method::head && !o.compare)
-      throw CLI::ValidationError("--patience",
-                                 "is for methods that tune the encoder: the head alone has no validation between its epochs");
-    if (o.pairs && o.load.empty() && !o.data.starts_with("tsv:"))
-      throw CLI::ValidationError("--pairs", "needs --data tsv:TRAIN:TEST: the other sets have one text a line");
-    if (o.lora_sb_ranks.empty()) o.lora_sb_ranks = {o.rank, 64};
-    if (o.init_sketch && o.optimizer != OptimizerKind::sgd)
-      throw CLI::ValidationError("--init-sketch", "needs --optimizer sgd: the sign in AdamW's first step is not linear");
-    if (o.weights == WeightType::bf16 && (o.method == Method::full || o.compare))
-      throw CLI::ValidationError("--weights", "full fine-tuning, which --compare runs too, trains the weights: they stay f32");
-    if (o.keep == Keep::best && (o.validation_size == 0 || o.method == Method::head || o.privacy.enabled))
-      throw CLI::ValidationError("--keep",
-                                 "best needs epochs with validation texts: no --validation-size 0, --method head or --private");
-    if (o.class_weights != "none" && o.privacy.enabled)
-      throw CLI::ValidationError("--class-weights", "are not for --private: counts of classes are of private texts");
-    if (o.init_sketch && o.rank_allocation == RankAllocation::energy)
-      throw CLI::ValidationError("--rank-allocation", "energy needs dense estimates, not --init-sketch");
-    if (o.look_ahead > 0 && o.method != Method::lora_sb && !o.compare)
-      throw CLI::ValidationError("--look-ahead", "gives the bases of --method lora-sb alone");
-    check_common(o, o.init_sketch);
-    detail::check_private_run(o);
-    if (o.patience > 0) o.keep = Keep::best;
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error);
-  }
-  return -1;
-}
-
-/// Takes over what a loaded classifier decides: its method, but that of a head alone, from which every method can start, and
-/// its ranks. Throws ErrorId::value for options that contradict it.
-inline void go_on_from(const TrainedFolder& folder, FinetuneOptions& o) {
-  const auto check = [&](bool good, const auto&... parts) {
-    require(good, ErrorId::value, "--load: \"", folder.path.string(), "\" ", parts...);
-  };
-  go_on_from_texts(folder, o);
-  if (folder.method == Method::head && o.method_given) {
-    if (o.method == Method::full && !o.given.contains("--weights")) o.weights = WeightType::f32;  // which it trains
-    return;
-  }
-  check(!o.method_given || o.method == folder.method, "goes on by --method ", name_of(folder.method), ", not ",
-        name_of(o.method));
-  o.method = folder.method;
-  if (folder.written_by == "ffa-lora")
-    std::fprintf(stderr, "%s was trained by ffa-lora; it goes on as lora, which trains A too\n", folder.path.c_str());
-  check(o.method != Method::head || (o.keep == Keep::last && o.modules.empty()),
-        "goes on as a head alone: no --keep best, --patience or --modules; --method starts another");
-  check(o.modules.empty() || folder.adapters.empty(), "has adapters on modules of its own: no --modules");
-  check(o.modules.empty() || o.method != Method::full, "was trained in full: no --modules");
-  check(o.weights == WeightType::f32 || o.method != Method::full, "was trained in full: its weights stay f32 (--weights)");
-  check(o.dropout == 0 || (o.method != Method::full && o.method != Method::head), "goes on without adapters: no --dropout");
-  check(o.look_ahead <= 0, "has its bases: no --look-ahead");
-  o.look_ahead = 0;
-  if (folder.adapters.empty()) return;
-  check(!o.rank_given || o.rank == folder.rank(), "has adapters of rank ", folder.rank(), ", not ", o.rank, " (--rank)");
-  o.rank = folder.rank();
 }
 
 }  // namespace lorasb::examples

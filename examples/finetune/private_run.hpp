@@ -66,27 +66,13 @@ class PrivateRun {
   train::TunedModel<float> start_model(const std::optional<io::Checkpoint<float>>& saved) {
     const TokenizedTexts known = saved ? TokenizedTexts() : public_texts();
     const Parameters<float> head = first_head(known);
-    const FrozenModel<float>& base = task_.base.weights;
-    const std::vector<Module<float>> modules = task_.base.modules;
     if (options_.method != Method::head) result_.rank = options_.rank;
-    switch (options_.method) {
-      case Method::lora_sb:
-        return train::tune_cores(options_.method, base, modules,
-                                 saved ? detail::saved_adapters(*saved, modules) : bases(head, known), head);
-      case Method::lora_xs:
-        return train::tune_cores(options_.method, base, modules,
-                                 saved ? detail::saved_adapters(*saved, modules)
-                                       : xs_adapters(task_.base, options_.rank, options_.seed),
-                                 head);
-      case Method::lora:
-        return train::tune_lora(base, modules,
-                                {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
-      case Method::ffa_lora:
-        return train::tune_ffa_lora(base, modules,
-                                    {.rank = options_.rank, .alpha = double(options_.rank), .seed = options_.seed}, head);
-      default:
-        return train::tune_head(base, modules, head);
-    }
+    AdapterSet<float> adapters;
+    if (options_.method == Method::lora_sb)
+      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : bases(head, known);
+    if (options_.method == Method::lora_xs)
+      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : xs_adapters(task_.base, options_.rank, options_.seed);
+    return classify::start_model(options_.method, task_.base, std::move(adapters), lora_options(options_), head);
   }
   AdapterSet<float> bases(const Parameters<float>& head, const TokenizedTexts& known) {
     if (known.size() > 0) {
@@ -123,11 +109,7 @@ class PrivateRun {
     result_.trainable = classifier.adapter_size();
     result_.trainable_head = classifier.head_size();
     const ParameterLayout& layout = model.values->layout();
-    const std::unique_ptr<optim::Optimizer<float>> optimizer = make_optimizer(options_.optimizer, layout.size());
-    if (options_.optimizer == OptimizerKind::adamw)
-      for (const Range& head : layout.ranges([](const auto& t) { return is_head(t.role); }))
-        optimizer->set_rate_factor(head.first, head.count, options_.head_learning_rate / rate());
-
+    const std::unique_ptr<optim::Optimizer<float>> optimizer = model_optimizer(options_, layout, rate());
     const Index examples = task_.train.size();
     const auto steps = static_cast<std::uint64_t>(options_.epochs * ((examples + options_.batch - 1) / options_.batch));
     const std::uint64_t done = saved ? saved->integer("steps") : 0;
@@ -144,8 +126,11 @@ class PrivateRun {
                                             .parts = options_.parts,
                                             .threads = options_.threads},
                                            ledger_);
-    detail::RunState state(options_, model, *optimizer, training.batches(), result_);
-    if (saved) state.restore(*saved);
+    if (saved) {
+      train::restore_run<float>(*saved, model.values->flat(), *optimizer, training.batches());
+      result_.record.seconds = saved->number("train_seconds");
+      detail::restore_result(*saved, result_);
+    }
     const std::uint64_t last = training.last_step();
     if (last < steps)
       std::fprintf(stderr, "Steps that were lost are paid for: the budget has room for %llu of the %llu that are left\n",
@@ -176,9 +161,9 @@ class PrivateRun {
           });
       require(found.status == train::StepStatus::updated, ErrorId::not_finite, "step ", t, ": the noised gradient's norm is ",
               found.gradient_norm);
-      result_.train_seconds += seconds_now() - began;
+      result_.record.seconds += seconds_now() - began;
       const auto every = static_cast<std::uint64_t>(options_.checkpoint_every);
-      if (every > 0 && (t % every == 0 || t == last)) save(state, report.probe_before);
+      if (every > 0 && (t % every == 0 || t == last)) save(model, *optimizer, training.batches(), report.probe_before);
       if (t == last || t % std::max<std::uint64_t>(1, steps / 20) == 0) {  // RDP is quick, and a bound
         char text[64];
         std::snprintf(text, sizeof text, "epsilon < %.2f%s",
@@ -194,10 +179,15 @@ class PrivateRun {
     result_.privacy = report;
   }
 
-  void save(const detail::RunState<privacy::PoissonBatches>& state, double probe_before) const {
-    io::Checkpoint<float> numbers;
-    numbers.put_number("probe_before", probe_before);
-    state.save({{"ledger", ledger_.text()}, {"probe_before", numbers.state["probe_before"]}});
+  void save(const train::TunedModel<float>& model, const optim::Optimizer<float>& optimizer, const privacy::PoissonBatches& batches,
+            double probe_before) const {
+    io::Checkpoint<float> c;
+    train::save_run<float>(c, std::as_const(*model.values).flat(), optimizer, batches);
+    detail::save_result(c, result_, model, options_);
+    c.put_number("train_seconds", result_.record.seconds);
+    c.put_number("probe_before", probe_before);
+    c.state["ledger"] = ledger_.text();
+    io::save_checkpoint(detail::checkpoint_path(options_), c);
   }
 
   /// Accuracy on the validation texts, which are taken as public.

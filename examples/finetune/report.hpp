@@ -23,13 +23,13 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
     if (m.flat_spectrum) flat.push_back(m.module);
   }
   nlohmann::json history = nlohmann::json::array();
-  for (const HistoryEntry& h : r.history) {
+  for (const train::StepRecord& h : r.record.steps) {
     history.push_back({{"step", h.step}, {"loss", h.loss}, {"learning_rate", h.learning_rate}});
     if (options.problem != ProblemType::regression) history.back()["accuracy"] = h.accuracy;
   }
   const std::string validation = validation_key(options.problem);
   nlohmann::json evaluations = nlohmann::json::array();
-  for (const Evaluation& e : r.evaluations) evaluations.push_back({{"step", e.step}, {validation, e.validation}});
+  for (const train::EvaluationRecord& e : r.record.evaluations) evaluations.push_back({{"step", e.step}, {validation, e.score}});
   nlohmann::json m = {{"method", name_of(r.method)},
                       {"backend", linalg::backend_name()},
                       {"weights", weight_names[static_cast<std::size_t>(options.weights)]},
@@ -43,7 +43,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
                       {validation, r.validation},
                       {"keep", keep_names[static_cast<std::size_t>(options.keep)]},
                       {"init_seconds", r.init_seconds},
-                      {"train_seconds", r.train_seconds},
+                      {"train_seconds", r.record.seconds},
                       {"peak_rss_bytes", r.peak_rss_bytes},
                       {"captured_energy", captured},
                       {"start_loss", {r.start_loss_before, r.start_loss_after}},
@@ -61,7 +61,7 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
   if (r.rank > 0) m["modules"] = names_of(task.base.modules);
   if (task.loaded) m["loaded_from"] = options.load.string();
   if (r.look_ahead.steps > 0) {
-    const LookAheadResult& l = r.look_ahead;
+    const LookAheadReport& l = r.look_ahead;
     m["look_ahead"] = {{"steps", l.steps},
                        {"scout", train::scout_names[static_cast<std::size_t>(options.scout)]},
                        {"learning_rate", scout_learning_rate(options)},
@@ -105,9 +105,9 @@ inline nlohmann::json metrics(const RunResult& r, const Task& task, const Finetu
 
 /// Loss and accuracy by step, smoothed over a fortieth of the run, as plot.png in `out`; false when gnuplot is not there.
 inline bool write_plot(const RunResult& r, ProblemType problem, const std::filesystem::path& out) {
-  if (r.history.empty()) return false;
+  if (r.record.steps.empty()) return false;
   Plot plot(out / "plot.png", 1000, 500);
-  const double keep = 1 - 1 / std::max(1.0, double(r.history.size()) / 40);
+  const double keep = 1 - 1 / std::max(1.0, double(r.record.steps.size()) / 40);
   const std::string score = problem == ProblemType::single_label ? "accuracy" : r.test[0].heading;
   plot.print("set title '%s, rank %td: test %s %s'\n", std::string(name_of(r.method)).c_str(), r.rank, score.c_str(),
              score_text(r.test[0]).c_str());
@@ -117,21 +117,21 @@ inline bool write_plot(const RunResult& r, ProblemType problem, const std::files
       "plot '-' using 1:2 with lines lw 2 title 'loss'", score.c_str());
   const bool has_accuracy = problem == ProblemType::single_label;
   if (has_accuracy) plot.print(", '-' using 1:2 axes x1y2 with lines lw 2 title 'training accuracy'");
-  if (!r.evaluations.empty())
+  if (!r.record.evaluations.empty())
     plot.print(", '-' using 1:2 axes x1y2 with linespoints lw 2 pt 7 title 'validation %s'", score.c_str());
   plot.print("\n");
   const auto series = [&](auto value) {
-    double smooth = value(r.history.front());
-    for (const HistoryEntry& h : r.history) {
+    double smooth = value(r.record.steps.front());
+    for (const train::StepRecord& h : r.record.steps) {
       smooth = keep * smooth + (1 - keep) * value(h);
       plot.print("%td %g\n", h.step, smooth);
     }
     plot.print("e\n");
   };
-  series([](const HistoryEntry& h) { return h.loss; });
-  if (has_accuracy) series([](const HistoryEntry& h) { return 100 * h.accuracy; });
-  for (const Evaluation& e : r.evaluations) plot.print("%td %g\n", e.step, 100 * e.validation);
-  if (!r.evaluations.empty()) plot.print("e\n");
+  series([](const train::StepRecord& h) { return h.loss; });
+  if (has_accuracy) series([](const train::StepRecord& h) { return 100 * h.accuracy; });
+  for (const train::EvaluationRecord& e : r.record.evaluations) plot.print("%td %g\n", e.step, 100 * e.score);
+  if (!r.record.evaluations.empty()) plot.print("e\n");
   return plot.finish();
 }
 
@@ -143,7 +143,7 @@ inline RunResult run_and_report(Task& task, const FinetuneOptions& options) {
   remove_classifiers(options.out);
   write_trained(options.out, task.base, run.model, classifier_file(name_of(run.result.method), task.label_names, options),
                 options.dropout);
-  if (!run.result.history.empty() && !write_plot(run.result, options.problem, options.out))
+  if (!run.result.record.steps.empty() && !write_plot(run.result, options.problem, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());
   if (run.result.confusion) write_confusion_picture(options.out / "confusion.svg", *run.result.confusion, task.label_names);
   write_json(options.out / "metrics.json", metrics(run.result, task, options));
@@ -160,7 +160,7 @@ inline void print_table(const RunResult& r) {
               std::string(name_of(r.method)).c_str(), r.rank, r.trainable, r.trainable_head);
   for (const Score& score : r.test)
     score.in_percent ? std::printf(" %9.2f%%", 100 * score.value) : std::printf(" %10s", score_text(score).c_str());
-  std::printf(" %10.1f %9.1f %9.0f\n", r.train_seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
+  std::printf(" %10.1f %9.1f %9.0f\n", r.record.seconds, r.init_seconds, r.peak_rss_bytes / (1 << 20));
 }
 
 }  // namespace lorasb::examples

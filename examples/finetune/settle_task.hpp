@@ -33,7 +33,7 @@ inline void settle_task(FinetuneOptions& o, bool loaded) {
   refuse(o.privacy.enabled, "--private", " is for classifiers with one label for each text");
   refuse(o.compare, "--compare", " compares accuracies of classes");
   refuse(o.class_weights != "none", "--class-weights", " are for classifiers with one label for each text");
-  refuse((!loaded || o.data_given) && !o.data.starts_with("tsv:"), "--data",
+  refuse((!loaded || o.given.contains("--data")) && !o.data.starts_with("tsv:"), "--data",
          " of that name has one label for each text: give tsv:TRAIN:TEST");
 }
 

@@ -71,7 +71,7 @@ class Methods {
     const bool stays = options_.expert_head == ExpertHead::frozen;
     Parameters<float> head = stays ? *frozen_head_ : *head_;
     {
-      Parameters<float> values = start_values(mixture, head);
+      Parameters<float> values = mixer::start_values(modules, mixture, head);
       StageOptions stage = stage_1(kind, result.name + " experts", true);
       // a head that stays still compares the classes of all domains; beside frozen experts it is all that trains
       if (stays && values.layout().size() > head.layout().size()) stage.head_learning_rate = 0;
@@ -94,7 +94,7 @@ class Methods {
     mixture.bank.freeze_all();  // stage 2: the router, and the head over the classes of all domains
     mixture.trains_router = true;
     mixer::BalanceLossOptions loss = options_.loss;
-    Parameters<float> values = start_values(mixture, head);
+    Parameters<float> values = mixer::start_values(modules, mixture, head);
     {
       const Layers<float> layers = mixer::bind_mixture<float>(
           modules, mixture, values, {.mode = mixer::RoutingMode::soft, .temperature = options_.temperature}, loss);
@@ -136,16 +136,6 @@ class Methods {
     const std::span<const Index> first = mixed.next();
     return {first.begin(), first.end()};
   }
-  Parameters<float> start_values(mixer::Mixture<float>& mixture, const Parameters<float>& head) const {
-    ParameterLayout layout;
-    mixer::append_mixture(task_.base.modules, mixture, layout);
-    for (const ParameterLayout::Tensor& t : head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
-    Parameters<float> values(layout);
-    mixer::take_mixture(mixture, values);
-    for (const ParameterLayout::Tensor& t : head.layout().tensors())
-      std::ranges::copy(head.flat(t.name), values.flat(t.name).begin());
-    return values;
-  }
   static void take_head(const Parameters<float>& values, Parameters<float>& head) {
     for (const ParameterLayout::Tensor& t : head.layout().tensors())
       std::ranges::copy(values.flat(t.name), head.flat(t.name).begin());
@@ -162,22 +152,11 @@ class Methods {
     return sb_adapters(task_.base, *head_, task_.train, order, options_.parts, options_.threads, init).adapters;
   }
   mixer::ExpertBank<float> new_experts(ExpertKind kind) const {
+    if (kind == ExpertKind::cores) return mixer::make_cores(first_step_adapters(all_texts_), task_.domains);
     mixer::ExpertBank<float> bank;
-    AdapterSet<float> common;  // of all domains: the bases that cores share, and where each core starts
-    if (kind == ExpertKind::cores) {
-      common = first_step_adapters(all_texts_);
-      AdapterBases<float> bases;
-      for (const auto& [module, a] : common) bases.add(module, {.B = a.B, .A = a.A, .scale = a.scale});
-      bank = mixer::ExpertBank<float>(std::move(bases));
-    }
     for (Index d = 0; d < task_.domain_count(); ++d) {
       const std::string& name = task_.domains[std::size_t(d)];
       if (kind == ExpertKind::lora_sb) bank.add(name, first_step_adapters(task_.train_texts(d)));
-      if (kind == ExpertKind::cores) {
-        NamedSet<Weight<float>> cores;
-        for (const auto& [module, a] : common) cores.add(module, a.R);
-        bank.add_cores(name, std::move(cores));
-      }
       if (kind != ExpertKind::lora) continue;
       NamedSet<LoraAdapter<float>> lora;
       std::uint64_t position = 0;

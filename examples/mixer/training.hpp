@@ -36,17 +36,15 @@ inline void train_stage(const MixTask& task, const Layers<float>& layers, Parame
                         mixer::BalanceLossOptions& loss, const MixOptions& options, const StageOptions& stage) {
   Classifier classifier = mix_classifier(task, layers, values, stage.head_by_domain, options.parts);
   optim::AdamW<float> optimizer(values.layout().size(), {.weight_decay = 0.01});
-  for (const Range& head : values.layout().ranges([](const auto& t) { return is_head(t.role); }))
-    optimizer.set_rate_factor(head.first, head.count, stage.head_learning_rate / stage.learning_rate);
+  train::set_head_rate(optimizer, values.layout(), stage.head_learning_rate / stage.learning_rate);
   train::ShuffledBatches batches(std::ssize(stage.texts), options.batch, options.seed);
   const Index steps = stage.epochs * batches.batches_per_epoch();
   const optim::Schedule rates(
       {.decay = optim::Decay::linear, .learning_rate = stage.learning_rate, .warmup_steps = steps / 16, .total_steps = steps});
   train::Step<float> step(values.layout().size(), options.parts, options.threads);
-  ProgressBar bar(stage.name, double(steps * options.batch));
+  StepProgress progress(stage.name, options.batch, 0, steps);
   std::vector<Index> texts;
   const train::Step<float>::TwoPhasePass pass = mixer::two_phase_pass(classifier, task.train, texts);
-  double running = 0;
   for (Index t = 1; t <= steps; ++t) {
     texts.clear();
     for (const Index i : batches.next()) texts.push_back(stage.texts[std::size_t(i)]);
@@ -55,12 +53,9 @@ inline void train_stage(const MixTask& task, const Layers<float>& layers, Parame
     const train::StepResult found = step.apply(values.flat(), optimizer, rates.rate(t), {.max_norm = options.max_norm});
     require(found.status == train::StepStatus::updated, ErrorId::not_finite, stage.name, ", step ", t, ": the loss is ",
             found.mean_loss, "; a lower learning rate may help");
-    running = t == 1 ? found.mean_loss : 0.95 * running + 0.05 * found.mean_loss;
-    char note[48];
-    std::snprintf(note, sizeof note, "loss %.3f", running);
-    bar.update(double(t * options.batch), 0, note);
+    progress.update(t, found.mean_loss);
   }
-  std::fprintf(stderr, "%s: %td steps, loss %.3f\n", stage.name.c_str(), steps, running);
+  std::fprintf(stderr, "%s: %td steps, loss %.3f\n", stage.name.c_str(), steps, progress.loss());
 }
 
 }  // namespace lorasb::examples

@@ -39,20 +39,9 @@ inline std::vector<data::Example> good_and_bad(int count) {
 }
 
 inline train::TunedModel<float> tune(Method method, const classify::BaseModel& base, const Parameters<float>& head) {
-  switch (method) {
-    case Method::lora_xs:
-    case Method::lora_sb:
-      return train::tune_cores(method, base.weights, base.modules, classify::xs_adapters(base, 2, 1), head);
-    case Method::lora:
-      return train::tune_lora(base.weights, base.modules, LoraOptions{.rank = 2, .alpha = 4, .seed = 1}, head);
-    case Method::ffa_lora:
-      return train::tune_ffa_lora(base.weights, base.modules, LoraOptions{.rank = 2, .alpha = 4, .seed = 1}, head);
-    case Method::full:
-      return train::tune_all(base.weights, base.modules, base.layout, head);
-    case Method::head:
-      break;
-  }
-  return train::tune_head(base.weights, base.modules, head);
+  const bool cores = method == Method::lora_xs || method == Method::lora_sb;
+  return classify::start_model(method, base, cores ? classify::xs_adapters(base, 2, 1) : AdapterSet<float>(),
+                               {.rank = 2, .alpha = 4, .seed = 1}, head);
 }
 
 /// Some steps of AdamW over all texts.

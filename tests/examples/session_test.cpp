@@ -219,7 +219,7 @@ TEST_CASE("Row 29: rounds that nobody answers are charged all the same", "[model
     trial.run(small, 0, true);
     REQUIRE(trial.failure.empty());
     CHECK(committed_rounds(trial.result.rounds) == 0);
-    CHECK(trial.result.privacy["steps"] == 3);
+    CHECK(trial.result.privacy->metrics["steps"] == 3);
     CHECK(trial.result.rounds.back()["epsilon_so_far"] > trial.result.rounds.front()["epsilon_so_far"]);
   }
 }
@@ -241,8 +241,8 @@ TEST_CASE("Rows 21 and 26: clients that train a lost round again have spent twic
     trial.run(small, 0);
     REQUIRE(trial.failure.empty());
     CHECK(trial.result.rounds.size() == (budget ? 2 : 3));
-    CHECK(trial.result.privacy["steps"] == (budget ? 3 : 4));
-    if (budget) CHECK(trial.result.privacy["epsilon"][0].get<double>() <= 3);
+    CHECK(trial.result.privacy->metrics["steps"] == (budget ? 3 : 4));
+    if (budget) CHECK(trial.result.privacy->metrics["epsilon"][0].get<double>() <= 3);
     if (budget) continue;
     // without what was spent nobody is asked
     std::filesystem::remove(trial.options.journal.string() + ".ledger");
@@ -279,9 +279,9 @@ TEST_CASE("Poisson samples of clients amplify, also a round of nobody, and a fix
   const privacy::SubsampledGaussian amplified{.rate = 0.2, .noise = 1, .steps = 6}, plain{.rate = 1, .noise = 1, .steps = 6};
   CHECK(spent(drawn) == Approx(privacy::epsilon_of({&amplified, 1}, 0.01).epsilon).epsilon(1e-9));
   CHECK(spent(fixed) == Approx(privacy::epsilon_of({&plain, 1}, 0.01).epsilon).epsilon(1e-9));
-  CHECK(drawn.result.privacy["q"].get<double>() == Approx(0.2));
-  CHECK(drawn.result.privacy["client_sampling"] == "poisson:0.2");
-  CHECK(statement(fixed.result.privacy).find("amplifies nothing") != std::string::npos);
+  CHECK(drawn.result.privacy->metrics["q"].get<double>() == Approx(0.2));
+  CHECK(drawn.result.privacy->metrics["client_sampling"] == "poisson:0.2");
+  CHECK(statement(fixed.result.privacy->spent, fixed.options).find("amplifies nothing") != std::string::npos);
   PrivateTrial again{drawn.options};
   again.run(small, 0);
   CHECK(again.result.digest == drawn.result.digest);

@@ -56,6 +56,28 @@ TEST_CASE("each client pays for its own rounds, with a noise of its own, and one
   CHECK(accounts.epsilon_so_far() == *report[0].epsilon);
 }
 
+TEST_CASE("the summary of all accounts says the largest epsilon, and none where one does not hold") {
+  PrivacyAccounts accounts(accounts_of(PrivacyUnit::example), budget(PrivacyUnit::example));
+  accounts.charge(std::vector<Index>{0, 1, 2});
+  accounts.charge(std::vector<Index>{2});
+  std::vector<AccountReport> all = accounts.report();
+  const AccountReport& most = *all[0].epsilon > *all[2].epsilon ? all[0] : all[2];
+  const privacy::PrivacyReport found = accounts.summary(all);
+  CHECK(found.epsilon == most.epsilon);
+  CHECK(found.noise == most.mechanism.noise);
+  CHECK(found.rate == most.mechanism.rate);
+  CHECK(found.steps == most.steps);
+  CHECK(found.delta == 0.01);
+  CHECK(found.unit == PrivacyUnit::example);
+  CHECK(found.is_largest);
+  all[2].epsilon.reset();
+  CHECK_FALSE(accounts.summary(all).epsilon);
+  all = {all[1]};  // without examples: nothing is spent
+  CHECK(accounts.summary(all).epsilon == 0.0);
+  PrivacyAccounts server(accounts_of(PrivacyUnit::client), budget(PrivacyUnit::client));
+  CHECK_FALSE(server.summary(server.report()).is_largest);
+}
+
 TEST_CASE("with a given noise every round may be asked, seeded sources have no epsilon, and bases are paid for by all") {
   PrivacyAccountsOptions options{.delta = 0.01, .noise = 1, .rounds = 1, .is_private = false};
   PrivacyAccounts accounts(accounts_of(PrivacyUnit::example), options);

@@ -308,3 +308,33 @@ TEST_CASE("frozen experts come from any adapter folder; what is none, or of othe
                  "{\"format\": \"lorasb-mixture\", \"version\": 1, \"experts\": []}");
   CHECK_ERROR(read_mixture<float>(folder.path() / "mixture", t.modules()), ErrorId::adapter_folder, "there are no experts");
 }
+
+TEST_CASE("cores over one set of adapters start alike, and a trainer's buffer holds what the mixture trains and then the head") {
+  const TinyModel<float> t;
+  AdapterSet<float> start;
+  start.add(sites[0], random_adapter<float>(24, 8, 2, 1));
+  start.add(sites[1], random_adapter<float>(12, 8, 2, 2));
+  const AdapterSet<float> before = start;
+  const ExpertBank<float> bank = make_cores(start, {"one", "two"});
+  CHECK(bank.shares_bases());
+  CHECK(bank.bases().at(sites[0]).B == before.at(sites[0]).B);
+  CHECK(bank.bases().at(sites[0]).scale == before.at(sites[0]).scale);
+  REQUIRE(bank.size() == 2);
+  for (const Expert<float>& expert : bank.experts())
+    for (const auto& [module, adapter] : before) CHECK(expert.adapters.at(module).R == adapter.R);
+
+  ParameterLayout layout;
+  layout.add("classifier", Role::head_weight, 2, 4);
+  Parameters<float> head(layout);
+  std::ranges::fill(head.flat(), 0.25f);
+  Mixture<float> mixture = make_mixture(bank, RouterInput::projection, {}, 0.01, 5), other = mixture;
+  const Parameters<float> values = start_values(t.modules(), mixture, head);
+  ParameterLayout by_hand;
+  append_mixture(t.modules(), other, by_hand);
+  CHECK(values.layout().size() == by_hand.size() + 8);
+  Parameters<float> mixed(by_hand);
+  take_mixture(other, mixed);
+  CHECK(std::ranges::equal(values.flat().first(mixed.flat().size()), std::as_const(mixed).flat()));
+  CHECK(std::ranges::equal(values.flat("classifier", Role::head_weight), std::as_const(head).flat()));
+  CHECK(mixture.bank.experts()[0].adapters.at(sites[0]).R.size() == 0);  // it has moved
+}

@@ -13,6 +13,8 @@ TEST_CASE("a statement never says a smaller epsilon than what holds, and none wh
   CHECK(statement(report) ==
         "Privacy of each example (add-remove): epsilon 1.0001 at delta 0.0001, by rdp; noise 1.5000, q 0.02, 7 steps, clip 0.5.\n");
   CHECK(grid_statement(report).empty());
+  report.is_largest = true;
+  CHECK(statement(report).find("epsilon 1.0001 at most at delta") != std::string::npos);
   report.epsilon.reset();
   report.unit = PrivacyUnit::client;
   report.relation = Relation::replace_one;

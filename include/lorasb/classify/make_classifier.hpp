@@ -20,6 +20,12 @@ inline Classifier make_classifier(const BaseModel& base, const FrozenModel<float
   return Classifier(base.make_encoder(weights, views_of(layers), values.layout()), values, parts);
 }
 
+/// Dropout of one step, by a mask that (seed, step) decides; 0: nothing is dropped.
+inline void set_step_dropout(Classifier& classifier, double rate, std::uint64_t seed, Index step) {
+  constexpr std::uint64_t stream = 19;  // of the seed, its own
+  classifier.set_dropout(rate, derive_seed(derive_seed(seed, stream), static_cast<std::uint64_t>(step)));
+}
+
 /// A head of zeros for `classes` classes. Its dense layer, where it has one, is that of the model's folder, or normal numbers.
 ///
 ///     train::TunedModel<float> model = train::tune_lora(base.weights, base.modules, {.rank = 8}, start_head(base, classes));

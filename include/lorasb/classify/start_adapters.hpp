@@ -1,10 +1,11 @@
-// Adapters of all modules of a base model, to start from: LoRA-SB's from texts, LoRA-XS's from the weights alone.
+// Where training starts: adapters of all modules of a base model, LoRA-SB's from texts, LoRA-XS's from the weights alone.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "lorasb/adapter/lora/lora_xs.hpp"
@@ -59,6 +60,28 @@ inline train::InitializedModules<float> sb_adapters(const BaseModel& base, const
                                                     const std::vector<double>& class_weights = {}) {
   return train::initialize_modules<float>(
       base.modules, estimation_pass(base, head, texts, order, parts, threads, estimation_batch, class_weights), options);
+}
+
+/// A base model as a method starts to train it: the cores of `adapters` (LoRA-SB, LoRA-XS), new factors (LoRA, FFA-LoRA: `lora`), all
+/// weights, or the head alone. Everything that it views must outlive it.
+///
+///     train::TunedModel<float> model = start_model(Method::lora, base, {}, {.rank = 8, .alpha = 8}, start_head(base, classes));
+inline train::TunedModel<float> start_model(Method method, const BaseModel& base, AdapterSet<float> adapters, const LoraOptions& lora,
+                                            const Parameters<float>& head) {
+  switch (method) {
+    case Method::lora_sb:
+    case Method::lora_xs:
+      return train::tune_cores(method, base.weights, base.modules, std::move(adapters), head);
+    case Method::lora:
+      return train::tune_lora(base.weights, base.modules, lora, head);
+    case Method::ffa_lora:
+      return train::tune_ffa_lora(base.weights, base.modules, lora, head);
+    case Method::full:
+      return train::tune_all(base.weights, base.modules, base.layout, head);
+    case Method::head:
+      break;
+  }
+  return train::tune_head(base.weights, base.modules, head);
 }
 
 }  // namespace lorasb::classify

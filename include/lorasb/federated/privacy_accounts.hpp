@@ -15,6 +15,7 @@
 #include "lorasb/core/types.hpp"
 #include "lorasb/privacy/ledger.hpp"
 #include "lorasb/privacy/poisson_batches.hpp"
+#include "lorasb/privacy/report.hpp"
 
 namespace lorasb::federated {
 
@@ -131,6 +132,27 @@ class PrivacyAccounts {
       r.epsilon = a.ledger->is_private() ? std::optional(r.claimed.epsilon) : std::nullopt;
     }
     return reports;
+  }
+
+  /// What report() has found, in one: ε is the largest of all accounts, and nothing where one does not hold; σ, q and steps are those
+  /// of the account that has spent most. The clip is the caller's to set.
+  privacy::PrivacyReport summary(const std::vector<AccountReport>& all) const {
+    privacy::PrivacyReport total{.epsilon = 0.0,
+                                 .delta = options_.delta,
+                                 .unit = options_.unit,
+                                 .is_largest = options_.unit == privacy::PrivacyUnit::example};
+    const AccountReport* most = nullptr;
+    for (const AccountReport& a : all) {
+      if (a.mechanism.population == 0) continue;  // nothing is spent
+      total.epsilon = total.epsilon && a.epsilon ? std::optional(std::max(*total.epsilon, *a.epsilon)) : std::nullopt;
+      if (most == nullptr || a.claimed.epsilon > most->claimed.epsilon) most = &a;
+    }
+    if (most == nullptr) return total;
+    total.noise = most->mechanism.noise;
+    total.rate = most->mechanism.rate;
+    total.steps = most->steps;
+    total.accountant = most->claimed.method;
+    return total;
   }
 
   /// A text for each account (empty: it has no ledger), and back. Throws ErrorId::journal for texts of another session, or of

@@ -157,4 +157,18 @@ class LORASB_OWNS_MEMORY ExpertBank {
   std::vector<ModuleShape> modules_;
 };
 
+/// Experts of ExpertKind::cores with these names, over the bases of one set of adapters; each core starts as its R.
+template <Real S>
+ExpertBank<S> make_cores(const AdapterSet<S>& start, const std::vector<std::string>& names) {
+  AdapterBases<S> bases;
+  NamedSet<Weight<S>> cores;
+  for (const auto& [module, a] : start) {
+    bases.add(module, {.B = a.B, .A = a.A, .scale = a.scale});
+    cores.add(module, a.R);
+  }
+  ExpertBank<S> bank(std::move(bases));
+  for (const std::string& name : names) bank.add_cores(name, cores);
+  return bank;
+}
+
 }  // namespace lorasb::mixer

@@ -146,6 +146,19 @@ void take_mixture(Mixture<S>& mixture, Parameters<S>& values) {
   }
 }
 
+/// A trainer's buffer with what the mixture trains, which moves there, and then the head, whose numbers are copied.
+template <Real S>
+Parameters<S> start_values(const std::vector<Module<S>>& modules, Mixture<S>& mixture, const Parameters<S>& head) {
+  ParameterLayout layout;
+  append_mixture(modules, mixture, layout);
+  for (const ParameterLayout::Tensor& t : head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
+  Parameters<S> values(std::move(layout));
+  take_mixture(mixture, values);
+  for (const ParameterLayout::Tensor& t : head.layout().tensors())
+    std::ranges::copy(head.flat(t.name), values.flat(t.name).begin());
+  return values;
+}
+
 /// The mixture with the numbers that `values` has now: whole.
 template <Real S>
 Mixture<S> with_values(const Mixture<S>& mixture, const Parameters<S>& values) {

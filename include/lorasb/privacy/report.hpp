@@ -14,7 +14,7 @@
 
 namespace lorasb::privacy {
 
-/// train::PrivateTraining::report() makes one.
+/// train::PrivateTraining::report() makes one, and federated::PrivacyAccounts::summary().
 struct PrivacyReport {
   std::optional<double> epsilon = {};  // nothing where a seeded source was used: it does not hold
   double delta = 0, noise = 0, rate = 0, clip = 0;  // δ, σ over the clip, q, C
@@ -25,6 +25,7 @@ struct PrivacyReport {
   Relation relation = Relation::add_remove;
   std::optional<GridNoise> grid = {};  // of discrete noise
   double epsilon_continuous = 0;       // with a grid: ε of continuous noise as large, over gradients that are not rounded
+  bool is_largest = false;             // of several accounts, that with the largest ε (federated::PrivacyAccounts::summary)
 };
 
 /// "epsilon 2.9998": four decimals, rounded up, so that no less is said than what holds.
@@ -40,10 +41,10 @@ inline std::string statement(const PrivacyReport& r, std::string_view unit = {},
   if (unit.empty()) unit = unit_names[static_cast<std::size_t>(r.unit)];
   char before[60], after[160];
   std::snprintf(before, sizeof before, " at delta %g, by ", r.delta);
-  std::snprintf(after, sizeof after, "; noise %.4f, q %.3g, %llu steps, clip %g", r.noise, r.rate,
+  std::snprintf(after, sizeof after, "; noise %.4f, q %.4g, %llu steps, clip %g", r.noise, r.rate,
                 static_cast<unsigned long long>(r.steps), r.clip);
   return concat("Privacy of each ", unit, " (", relation_names[static_cast<std::size_t>(r.relation)], "): ",
-                r.epsilon ? epsilon_text(*r.epsilon) : std::string("no epsilon: the noise is seeded"), before,
+                r.epsilon ? epsilon_text(*r.epsilon) + (r.is_largest ? " at most" : "") : std::string("no epsilon: the noise is seeded"), before,
                 accountant_names[static_cast<std::size_t>(r.accountant)], after, more, ".\n");
 }
 /// One line about discrete noise; empty without a grid. `one` is what an example is.

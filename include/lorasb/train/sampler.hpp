@@ -65,6 +65,7 @@ class ShuffledBatches {
   std::uint64_t position() const { return position_; }
   double expected_batch_size() const { return double(batch_size_); }
   static constexpr privacy::SamplingScheme scheme() { return privacy::SamplingScheme::shuffled; }
+  Index examples() const { return std::ssize(order_); }
   /// Batches in one epoch.
   Index batches_per_epoch() const { return static_cast<Index>((order_.size() + batch_size_ - 1) / batch_size_); }
 

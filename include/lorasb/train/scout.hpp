@@ -28,6 +28,11 @@ enum class ScoutKind {
 /// Entry i is the name of the kind with the value i.
 inline constexpr std::array<std::string_view, 3> scout_names{"full", "sign", "lora"};
 
+/// The highest rate that did best on WordNet's validation texts (docs/bases.md).
+inline double scout_learning_rate(ScoutKind kind) {
+  return kind == ScoutKind::lora ? 3e-3 : kind == ScoutKind::sign ? 3e-5 : 3e-4;
+}
+
 struct ScoutOptions {
   ScoutKind kind = ScoutKind::full;
   Index lora_rank = 32;    // of ScoutKind::lora
@@ -107,6 +112,7 @@ class LORASB_OWNS_MEMORY Scout {
     }
   }
 
+  const ScoutOptions& options() const { return options_; }
   const Layers<S>& layers() const { return layers_; }
   /// ΔW of every module, or its B and A, and the head: what the optimizer moves.
   Parameters<S>& values() { return *values_; }

@@ -11,6 +11,7 @@
 #include "lorasb/adapter/method.hpp"
 #include "lorasb/core/frozen_model.hpp"
 #include "lorasb/nn/linear.hpp"
+#include "lorasb/optim/optimizer.hpp"
 
 namespace lorasb::train {
 
@@ -39,6 +40,13 @@ void start_values(TunedModel<S>& model, const Parameters<S>& head, ParameterLayo
 }
 
 }  // namespace detail
+
+/// A rate of its own for the head: `factor` times the rate of a step.
+template <Real S>
+void set_head_rate(optim::Optimizer<S>& optimizer, const ParameterLayout& layout, double factor) {
+  for (const Range& head : layout.ranges([](const ParameterLayout::Tensor& t) { return is_head(t.role); }))
+    optimizer.set_rate_factor(head.first, head.count, factor);
+}
 
 /// lora-sb and lora-xs: the core of each adapter is trained; the cores move out of `adapters`.
 template <Real S>
