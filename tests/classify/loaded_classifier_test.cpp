@@ -1,5 +1,7 @@
 #include "lorasb/classify/loaded_classifier.hpp"
 
+#include <fstream>
+
 #include "classify/tiny_model.hpp"
 #include "lorasb/data/tsv.hpp"
 #include "support.hpp"
@@ -166,4 +168,18 @@ TEST_CASE("A merged folder answers as the adapters do, over its own weights") {
     std::filesystem::remove_all(models.folder / "moved");
     std::filesystem::remove_all(out);
   }
+}
+
+TEST_CASE("A head of 2^62 classes without a number is refused, not given as many labels") {
+  const TemporaryFolder folder;
+  std::ofstream(folder.path() / "adapter_config.json") << R"({"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["query"]})";
+  const std::string header =
+      R"({"base_model.model.classifier.weight":{"dtype":"F32","shape":[4611686018427387904,0],"data_offsets":[0,0]},)"
+      R"("base_model.model.query.lora_A.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]},)"
+      R"("base_model.model.query.lora_B.weight":{"dtype":"F32","shape":[1,1],"data_offsets":[4,8]}})";
+  std::ofstream file(folder.path() / "adapter_model.safetensors", std::ios::binary);
+  const std::uint64_t length = header.size();
+  file.write(reinterpret_cast<const char*>(&length), 8) << header << std::string(8, '\0');
+  file.close();
+  CHECK_ERROR(classify::read_trained_folder(folder.path()), ErrorId::adapter_folder, "holds no numbers");
 }

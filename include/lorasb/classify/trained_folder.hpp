@@ -106,7 +106,7 @@ inline void read_adapter(TrainedFolder& folder) {
                "has fan_in_fan_out: it is of a model whose weights are stored transposed, which no encoder here is");
 }
 
-/// The head's last layer must be there, with a bias of its size or none.
+/// The head's last layer must be there, with numbers, and a bias of its size or none.
 inline void find_head(TrainedFolder& folder) {
   for (const std::string_view module : head_modules)
     if (folder.tensor(std::string(module) + ".weight") != nullptr) {
@@ -116,6 +116,8 @@ inline void find_head(TrainedFolder& folder) {
   const formats::NamedTensor<float>* const weight = folder.tensor(folder.head + ".weight");
   const formats::NamedTensor<float>* const bias = folder.tensor(folder.head + ".bias");
   folder.check(weight != nullptr && weight->shape.size() == 2, "has no ", folder.head, ".weight: it is no classifier");
+  folder.check(!weight->values.empty(), "has a ", folder.head, ".weight of ", weight->shape[0], " x ", weight->shape[1],
+               ", which holds no numbers");
   folder.check(bias == nullptr || std::ssize(bias->values) == folder.classes(), "has a ", folder.head,
                ".bias of another size than its weight");
 }
