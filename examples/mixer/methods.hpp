@@ -25,15 +25,12 @@ class Methods {
     head_ = train::train_head<float>(
         features_, task_.train.labels, task_.class_count(),
         {.epochs = options_.start_head_epochs, .learning_rate = options_.head_learning_rate, .seed = options_.seed});
-    frozen_head_ =
-        train::train_head<float>(features_, task_.train.labels, task_.class_count(),
-                                 {.learning_rate = options_.head_learning_rate, .weight_decay = 0.3, .seed = options_.seed});
   }
 
   /// The frozen encoder with a head over the classes of all domains.
   MixResult head() {
     MixResult result{.name = "head"};
-    const train::TunedModel<float> model = train::tune_head<float>(task_.base.weights, task_.base.modules, *frozen_head_);
+    const train::TunedModel<float> model = train::tune_head<float>(task_.base.weights, task_.base.modules, frozen_head());
     Classifier classifier = mix_classifier(task_, model.layers, *model.values, false, options_.parts);
     evaluate(task_, classifier, *model.values, HeadChoice::largest_logit, 0, options_, result);
     return result;
@@ -69,7 +66,7 @@ class Methods {
     mixture.trains_router = false;  // stage 1: the experts, each on its own domain
     mixer::BalanceLossOptions none;
     const bool stays = options_.expert_head == ExpertHead::frozen;
-    Parameters<float> head = stays ? *frozen_head_ : *head_;
+    Parameters<float> head = stays ? frozen_head() : *head_;
     {
       Parameters<float> values = mixer::start_values(modules, mixture, head);
       StageOptions stage = stage_1(kind, result.name + " experts", true);
@@ -135,6 +132,14 @@ class Methods {
     train::ShuffledBatches mixed(task_.train.size(), count, options_.seed + 1);
     const std::span<const Index> first = mixed.next();
     return {first.begin(), first.end()};
+  }
+  /// A head that is trained to the end on the frozen encoder, made when it is first asked for.
+  const Parameters<float>& frozen_head() {
+    if (!frozen_head_)
+      frozen_head_ =
+          train::train_head<float>(features_, task_.train.labels, task_.class_count(),
+                                   {.learning_rate = options_.head_learning_rate, .weight_decay = 0.3, .seed = options_.seed});
+    return *frozen_head_;
   }
   static void take_head(const Parameters<float>& values, Parameters<float>& head) {
     for (const ParameterLayout::Tensor& t : head.layout().tensors())

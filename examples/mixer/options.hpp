@@ -1,7 +1,9 @@
 // What lorasb-mix is asked to do.
 #pragma once
 
+#include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "examples/common/common_options.hpp"
