@@ -75,8 +75,8 @@ class FrozenWeight {
   }
   /// The numbers as they are stored, where is_wide(). Throws ErrorId::value otherwise.
   ConstWeightView<S> wide() const {
-    require(is_wide(), ErrorId::value, "FrozenWeight::wide: the weight is stored as ", name_of(dtype_),
-            " or unaligned, use widened()");
+    if (!is_wide()) [[unlikely]]
+      throw Error(ErrorId::value, concat("FrozenWeight::wide: the weight is stored as ", name_of(dtype_), " or unaligned, use widened()"));
     return {reinterpret_cast<const S*>(bytes_), rows_, cols_, static_cast<Index>(row_bytes_ / sizeof(S))};
   }
   /// Writes rows first, ..., first + count - 1 as S, one after the other: count * cols numbers.

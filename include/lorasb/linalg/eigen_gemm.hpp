@@ -2,9 +2,9 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
 
 #include "lorasb/core/types.hpp"
+#include "lorasb/linalg/matrix_vector.hpp"
 
 namespace lorasb::linalg {
 
@@ -52,30 +52,6 @@ void add_by_loops(const Gemm<S>& g) {
     }
 }
 
-/// y += alpha M x with M: rows x depth in this storage order, by the kernel behind Eigen's own products of a matrix and a vector;
-/// from one entry to the next x_step and y_step. The kernel of a row-major matrix wants x without gaps, that of a column-major
-/// one y without gaps: a copy is made where there are some.
-template <Real S, int Order>
-void add_matrix_vector(Index rows, Index depth, const S* M, Index stride, const S* x, Index x_step, S* y, Index y_step, S alpha) {
-  using Matrix = Eigen::internal::const_blas_data_mapper<S, Index, Order>;
-  constexpr bool row_major = Order == Eigen::RowMajor;
-  using VectorMapper = Eigen::internal::const_blas_data_mapper<S, Index, row_major ? Eigen::ColMajor : Eigen::RowMajor>;
-  using Kernel = Eigen::internal::general_matrix_vector_product<Index, S, Matrix, Order, false, S, VectorMapper, false>;
-  if (row_major && x_step != 1) {
-    thread_local std::vector<S> copy;
-    copy.resize(static_cast<std::size_t>(depth));
-    for (Index k = 0; k < depth; ++k) copy[static_cast<std::size_t>(k)] = x[k * x_step];
-    Kernel::run(rows, depth, Matrix(M, stride), VectorMapper(copy.data(), 1), y, y_step, alpha);
-  } else if (!row_major && y_step != 1) {
-    thread_local std::vector<S> copy;
-    copy.assign(static_cast<std::size_t>(rows), S(0));
-    Kernel::run(rows, depth, Matrix(M, stride), VectorMapper(x, x_step), copy.data(), 1, alpha);
-    for (Index i = 0; i < rows; ++i) y[i * y_step] += copy[static_cast<std::size_t>(i)];
-  } else {
-    Kernel::run(rows, depth, Matrix(M, stride), VectorMapper(x, x_step), y, y_step, alpha);
-  }
-}
-
 /// result += alpha left right where one of both is a vector: one token, or one row of a weight.
 template <Real S>
 void add_by_vector(const Gemm<S>& g) {
@@ -104,7 +80,7 @@ void add_outer(const Gemm<S>& g) {
 /// result += alpha left right by the kernel behind Eigen's own products, which EIGEN_USE_BLAS replaces by BLAS's gemm. Called
 /// here without the expressions around it: those cost a user a second of compile time for each pair of types. One thread.
 template <Real S, int LeftOrder, int RightOrder>
-void add_by_blocks(const Gemm<S>& g) {
+[[gnu::noinline]] void add_by_blocks(const Gemm<S>& g) {
   Eigen::internal::gemm_blocking_space<Eigen::ColMajor, S, S, Eigen::Dynamic, Eigen::Dynamic, Eigen::Dynamic, 1, false>
       blocking(g.rows, g.cols, g.depth, 1, true);
   Eigen::internal::general_matrix_matrix_product<Index, S, LeftOrder, false, S, RightOrder, false, Eigen::ColMajor, 1>::run(
@@ -114,13 +90,28 @@ void add_by_blocks(const Gemm<S>& g) {
 
 }  // namespace detail
 
+/// y = alpha M x + beta y, for M: rows x depth of either storage order and a vector y without gaps: eigen_gemm for one column, with
+/// less on the way to it.
+template <Real S>
+void eigen_gemv(Index rows, Index depth, const S* M, Index stride, bool row_major, const S* x, Index x_step, S* y, S alpha, S beta) {
+  if (beta == S(0))
+    Eigen::Map<Vector<S>>(y, rows).setZero();  // std::fill_n leaves stores that the kernel waits for
+  else if (beta != S(1))
+    for (Index i = 0; i < rows; ++i) y[i] *= beta;
+  if (rows == 0 || depth == 0) return;
+  if (row_major)
+    detail::add_matrix_vector<S, Eigen::RowMajor>(rows, depth, M, stride, x, x_step, y, 1, alpha);
+  else
+    detail::add_matrix_vector<S, Eigen::ColMajor>(rows, depth, M, stride, x, x_step, y, 1, alpha);
+}
+
 template <Real S>
 void eigen_gemm(const Gemm<S>& g) {
   detail::scale_result(g);
   if (g.rows == 0 || g.cols == 0 || g.depth == 0) return;
-  if (g.rows + g.cols + g.depth < 20) return detail::add_by_loops(g);
   if (g.rows == 1 || g.cols == 1) return detail::add_by_vector(g);
   if (g.depth == 1) return detail::add_outer(g);
+  if (g.rows + g.cols + g.depth < 20) return detail::add_by_loops(g);
   if (!g.left_row_major && !g.right_row_major) return detail::add_by_blocks<S, Eigen::ColMajor, Eigen::ColMajor>(g);
   if (!g.left_row_major) return detail::add_by_blocks<S, Eigen::ColMajor, Eigen::RowMajor>(g);
   if (!g.right_row_major) return detail::add_by_blocks<S, Eigen::RowMajor, Eigen::ColMajor>(g);

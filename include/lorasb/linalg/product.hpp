@@ -13,6 +13,9 @@ namespace lorasb::linalg {
 /// What a product reads: a matrix, map or block of either storage order, looked at and never copied.
 template <Real S>
 struct Factor {
+  /// An m x n matrix that lies there.
+  Factor(const S* numbers, Index m, Index n, Index from_line_to_line, bool is_row_major)
+      : data(numbers), rows(m), cols(n), stride(from_line_to_line), row_major(is_row_major) {}
   template <int Order>
   Factor(ConstView<S, Order> m)
       : data(m.data()), rows(m.rows()), cols(m.cols()), stride(m.outerStride()), row_major(Order == Eigen::RowMajor) {}
@@ -59,6 +62,11 @@ void run_gemm(const Factor<S>& left, const Factor<S>& right, const Target<S>& re
           " x ", result.cols, ", expected ", left.rows, " x ", right.cols, " (rows of left x columns of right)");
   require(result.rows == 0 || result.cols == 0 || (result.data != left.data && result.data != right.data), ErrorId::value,
           "linalg::multiply: the result lies where a factor does");
+  const Backend* chosen = nullptr;
+  if constexpr (std::same_as<S, float>) chosen = backend();
+  if (chosen == nullptr && result.cols == 1 && !result.row_major)
+    return eigen_gemv<S>(left.rows, left.cols, left.data, left.stride, left.row_major, right.data, right.row_major ? right.stride : 1, result.data,
+                      alpha, beta);
   // A row-major result is the column-major (left right)ᵀ = rightᵀ leftᵀ.
   const bool turned = result.row_major;
   const Factor<S>& l = turned ? right : left;
@@ -77,7 +85,7 @@ void run_gemm(const Factor<S>& left, const Factor<S>& right, const Target<S>& re
                      .result = result.data,
                      .result_stride = result.stride};
   if constexpr (std::same_as<S, float>)
-    if (const Backend* const chosen = backend()) return chosen->gemm(gemm);
+    if (chosen != nullptr) return chosen->gemm(gemm);
   eigen_gemm(gemm);
 }
 

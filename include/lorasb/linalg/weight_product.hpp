@@ -34,8 +34,9 @@ void multiply_in_tiles(const FrozenWeight<S>& W, bool transpose, ConstMatrixView
 template <Real S>
 void multiply_weight(const FrozenWeight<S>& W, bool transpose, ConstMatrixView<S> X, MatrixView<S> result) {
   if (W.is_wide()) {
-    if (transpose) return multiply(transposed(W.wide()), X, result);
-    return multiply(W.wide(), X, result);
+    const Factor<S> wide(reinterpret_cast<const S*>(W.bytes()), transpose ? W.cols() : W.rows(), transpose ? W.rows() : W.cols(),
+                         static_cast<Index>(W.row_bytes() / sizeof(S)), !transpose);
+    return run_gemm<S>(wide, X, result, 1, 0);
   }
   const Index expected = transpose ? W.rows() : W.cols();
   require_rows(X, expected, "linalg::multiply", "X", transpose ? "rows of the weight" : "columns of the weight");
