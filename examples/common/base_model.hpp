@@ -15,11 +15,14 @@ namespace lorasb::examples {
 inline BaseModel read_base_model(const CommonOptions& options, Dtype modules = Dtype::f32, ModelUse use = ModelUse::train) {
   const std::filesystem::path folder = model_folder(options);
   if (is_use_lite(options)) {
+    require(std::filesystem::exists(folder / "dist" / "model.json"), ErrorId::model, "--model: \"", folder.string(),
+            "\" has no dist/model.json, which use-lite's package has; examples/setup.sh fetches it, LORASB_MODEL_DIR names its folder");
     require(options.pool == models::Pooling::mean, ErrorId::value, "--pool: use-lite has a pooling of its own");
     require(!options.pairs, ErrorId::value, "--pairs: use-lite reads one text; give --model minilm or a Hugging Face folder");
   } else {
     require(std::filesystem::exists(folder / "config.json"), ErrorId::model, "--model: \"", folder.string(),
-            "\" holds neither config.json (a Hugging Face folder) nor dist/model.json (the package of use-lite)");
+            "\" holds neither config.json (a Hugging Face folder) nor dist/model.json (the package of use-lite)",
+            options.model == "minilm" ? "; examples/setup.sh fetches MiniLM, LORASB_MINILM_DIR names its folder" : "");
   }
   return open_base_model(folder, {.pooling = options.pool,
                                   .modules = modules,

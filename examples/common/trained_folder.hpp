@@ -1,12 +1,14 @@
 // The classifier that --load names, and what it decides of the options.
 #pragma once
 
+#include <array>
 #include <cstdio>
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "examples/common/base_model.hpp"
@@ -37,10 +39,16 @@ inline void write_classifier_file(const std::filesystem::path& folder, std::stri
   classify::write_classifier_file(folder, classifier_file(method, labels, options));
 }
 
-/// Throws ErrorId::value where a folder for results holds a model, which they would overwrite.
+/// Throws ErrorId::value where a folder for results is that of a model, an adapter or a mixture: they would overwrite it, or what it
+/// means would be another thing afterwards.
 inline void require_no_model(const std::filesystem::path& out) {
-  require(!std::filesystem::exists(out / "config.json"), ErrorId::value, "--out: ", in_quotes(out.string()),
-          " holds a model (config.json), which would be overwritten; give another folder");
+  constexpr std::array<std::pair<const char*, const char*>, 4> kinds{{{"config.json", "a model"},
+                                                                      {"adapter_config.json", "an adapter"},
+                                                                      {"adapter_model.safetensors", "an adapter"},
+                                                                      {"mixture.json", "a mixture"}}};
+  for (const auto& [file, kind] : kinds)
+    require(!std::filesystem::exists(out / file), ErrorId::value, "--out: ", in_quotes(out.string()), " holds ", kind, " (", file,
+            "), which would be overwritten; give another folder");
 }
 /// Removes what an earlier run with another method left.
 inline void remove_classifiers(const std::filesystem::path& out) {
@@ -80,6 +88,14 @@ inline void take_form(const TrainedFolder& folder, const ClassifierForm& form, C
   if (options.max_tokens == 0) options.max_tokens = form.max_tokens;
 }
 
+/// A note on standard error where the folder holds another tokenizer.json than its base model, whose tokenizer is used.
+inline void note_other_tokenizer(const TrainedFolder& folder, const std::filesystem::path& base) {
+  const std::filesystem::path own = folder.path / "tokenizer.json", of_base = base / "tokenizer.json";
+  if (folder.is_whole || !io::is_there(own) || !io::is_there(of_base)) return;
+  if (io::MappedFile(own).text() != io::MappedFile(of_base).text())
+    std::fprintf(stderr, "--load: \"%s\" holds a tokenizer.json that is not that of its base model; the base model's is used\n", folder.path.c_str());
+}
+
 }  // namespace detail
 
 /// Reads what --load names. Sets model, pool, problem, form of the texts and type of the weights in `options` as the folder has
@@ -96,6 +112,7 @@ inline TrainedFolder read_trained_folder(CommonOptions& options) {
   const std::optional<ProblemType> said = said_problem(folder, model_folder(options));
   folder.check(!said || !asked || *said == options.problem, "is of --task ", name_of(said.value_or(options.problem)), ", not ",
                name_of(options.problem));
+  detail::note_other_tokenizer(folder, model_folder(options));
   settle_outputs(folder, model_folder(options), asked ? std::optional(options.problem) : std::nullopt);
   options.problem = folder.problem;
   return folder;

@@ -72,6 +72,8 @@ inline void check(FederateOptions& o) {
     throw CLI::ValidationError("--experts", "are cores over shared bases: for --method fed-sb alone, without --compare");
   if (o.experts > 0 && o.aggregate != Aggregate::mean)
     throw CLI::ValidationError("--experts", "have weights of their own: for --aggregate mean alone");
+  if (o.experts > 0 && o.given.contains("--top-k") && o.top_k > o.experts) throw CLI::ValidationError("--top-k", "is above the number of experts");
+  if (std::ssize(o.ranks) > o.clients) throw CLI::ValidationError("--ranks", "are more than there are clients");
   if (o.experts > 0 && !o.ranks.empty()) throw CLI::ValidationError("--experts", "have the rank of their bases: no --ranks");
   if (o.experts > 0 && o.privacy.enabled)
     throw CLI::ValidationError("--experts", "are not for --private: their loss and their weights depend on other texts of a batch");

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -77,6 +79,11 @@ inline FederatedTask read_task(FederateOptions& options) {
                      .loaded_adapters = {}};
   if (task.loaded) task.loaded_adapters = adapters_to_go_on_from(*task.loaded, task.base, only_loads);
   choose_modules(task.base, options.modules, task.notes);
+  const std::vector<Example>& tested = options.validation ? data.validation : data.test;
+  std::unordered_set<std::string_view> test_texts;
+  for (const Example& example : tested) test_texts.insert(example.text);
+  const auto shared = std::ranges::count_if(start, [&](const Example& e) { return test_texts.contains(e.text); });
+  if (shared > 0) task.notes.push_back(concat(shared, " of the texts to start from (--init-data) stand among the test texts too"));
   TextCounts counts;
   task.train = tokenize(data.train, task.base, options.threads, counts);
   task.start = tokenize(start, task.base, options.threads, counts);

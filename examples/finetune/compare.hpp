@@ -41,6 +41,11 @@ inline nlohmann::json run_in_child(Task& task, const FinetuneOptions& options) {
 /// Prints mean and spread over the seeds, and paired differences to LoRA-SB; writes compare.json. Runs lie in
 /// OUT/<method>-r<rank>-seed<seed>.
 inline void compare(Task& task, const FinetuneOptions& options) {
+  for (const auto& [flag, ranks] : {std::pair{"--lora-sb-ranks (default: --rank and 64)", options.lora_sb_ranks}, std::pair{"--lora-ranks", options.lora_ranks}})
+    for (const Index rank : ranks)
+      for (const Module<float>& m : task.base.modules)
+        require(rank <= std::min(m.W0.rows(), m.W0.cols()), ErrorId::value, flag, ": rank ", rank, " is above the ",
+                std::min(m.W0.rows(), m.W0.cols()), " of ", in_quotes(m.name));
   task.train_features = frozen_features(task.base, task.train, options.parts, options.threads);
   std::vector<detail::Contender> contenders{{Method::head, 0}};
   for (const Index rank : options.lora_sb_ranks) contenders.push_back({Method::lora_sb, rank});

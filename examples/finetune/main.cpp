@@ -1,6 +1,8 @@
 // lorasb-finetune: fine-tunes a pretrained sentence encoder on labelled texts. `--help` lists what it can do.
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <optional>
 
 #include "examples/finetune/compare.hpp"
@@ -14,7 +16,7 @@ namespace {
 /// 0 when all that was printed has arrived.
 int finish_output() {
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
-  std::fprintf(stderr, "lorasb-finetune: the standard output cannot be written; is the disk full?\n");
+  std::fprintf(stderr, "lorasb-finetune: the standard output cannot be written: %s\n", std::strerror(errno));
   return 1;
 }
 

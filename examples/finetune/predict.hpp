@@ -1,9 +1,11 @@
 // What --predict, --test and --write-merged do with the classifier of --load.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "examples/common/datasets.hpp"
@@ -56,6 +58,13 @@ inline std::string prediction_line(const LoadedClassifier& classifier, const Pre
 /// vocabulary finds no token has an empty label with the probability 0, no labels, or no number.
 inline void predict(const LoadedClassifier& classifier, const FinetuneOptions& options) {
   const std::vector<std::string> lines = read_text_lines(options.predict, classifier.pairs(), "--predict");
+  const auto is_labelled = [&](std::string_view line) {
+    const std::size_t tab = line.find('\t');
+    return tab != line.npos && std::ranges::count(classifier.labels(), data::clean_label(line.substr(0, tab)).first) > 0;
+  };
+  if (!lines.empty() && std::ranges::all_of(lines, is_labelled))
+    std::fprintf(stderr, "--predict: every line of \"%s\" begins with a label and a tab, which are read as words of the text; --test "
+                         "reads label<TAB>text\n", options.predict.c_str());
   TextCounts counts;
   const std::vector<Prediction> found = classifier.predict(lines, {options.parts, options.threads}, &counts);
   std::vector<std::string> notes;

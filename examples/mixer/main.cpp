@@ -1,6 +1,7 @@
 // lorasb-mix: an expert for each domain and a router over them (LoRA-Mixer). `--help` lists what it can do.
 #include <csignal>
 
+#include "examples/common/trained_folder.hpp"
 #include "examples/mixer/methods.hpp"
 #include "examples/mixer/report.hpp"
 
@@ -48,6 +49,11 @@ int main(int argc, char** argv) {
   try {
     choose_backend(options.backend);
     say_unused(options);
+    require_no_model(options.out);
+    for (const char* trained : {"classifier.json", "adapter"})
+      lorasb::require(!std::filesystem::exists(options.out / trained), lorasb::ErrorId::value, "--out: ",
+                      lorasb::in_quotes(options.out.string()), " holds what another program trained (", trained,
+                      "), whose metrics.json would be overwritten; give another folder");
     make_folder(options.out, "--out");
     const MixTask task = read_task(options);
     for (const std::string& note : task.notes) std::printf("  %s\n", note.c_str());

@@ -176,8 +176,11 @@ class Methods {
   }
   mixer::ExpertBank<float> loaded_experts(const std::vector<Module<float>>& modules) const {
     mixer::ExpertBank<float> bank;
-    for (std::size_t d = 0; d < task_.domains.size(); ++d)
-      mixer::load_expert<float>(options_.load_experts[d], task_.domains[d], modules, bank);
+    for (std::size_t d = 0; d < task_.domains.size(); ++d) {
+      const std::filesystem::path run = options_.load_experts[d];  // of lorasb-finetune, or an adapter folder itself
+      const bool is_run = std::filesystem::exists(run / "adapter" / "adapter_config.json");
+      mixer::load_expert<float>(is_run ? run / "adapter" : run, task_.domains[d], modules, bank);
+    }
     return bank;
   }
 

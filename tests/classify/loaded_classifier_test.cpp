@@ -145,6 +145,108 @@ TEST_CASE("A folder whose base is not here or not its own, or that is no classif
   CHECK(others.labels() == std::vector<std::string>{"LABEL_0", "LABEL_1"});
 }
 
+TEST_CASE("Numbers that are not finite give no answer, no score and no start") {
+  const TinyModels models;
+  const std::filesystem::path model = models.add("tiny_bert", "model");
+  const std::vector<std::string> lines{"good a", "bad b"};
+  const std::vector<data::Example> rows = good_and_bad(3);
+  REQUIRE(open_classifier(model).predict(lines).size() == 2);
+  {
+    BaseModel base = open_base_model(model);
+    Matrix<float> nan = Matrix<float>::Constant(1, base.features, std::numeric_limits<float>::quiet_NaN());
+    const std::string norm = base.layout.tensors().back().name;
+    REQUIRE(base.layout.tensors().back().size() == base.features);
+    base.weights.replace(norm, FrozenWeight<float>(nan.data(), 1, base.features));
+    const Parameters<float> head = start_head(base, 2);
+    TextCounts counts;
+    const TokenizedTexts texts = encode_examples(rows, base, counts);
+    train::TunedModel<float> tuned = tune(Method::head, base, head);
+    Classifier classifier = make_classifier(base, tuned.weights, tuned.layers, *tuned.values, 1);
+    CHECK_ERROR(models::outputs(classifier, texts, 1, 1), ErrorId::not_finite, "the outputs of text 1 are not finite");
+    CHECK_ERROR(models::accuracy(classifier, texts, 1, 1), ErrorId::not_finite, "the loss of texts 1 to 6 is");
+    CHECK_ERROR(sb_adapters(base, head, texts, all_of(texts), 1, 1, {.adapter = {.rank = 2}}), ErrorId::not_finite, "the loss before training is");
+  }
+  const BaseModel base = open_base_model(model);
+  Parameters<float> head = start_head(base, 2);
+  for (std::size_t i = 0; i < head.flat().size(); ++i) head.flat()[i] = i % 3 == 0 ? 3e38f : -3e38f;  // finite, and too large
+  write_trained(models.folder / "out", base, tune(Method::head, base, head), {.method = {}, .labels = {"a", "b"}, .model = model.string()});
+  const LoadedClassifier huge = open_classifier(models.folder / "out");
+  CHECK_ERROR(huge.predict(lines), ErrorId::not_finite, "the outputs of text 1 are not finite");
+  CHECK_ERROR(huge.scores(rows), ErrorId::not_finite, "are not finite");
+}
+
+TEST_CASE("An adapter of another task, a mixture and a folder with a file too few are refused by what they are") {
+  const TinyModels models;
+  const std::filesystem::path model = models.add("tiny_bert", "model"), out = models.folder / "out";
+  const BaseModel base = open_base_model(model);
+  write_trained(out, base, tune(Method::lora_sb, base, start_head(base, 2)), {.method = {}, .labels = {"a", "b"}, .model = model.string()});
+  const auto file = [&](const char* folder, const char* name) { return out / folder / name; };
+  REQUIRE(open_classifier(out).labels().size() == 2);
+  std::filesystem::rename(file("adapter", "classifier.json"), file("adapter", "kept"));
+  CHECK_ERROR(open_classifier(out, {.base = model}), ErrorId::adapter_folder, "is an adapter of lorasb without its classifier.json");
+  std::filesystem::remove(file("folded", "classifier.json"));  // then it is as PEFT writes it
+  REQUIRE(open_classifier(out / "folded", {.base = model}).labels().front() == "LABEL_0");
+  const auto set = [&](const char* key, nlohmann::json value) {
+    nlohmann::json config = io::read_json(file("folded", "adapter_config.json"));
+    config[key] = std::move(value);
+    io::write_json(file("folded", "adapter_config.json"), config);
+  };
+  const auto refused = [&](const std::string& words) { CHECK_ERROR(open_classifier(out / "folded", {.base = model}), ErrorId::adapter_folder, words); };
+  for (const char* task : {"TOKEN_CLS", "QUESTION_ANS", "CAUSAL_LM"}) {
+    set("task_type", task);
+    refused(concat("is of the task_type \"", task, "\", expected SEQ_CLS"));
+  }
+  for (const char* task : {"SEQ_CLS", "FEATURE_EXTRACTION"}) {
+    set("task_type", task);
+    CHECK(open_classifier(out / "folded", {.base = model}).labels().size() == 2);
+  }
+  set("task_type", nullptr);
+  set("auto_mapping", {{"base_model_class", "BertForMultipleChoice"}, {"parent_library", "transformers"}});
+  refused("is of a \"BertForMultipleChoice\"");
+  set("auto_mapping", {{"base_model_class", "BertForSequenceClassification"}});
+  CHECK(open_classifier(out / "folded", {.base = model}).labels().size() == 2);
+  std::filesystem::remove(file("folded", "adapter_config.json"));
+  refused("holds adapter_model.safetensors without its adapter_config.json");
+
+  TinyModels::set(model, "architectures", {"BertForTokenClassification"});
+  CHECK_ERROR(open_classifier(model), ErrorId::adapter_folder, "is of a \"BertForTokenClassification\"");
+  std::filesystem::create_directories(models.folder / "mixed" / "mixture");
+  write_all(models.folder / "mixed" / "mixture" / "mixture.json", "{}");
+  CHECK_ERROR(open_classifier(models.folder / "mixed"), ErrorId::adapter_folder, "holds a mixture of experts");
+  CHECK_ERROR(open_classifier(models.folder / "mixed" / "mixture"), ErrorId::adapter_folder, "holds a mixture of experts");
+}
+
+TEST_CASE("An adapter without a head has that of its base, with what it adapts of it") {
+  const TinyModels models;
+  const std::filesystem::path model = models.add("tiny_bert", "model"), out = models.folder / "adapter";
+  const BaseModel base = open_base_model(model, {.use = ModelUse::load});
+  const std::vector<std::string> lines{"good a", "bad b", "the good is a"};
+  const LoadedClassifier whole = open_classifier(model);
+  const auto values = [&](const LoadedClassifier& c) {
+    std::vector<std::vector<float>> all;
+    for (const Prediction& p : c.predict(lines)) all.push_back(p.values);
+    return all;
+  };
+  NamedSet<LoraAdapter<float>> adapters;
+  const Module<float>& first = base.modules.front();
+  adapters.add(first.name, {.B = Weight<float>::Zero(first.W0.rows(), 2), .A = random_matrix<Weight<float>>(2, first.W0.cols(), 1), .scale = 1});
+  formats::write_lora<float>(out, adapters, {}, model.string());
+  CHECK(values(open_classifier(out)) == values(whole));
+  adapters.add("classifier", {.B = Weight<float>::Ones(std::ssize(whole.labels()), 1), .A = random_matrix<Weight<float>>(1, base.features, 2), .scale = 1});
+  formats::write_lora<float>(out, adapters, {}, model.string());
+  const LoadedClassifier adapted = open_classifier(out);
+  const std::vector<std::vector<float>> found = values(adapted), expected = values(whole);  // all logits grow alike
+  for (std::size_t i = 0; i < found.size(); ++i)
+    for (std::size_t c = 0; c < found[i].size(); ++c) CHECK(found[i][c] == Approx(expected[i][c]).margin(1e-5));
+  TokenizedTexts texts;
+  texts.ids = {{2, 9, 4, 3}};
+  texts.types = {{0, 0, 0, 0}};
+  CHECK((adapted.outputs(texts) - whole.outputs(texts)).cwiseAbs().minCoeff() > 1e-3f);
+  CHECK_ERROR(open_classifier(out, {.base = models.add("tiny_roberta", "other")}), ErrorId::adapter_folder, "");
+  std::filesystem::remove(model / "config.json");
+  CHECK_ERROR(open_classifier(out), ErrorId::adapter_folder, "no folder of a model");
+}
+
 TEST_CASE("A merged folder answers as the adapters do, over its own weights") {
   const TinyModels models;
   const std::filesystem::path folder = models.add("tiny_bert", "model");

@@ -35,5 +35,11 @@ TEST_CASE("Scores are those of the problem that the texts have") {
   texts.problem = ProblemType::multi_label;
   texts.values = Matrix<float>{{1, 0, 0, 0}, {0, 1, 1, 0}};
   CHECK(scores_of(texts.targets(), two)[2].value == 0.75);
-  CHECK_ERROR(scores_of(texts.targets(), Matrix<float>(3, 4)), ErrorId::shape, "scores_of");
+  CHECK_ERROR(scores_of(texts.targets(), Matrix<float>(Matrix<float>::Zero(3, 4))), ErrorId::shape, "scores_of");
+  Matrix<float> bad = two;
+  bad(1, 2) = std::numeric_limits<float>::quiet_NaN();
+  for (const ProblemType problem : {ProblemType::multi_label, ProblemType::single_label}) {
+    texts.problem = problem;
+    CHECK_ERROR(scores_of(texts.targets(), bad), ErrorId::not_finite, "holds nan at row 1, column 2");
+  }
 }

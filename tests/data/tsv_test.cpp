@@ -25,6 +25,30 @@ TEST_CASE("TSV: the user's lines as they are") {
                                                  "1 texts of the test file stand in the training file too"});
 }
 
+TEST_CASE("TSV: a first line whose labels no other line has may be a header, and one that is passed over is none") {
+  const TemporaryFolder folder;
+  const auto notes = [&](std::string_view lines, ProblemType problem, bool header = false) {
+    const auto file = folder.write("header.tsv", lines);
+    std::string all;
+    for (const std::string& note : read_tsv(file, file, {.header = header, .problem = problem}).notes) all += note + "\n";
+    return all;
+  };
+  const std::string words = "if it is a header, say TsvOptions::header";
+  CHECK_THAT(notes("labels\ttext\na,b\tfox\nb\tdog\na\tcab\n", ProblemType::multi_label), Catch::Contains("the one example of \"labels\": " + words));
+  CHECK_THAT(notes("label\ttext\na\tfox\na\tdog\n", ProblemType::single_label), Catch::Contains("the one example of \"label\": " + words));
+  CHECK_THAT(notes("label\ttext\na\tfox\nb\tdog\na\tcab\n", ProblemType::single_label, true), !Catch::Contains(words));
+  CHECK_THAT(notes("a,b\tfox\nb\tdog\na\tcab\n", ProblemType::multi_label), !Catch::Contains(words));
+  CHECK_THAT(notes("\tfox\nb\tdog\na\tcab\n", ProblemType::multi_label), !Catch::Contains(words));
+}
+
+TEST_CASE("TSV: numbers that are all equal are refused, and letters without width are shown by number") {
+  const TemporaryFolder folder;
+  const auto equal = folder.write("equal.tsv", "2\tfox\n2\tdog\n");
+  CHECK_ERROR(read_tsv(equal, equal, {.problem = ProblemType::regression}), ErrorId::data, "all training texts (2) have the number 2");
+  const auto hidden = folder.write("hidden.tsv", "pos\tfox\npos\xE2\x80\x8B\tdog\n");
+  CHECK_THAT(read_tsv(hidden, hidden).notes.at(2), Catch::Contains("pos (1), pos<U+200B> (1)"));
+}
+
 TEST_CASE("TSV: a bad line is refused with its file and number") {
   const TemporaryFolder folder;
   const auto good = folder.write("good.tsv", "a\tx\nb\ty\n");
@@ -144,6 +168,8 @@ TEST_CASE("A text on each line is read as it is, empty ones too, and a pair need
   const auto file = folder.write("lines", "\xEF\xBB\xBFone\ttwo\r\n\nthree");
   CHECK(read_text_lines(file) == std::vector<std::string>{"one\ttwo", "", "three"});
   CHECK_ERROR(read_text_lines(file, true), ErrorId::data, "line 2 has no two texts, expected text<TAB>text");
+  CHECK_ERROR(read_text_lines(folder.write("mac", "one\rtwo\r")), ErrorId::data, "line 1 is the whole file: its lines end in carriage returns");
+  CHECK(read_text_lines(folder.write("inside", "one\rtwo\nthree\n")).size() == 2);
   CHECK_ERROR(read_text_lines(folder.write("latin", "a\nna\xEFve\n"), false, "--predict"), ErrorId::text, "--predict: \"");
   CHECK_ERROR(read_text_lines(folder.write("utf16", "\xFF\xFE")), ErrorId::text, "line 1 is not UTF-8; the file is UTF-16");
   CHECK_ERROR(read_text_lines(folder.path() / "none"), ErrorId::data, "cannot open");

@@ -637,6 +637,12 @@ TEST_CASE("a folder holds one classifier, no model is overwritten, and what cann
   CHECK(run(folder, with(folder.arguments("model"), {"--model", model.string(), "--method", "head"})) != 0);
   CHECK_THAT(said(folder), Catch::Contains("holds a model (config.json)"));
   CHECK(slurp(model / "model.safetensors") == before);
+  REQUIRE(run(folder, with(folder.arguments("cores"), {"--model", model.string()})) == 0);
+  const std::string adapter = slurp(folder.path / "cores" / "adapter" / "adapter_config.json");
+  CHECK(run(folder, with(folder.arguments("cores/adapter"), {"--model", model.string()})) != 0);
+  CHECK_THAT(said(folder), Catch::Contains("holds an adapter (adapter_config.json)"));
+  CHECK(slurp(folder.path / "cores" / "adapter" / "adapter_config.json") == adapter);
+  CHECK(fs::exists(folder.path / "cores" / "adapter" / "classifier.json"));
   CHECK(run(folder, with(folder.arguments("one"), {"--model", model.string(), "--write-merged", (folder.path / "one").string()})) != 0);
   CHECK_THAT(said(folder), Catch::Contains("two folders"));
   CHECK(run(folder, with(folder.arguments("no"), {"--load", out.string(), "--predict", lines})) != 0);

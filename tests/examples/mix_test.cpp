@@ -110,6 +110,11 @@ TEST_CASE("lorasb-mix says what is wrong", "[model]") {
   says(folder.arguments("x", {"--entropy-sign", "down"}), "expected as-printed or specialize");
   says(folder.arguments("x", {"--load-experts", "nowhere"}), "one folder for each domain");
   says(folder.arguments("x", {"--load-experts", "nowhere", "nothing"}), "adapter_config.json");
+  std::filesystem::create_directories(folder.path / "model");
+  std::ofstream(folder.path / "model" / "config.json") << "{}";
+  says(folder.arguments("model"), "holds a model (config.json)");
+  std::filesystem::create_directories(folder.path / "trained" / "adapter");
+  says(folder.arguments("trained"), "holds what another program trained (adapter)");
 }
 
 #endif

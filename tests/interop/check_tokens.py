@@ -63,9 +63,10 @@ def check(name, tokenizer, texts):
     found = [tokenizer.encode(text) for text in texts]
     for _ in range(200):
         a, b, most = rng.choice(texts), rng.choice(texts), rng.choice([None, 6, 7, 11, 24, 25, 60])
-        tokenizer.no_truncation() if most is None else tokenizer.enable_truncation(most, strategy="longest_first")
+        side = rng.choice(["left", "right"])
+        tokenizer.no_truncation() if most is None else tokenizer.enable_truncation(most, strategy="longest_first", direction=side)
         if len(tokenizer.encode("", "").ids) <= (most or 99):
-            rows.append([a, b, most])
+            rows.append([a, b, most, side])
             found.append(tokenizer.encode(a, b))
     tokenizer.no_truncation()
     expected = [[e.ids, e.type_ids] for e in found]

@@ -1,5 +1,5 @@
 // The C++ side of check_tokens.py: the ids of texts.
-//   interop_tokens MODEL TEXTS.json OUT.json     TEXTS.json is a list of [text] or [text, second, most tokens or null]; OUT.json is a
+//   interop_tokens MODEL TEXTS.json OUT.json     TEXTS.json is a list of [text] or [text, second, most tokens or null, side]; OUT.json is a
 //                                                list of [ids, types]
 #include <cstdio>
 #include <fstream>
@@ -21,7 +21,8 @@ int main(int argc, char** argv) {
       const text::Encoding found =
           row.size() == 1 ? opened.tokenizer->encode(first)
                           : opened.tokenizer->encode_pair(first, row[1].get<std::string>(),
-                                                          row[2].is_null() ? text::Tokenizer::no_limit : row[2].get<std::size_t>());
+                                                          row[2].is_null() ? text::Tokenizer::no_limit : row[2].get<std::size_t>(),
+                                                          row[3] == "left" ? text::CutSide::left : text::CutSide::right);
       out << before << nlohmann::json({found.ids, found.types}) << '\n';
       before = ',';
     }

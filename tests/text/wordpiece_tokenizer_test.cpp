@@ -127,6 +127,23 @@ TEST_CASE("A folder's tokenizer is found by its files") {
   folder.write("tokenizer_config.json", R"({"do_lower_case": false, "model_max_length": 7})");
   CHECK(open_tokenizer(folder.path()).tokenizer->pieces("A") == Ids{3});
   CHECK(open_tokenizer(folder.path()).max_tokens == 7);
+  CHECK(open_tokenizer(folder.path()).cut_side == CutSide::right);
+  folder.write("tokenizer_config.json", R"({"do_lower_case": false, "truncation_side": "left"})");
+  const OpenedTokenizer left = open_tokenizer(folder.path());
+  CHECK(left.cut_side == CutSide::left);
+  CHECK(left.tokenizer->encode("A a a A", 4, left.cut_side).ids == Ids{1, 4, 3, 2});
+  CHECK(left.tokenizer->encode("A a a A", 4).ids == Ids{1, 3, 4, 2});
+  CHECK(left.tokenizer->encode_pair("A a a", "A a", 6, left.cut_side).ids == Ids{1, 4, 4, 2, 4, 2});
+  CHECK(left.tokenizer->encode_pair("A a a", "A a", 6).ids == Ids{1, 3, 4, 2, 3, 2});
+  const auto side_of_json = [&](const char* config) {
+    folder.write("tokenizer_config.json", config);
+    nlohmann::json json = io::read_json(golden_folder / "wordpiece_tokenizer.json");
+    json["truncation"] = {{"direction", "Left"}};
+    folder.write("tokenizer.json", json.dump());
+    return open_tokenizer(folder.path()).cut_side;
+  };
+  CHECK(side_of_json("{}") == CutSide::left);
+  CHECK(side_of_json(R"({"truncation_side": "right"})") == CutSide::right);
   folder.write("tokenizer.json", R"({"model": {"type": "WordLevel"}})");
   CHECK_ERROR(open_tokenizer(folder.path()), ErrorId::vocabulary, "\"model\" is \"WordLevel\"");
 }

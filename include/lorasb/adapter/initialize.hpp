@@ -84,7 +84,9 @@ LowRankAdapter<S> adapter_from_svd(const linalg::TruncatedSvd<S>& svd, double ra
     adapter.R(k, k) = static_cast<S>(double(svd.singular_values(k)) * (std::abs(rate) / scale));
     std::copy_n(&svd.V(0, k), svd.V.rows(), &adapter.A(k, 0));
   }
-  adapter.validate("initialize");  // a scale or rate beyond the scalar's range
+  require(is_finite(adapter.scale) && all_finite(adapter.R.data(), adapter.R.size()), ErrorId::not_finite,
+          "initialize: with a rate of ", std::abs(rate), " and s = ", scale, " the numbers of R or s leave their range");
+  adapter.validate("initialize");
   return adapter;
 }
 

@@ -154,11 +154,11 @@ inline BaseModel hugging_face_model(const std::filesystem::path& folder, const O
                 return std::make_unique<models::Encoder<float>>(config, weights, layers, values);
               },
           .encode =
-              [tokenizer, most, pairs = options.pairs](std::string_view text) {
-                if (!pairs) return tokenizer->encode(text, most);
+              [tokenizer, most, pairs = options.pairs, side = opened.cut_side](std::string_view text) {
+                if (!pairs) return tokenizer->encode(text, most, side);
                 const std::size_t tab = text.find('\t');
                 require(tab != std::string_view::npos, ErrorId::data, "a pair has no tab between its texts");
-                return tokenizer->encode_pair(text.substr(0, tab), text.substr(tab + 1), most);
+                return tokenizer->encode_pair(text.substr(0, tab), text.substr(tab + 1), most, side);
               }};
 }
 

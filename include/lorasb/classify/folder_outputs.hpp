@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "lorasb/adapter/merge.hpp"
 #include "lorasb/classify/trained_folder.hpp"
 #include "lorasb/data/labels.hpp"
 
@@ -49,13 +50,39 @@ inline std::vector<std::string> labels_of(const TrainedFolder& folder, const std
   return labels;
 }
 
+/// The head of an adapter that has none of its own: that of the base model, with the adapter of its last layer added to it.
+inline void take_head_of_base(TrainedFolder& folder, const std::filesystem::path& base) {
+  if (!folder.lacks_head) return;
+  if (io::is_there(base / "config.json"))
+    for (const std::filesystem::path& file : models::detail::encoder_files(base))
+      for (auto& t : read_tensors(file, true)) folder.tensors.push_back(std::move(t));
+  folder.check(names_head(folder), "has no ", models::head_module, ".weight, and neither has its base model ", in_quotes(base.string()),
+               ": it is no classifier");
+  find_head(folder);
+  folder.lacks_head = false;
+  const auto weight = std::ranges::find(folder.tensors, folder.head + ".weight", &formats::NamedTensor<float>::name);
+  AdapterSet<float> others;
+  for (const auto& entry : folder.adapters) {  // no binding: clang 14 does not capture one
+    const LowRankAdapter<float>& adapter = entry.second;
+    if (!formats::names_module(entry.first, folder.head)) {
+      others.add(entry.first, adapter);
+      continue;
+    }
+    folder.check(adapter.out_features() == weight->shape[0] && adapter.in_features() == weight->shape[1], "adapts ",
+                 in_quotes(entry.first), " in another size than its base model has it");
+    merge(adapter, WeightView<float>(weight->values.data(), weight->shape[0], weight->shape[1]));
+  }
+  folder.adapters = std::move(others);
+}
+
 }  // namespace detail
 
-/// Finds labels and problem of `folder`; `base` is the folder of its base model. `asked` is the problem where both are silent;
+/// Finds labels, problem and, where the adapter has none, the head of `folder`; `base` is the folder of its base model. `asked` is the problem where both are silent;
 /// without it a head of one output is a regression, and one of more a classifier with one label for each text. Throws
 /// ErrorId::adapter_folder where `asked` is another problem than the one that is said, for a head that does not fit the problem,
 /// and for two classes of one name.
 inline void settle_outputs(TrainedFolder& folder, const std::filesystem::path& base, std::optional<ProblemType> asked = {}) {
+  detail::take_head_of_base(folder, base);
   const std::optional<ProblemType> said = said_problem(folder, base);
   const auto word = [](ProblemType problem) { return nn::problem_names[static_cast<std::size_t>(problem)]; };
   folder.check(!said || !asked || *said == *asked, "is of the problem ", word(said.value_or(ProblemType::single_label)), ", not ",

@@ -33,7 +33,7 @@ inline std::vector<Index> all_of(const TokenizedTexts& texts) {
 inline constexpr Index estimation_batch = 32;
 
 /// A pass over the texts named in `order`, in batches, with the head that training starts with. Part p takes every batch whose
-/// number is p modulo the parts. All that it is given must outlive it.
+/// number is p modulo the parts. All that it is given must outlive it. It throws ErrorId::not_finite for a loss that is not.
 inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Parameters<float>& head,
                                                 const TokenizedTexts& texts, std::span<const Index> order, Index parts,
                                                 int threads, std::size_t batch_size = estimation_batch,
@@ -45,7 +45,11 @@ inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Par
     train::EstimationResult found(0, 0);
     for (std::size_t first = std::size_t(part) * batch_size; first < order.size(); first += std::size_t(parts) * batch_size) {
       const std::span<const Index> batch = order.subspan(first, std::min(batch_size, order.size() - first));
-      found.loss += classifier.pass(texts, batch, 0, gradient).loss;
+      const double loss = classifier.forward(texts, batch, 0, {}).loss;
+      require(is_finite(loss), ErrorId::not_finite, "the loss before training is ", loss,
+              ": the base model, the head or the class weights hold numbers that are not finite or far too large");
+      classifier.backward(0, {}, gradient);
+      found.loss += loss;
       found.examples += std::ssize(batch);
     }
     return found;

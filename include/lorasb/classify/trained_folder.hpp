@@ -34,6 +34,7 @@ struct TrainedFolder {
   std::optional<ClassifierFile> own = {};                 // classifier.json, of folders that this library's programs wrote
   std::string base = {};  // name or path of the base model; the folder itself where it is whole; empty: it names none
   bool is_whole = false;  // a whole model of transformers, which is its own base
+  bool lacks_head = false;  // an adapter whose head is that of its base model: settle_outputs() takes it from there
   std::vector<std::string> labels = {};  // settle_outputs() finds these two
   ProblemType problem = ProblemType::single_label;
   std::string checksum = {};    // SHA-256 of the tensor files
@@ -93,9 +94,27 @@ inline std::vector<formats::NamedTensor<float>> read_tensors(const std::filesyst
   return tensors;
 }
 
+/// Throws ErrorId::adapter_folder for an adapter of another task than the classification of sequences.
+inline void check_task(const TrainedFolder& folder, std::string_view task, std::string_view model_class) {
+  folder.check(task.empty() || task == "SEQ_CLS" || task == "FEATURE_EXTRACTION", "is of the task_type ", in_quotes(task),
+               ", expected SEQ_CLS: only classifiers and regressions of whole texts are read");
+  folder.check(model_class.find("For") == model_class.npos || model_class.ends_with("ForSequenceClassification"), "is of a ",
+               in_quotes(model_class), ", expected one ForSequenceClassification: only classifiers and regressions of whole texts are read");
+}
+/// The same for a whole model, by its config.json.
+inline void check_architecture(const TrainedFolder& folder) {
+  const nlohmann::json config = io::read_json(folder.path / "config.json");
+  if (!config.is_object() || !config.contains("architectures") || !config["architectures"].is_array()) return;
+  for (const nlohmann::json& name : config["architectures"])
+    if (name.is_string()) check_task(folder, "", name.get<std::string>());
+}
+
 /// Adapters and what was trained in full beside them.
 inline void read_adapter(TrainedFolder& folder) {
   formats::AdapterFolder<float> adapter = formats::read_adapter_folder<float>(folder.path, {.plain_lora = true});
+  folder.check(!adapter.native || folder.own, "is an adapter of lorasb without its classifier.json, which says what its outputs "
+               "mean: copy that file, too");
+  check_task(folder, adapter.task_type, adapter.model_class);
   folder.tensors = std::move(adapter.full_tensors);
   folder.method = adapter.plain_lora                             ? Method::lora
                   : folder.own && folder.own->method == "lora-xs" ? Method::lora_xs
@@ -106,16 +125,22 @@ inline void read_adapter(TrainedFolder& folder) {
                "has fan_in_fan_out: it is of a model whose weights are stored transposed, which no encoder here is");
 }
 
-/// The head's last layer must be there, with numbers, and a bias of its size or none.
-inline void find_head(TrainedFolder& folder) {
+/// Whether one of the modules that can be the head's last layer is there; it is named in `head`.
+inline bool names_head(TrainedFolder& folder) {
   for (const std::string_view module : head_modules)
     if (folder.tensor(std::string(module) + ".weight") != nullptr) {
       folder.head = module;
-      break;
+      return true;
     }
+  return false;
+}
+/// The head's last layer must be there, with numbers, and a bias of its size or none.
+inline void find_head(TrainedFolder& folder) {
+  names_head(folder);
   const formats::NamedTensor<float>* const weight = folder.tensor(folder.head + ".weight");
   const formats::NamedTensor<float>* const bias = folder.tensor(folder.head + ".bias");
-  folder.check(weight != nullptr && weight->shape.size() == 2, "has no ", folder.head, ".weight: it is no classifier");
+  folder.check(weight != nullptr, "has no ", folder.head, ".weight: it is no classifier");
+  folder.check(weight->shape.size() == 2, "has a ", folder.head, ".weight of ", weight->shape.size(), " dimensions, expected 2");
   folder.check(!weight->values.empty(), "has a ", folder.head, ".weight of ", weight->shape[0], " x ", weight->shape[1],
                ", which holds no numbers");
   folder.check(bias == nullptr || std::ssize(bias->values) == folder.classes(), "has a ", folder.head,
@@ -126,7 +151,7 @@ inline void find_head(TrainedFolder& folder) {
 
 /// Reads a folder that lorasb-finetune or lorasb-federate wrote (also adapter/ or folded/ in it, or a merged one), a folder of
 /// PEFT for the classification of sequences, or a whole classifier of transformers, which is its own base. The base model itself
-/// is not opened, and labels and problem are left to settle_outputs(), since they may be the base's. `reader` begins the
+/// is not opened, and labels, problem and a head that the adapter lacks are left to settle_outputs(), since they may be the base's. `reader` begins the
 /// messages. Throws what readers throw, and ErrorId::adapter_folder for a folder that is no classifier.
 inline TrainedFolder read_trained_folder(const std::filesystem::path& path, std::string reader = "read_trained_folder") {
   TrainedFolder folder{.reader = std::move(reader), .path = path};
@@ -135,11 +160,17 @@ inline TrainedFolder read_trained_folder(const std::filesystem::path& path, std:
   const bool has_adapter = io::is_there(folder.path / "adapter_config.json");
   folder.is_whole = !has_adapter && io::is_there(folder.path / "config.json");
   folder.own = read_classifier_file(folder.path, folder.reader);
+  folder.check(has_adapter || !io::is_there(folder.path / "adapter_model.safetensors"),
+               "holds adapter_model.safetensors without its adapter_config.json");
+  for (const std::filesystem::path& mixture : {path, path / "mixture"})
+    folder.check(has_adapter || folder.own || folder.is_whole || !io::is_there(mixture / "mixture.json"),
+                 "holds a mixture of experts, as lorasb-mix writes it, and no single classifier");
   folder.check(has_adapter || folder.own || folder.is_whole,
                "holds neither an adapter, nor classifier.json, nor a whole model with config.json",
                detail::adapters_below(folder.path));
   std::vector<std::filesystem::path> files{folder.path / (has_adapter ? "adapter_model.safetensors" : "model.safetensors")};
   if (folder.is_whole) files = models::detail::encoder_files(folder.path);
+  if (folder.is_whole && !folder.own) detail::check_architecture(folder);
   if (has_adapter) {
     detail::read_adapter(folder);
   } else if (!folder.is_whole) {
@@ -153,7 +184,8 @@ inline TrainedFolder read_trained_folder(const std::filesystem::path& path, std:
   Sha256 sha;
   for (const std::filesystem::path& file : files) sha.update(io::MappedFile(file).bytes());
   folder.checksum = hex(sha.digest());
-  detail::find_head(folder);
+  folder.lacks_head = has_adapter && !folder.own && !detail::names_head(folder);
+  if (!folder.lacks_head) detail::find_head(folder);
   if (folder.own) folder.written_by = folder.own->method;
   const bool changed_weights =
       folder.written_by == "full" || folder.written_by == "fedex-lora" || folder.written_by == "flora";

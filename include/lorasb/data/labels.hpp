@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -37,7 +38,7 @@ inline std::pair<std::string, bool> clean_label(std::string_view label) {
 
 namespace detail {
 
-/// A label with its white space as a sign, cut after 80 letters.
+/// A label with its white space as a sign and letters without width by number, cut after 80 letters.
 inline std::string visible(std::string_view label) {
   std::string out;
   int left = 80;
@@ -46,7 +47,13 @@ inline std::string visible(std::string_view label) {
       out += "…";
       break;
     }
-    text::append_utf8(text::is_whitespace(c) ? 0x2423 : c, out);
+    if (utf8proc_category(c) == UTF8PROC_CATEGORY_CF) {  // of format: no width of their own
+      char number[16];
+      std::snprintf(number, sizeof number, "<U+%04X>", static_cast<unsigned>(c));
+      out += number;
+    } else {
+      text::append_utf8(text::is_whitespace(c) ? 0x2423 : c, out);
+    }
   }
   return without_controls(out);
 }

@@ -73,8 +73,9 @@ inline ConfusionMatrix confusion_of(std::span<const std::int32_t> labels, ConstM
 ///     const data::Scores found = data::scores_of(texts.targets(), models::outputs(classifier, texts, parts, threads));
 ///     found[0].value;   // accuracy of classes, micro F1 of labels, Pearson's correlation of numbers
 ///
-/// Throws ErrorId::shape for another number of outputs than the targets have.
+/// Throws ErrorId::shape for another number of outputs than the targets have, and ErrorId::not_finite for outputs that are not.
 inline Scores scores_of(const nn::Targets<float>& targets, ConstMatrixView<float> outputs) {
+  require_finite(outputs, "scores_of", "the outputs, a column for each example,");
   if (targets.problem == ProblemType::single_label) return scores_of(confusion_of(targets.labels, outputs));
   require_shape(outputs, targets.values.rows(), targets.values.cols(), "scores_of", "outputs", "as the targets");
   return targets.problem == ProblemType::regression ? regression_scores(outputs, targets.values)

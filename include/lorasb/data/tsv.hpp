@@ -38,6 +38,9 @@ inline std::string_view other_format(std::string_view first_bytes) {
   return {};
 }
 
+inline constexpr const char* old_line_ends =
+    " is the whole file: its lines end in carriage returns alone; save it with line feeds (Unix or Windows line ends)";
+
 /// Whether there is a tab with a text on both sides.
 inline bool is_pair(std::string_view texts) {
   const std::size_t tab = texts.find('\t');
@@ -67,9 +70,7 @@ inline std::vector<Row> read_tsv_file(const std::filesystem::path& path, const T
     const auto check = [&](bool good, ErrorId id, const auto&... what) {
       require(good, id, "read_tsv: \"", path.string(), "\", line ", number, what...);
     };
-    if (number == 1 && file.eof())
-      check(line.find('\r') == std::string::npos, ErrorId::data,
-            " is the whole file: its lines end in carriage returns alone; save it with line feeds (Unix or Windows line ends)");
+    if (number == 1 && file.eof()) check(line.find('\r') == std::string::npos, ErrorId::data, detail::old_line_ends);
     if (line.find_first_not_of(" \t") == std::string::npos) {
       ++found.empty_lines;
       continue;
@@ -115,8 +116,8 @@ inline std::vector<Example> read_labelled_file(const std::filesystem::path& path
 }
 
 /// A text on each line, or with `pairs` two, with a tab between them; empty lines are texts too. A byte order mark and carriage
-/// returns at the ends of lines are left out. `reader` begins the messages. Throws ErrorId::data for a file that cannot be opened
-/// and a line that is no pair, ErrorId::text for one that is not UTF-8.
+/// returns at the ends of lines are left out. `reader` begins the messages. Throws ErrorId::data for a file that cannot be opened or
+/// has carriage returns as line ends, and a line that is no pair, ErrorId::text for one that is not UTF-8.
 inline std::vector<std::string> read_text_lines(const std::filesystem::path& path, bool pairs = false,
                                                 std::string_view reader = "read_text_lines") {
   std::ifstream file(path, std::ios::binary);
@@ -129,6 +130,7 @@ inline std::vector<std::string> read_text_lines(const std::filesystem::path& pat
     const auto check = [&](bool good, ErrorId id, const auto&... what) {
       require(good, id, reader, ": \"", path.string(), "\", line ", lines.size() + 1, what...);
     };
+    if (lines.empty() && file.eof()) check(line.find('\r') == std::string::npos, ErrorId::data, detail::old_line_ends);
     check(!text::invalid_utf8(line), ErrorId::text, " is not UTF-8", lines.empty() ? detail::other_format(line) : "");
     check(!pairs || detail::is_pair(line), ErrorId::data, " has no two texts, expected text<TAB>text");
     lines.push_back(line);

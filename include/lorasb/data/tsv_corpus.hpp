@@ -31,6 +31,8 @@ inline std::string target_note(const Corpus& corpus, ProblemType problem) {
   if (problem == ProblemType::regression) {
     const auto [least, most] =
         std::ranges::minmax_element(corpus.examples, {}, [](const Example& e) { return e.values.front(); });
+    require(least->values.front() < most->values.front(), ErrorId::data, "all training texts (", corpus.examples.size(),
+            ") have the number ", least->values.front(), ": there is nothing to learn");
     return concat("numbers from ", least->values.front(), " to ", most->values.front());
   }
   std::vector<std::pair<std::string, std::size_t>> counts;
@@ -43,6 +45,22 @@ inline std::string target_note(const Corpus& corpus, ProblemType problem) {
   }
   if (problem == ProblemType::single_label) return class_note(counts);
   return concat(class_note(counts, "labels"), "; ", without, " texts without any");
+}
+
+/// The label of the first line, where no other line has one of its labels, as no line has those of a header; else empty. Two lines
+/// say nothing.
+inline std::string label_of_first_line_alone(const Corpus& corpus, ProblemType problem) {
+  if (corpus.examples.size() < 3 || problem == ProblemType::regression) return {};
+  const Example& first = corpus.examples.front();
+  if (problem == ProblemType::single_label)
+    return std::ranges::count(corpus.examples, first.label, &Example::label) == 1 ? corpus.label_names[static_cast<std::size_t>(first.label)] : "";
+  std::string label;
+  for (std::size_t c = 0; c < first.values.size(); ++c) {
+    if (first.values[c] <= 0) continue;
+    if (std::ranges::count_if(corpus.examples, [&](const Example& e) { return e.values[c] > 0; }) > 1) return {};
+    label += (label.empty() ? "" : ",") + corpus.label_names[c];
+  }
+  return label;
 }
 
 }  // namespace detail
@@ -78,11 +96,8 @@ inline Corpus read_tsv(const std::filesystem::path& train, const std::filesystem
   const std::string unknown = concat("which \"", train.string(), "\" never shows");
   corpus.examples = label_rows(std::move(train_rows), problem, corpus.label_names, train_source, unknown);
   corpus.notes.push_back(detail::target_note(corpus, problem));
-  const std::int32_t first = corpus.examples.front().label;
-  if (problem == ProblemType::single_label && !options.header && corpus.label_names.size() > 2 &&
-      std::ranges::count(corpus.examples, first, &Example::label) == 1)
-    corpus.notes.push_back(concat("the first line of ", train.string(), " is the one example of \"",
-                                  detail::visible(corpus.label_names[static_cast<std::size_t>(first)]),
+  if (const std::string lone = detail::label_of_first_line_alone(corpus, problem); !lone.empty() && !options.header)
+    corpus.notes.push_back(concat("the first line of ", train.string(), " is the one example of \"", detail::visible(lone),
                                   "\": if it is a header, say ", options.names.header));
   corpus.test = label_rows(std::move(test_rows), problem, corpus.label_names, test_source, unknown);
   std::unordered_map<std::string_view, const Example*> train_texts;  // each with its first example

@@ -36,6 +36,8 @@ struct PeftConfig {
   std::vector<std::string> modules_to_save;                   // trained in full, such as a classification head
   bool fan_in_fan_out = false;                                // the base weights are stored in x out
   std::string base_model;                                     // base_model_name_or_path; empty for null
+  std::string task_type;                                      // SEQ_CLS, TOKEN_CLS, ...; empty for null
+  std::string model_class;  // auto_mapping's base_model_class, which PEFT writes without a task_type; empty for null
   std::optional<std::map<std::string, double>> native_scale;  // "lorasb", in native folders only: the exact s of each module
 };
 
@@ -171,6 +173,9 @@ inline PeftConfig read_peft_config(const std::filesystem::path& path) {
   config.fan_in_fan_out = detail::field<bool>(json, "fan_in_fan_out", where, false);
   config.modules_to_save = detail::field(json, "modules_to_save", where, std::optional(std::vector<std::string>{}));
   config.base_model = detail::field<std::string>(json, "base_model_name_or_path", where, "");
+  config.task_type = detail::field<std::string>(json, "task_type", where, "");
+  if (const detail::OrderedJson* const mapping = json.find("auto_mapping"); mapping != nullptr && mapping->is_object())
+    config.model_class = detail::field<std::string>(*mapping, "base_model_class", where + ": auto_mapping", "");
 
   if (const detail::OrderedJson* const native = json.find("lorasb")) {
     const std::string inside = where + ": lorasb";

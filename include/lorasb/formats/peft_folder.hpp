@@ -70,6 +70,9 @@ struct AdapterFolder {
   AdapterSet<S> adapters;
   std::vector<NamedTensor<S>> full_tensors;
   std::string base_model;       // name or path of the model that is adapted; may be empty
+  std::string task_type;        // as PEFT names it: SEQ_CLS, TOKEN_CLS, ...; may be empty
+  std::string model_class;      // of the model that was adapted, where task_type is empty; may be empty
+  bool native = false;          // lorasb wrote it, with B, R and A
   bool plain_lora = false;      // there was no R in it
   bool fan_in_fan_out = false;  // the model stores the adapted weights in x out (GPT-2's Conv1D): merge s B R A transposed
   PeftReadReport report = {};

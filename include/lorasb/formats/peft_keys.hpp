@@ -41,8 +41,8 @@ inline constexpr std::array known_keys{
     KnownKey{"fan_in_fan_out", KeyUse::read, ""},
     KnownKey{"init_lora_weights", KeyUse::read, ""},
     KnownKey{"lorasb", KeyUse::read, ""},
-    KnownKey{"task_type", KeyUse::harmless, ""},
-    KnownKey{"auto_mapping", KeyUse::harmless, ""},
+    KnownKey{"task_type", KeyUse::read, ""},
+    KnownKey{"auto_mapping", KeyUse::read, ""},
     KnownKey{"peft_version", KeyUse::harmless, ""},
     KnownKey{"revision", KeyUse::harmless, ""},
     KnownKey{"inference_mode", KeyUse::harmless, ""},
@@ -83,8 +83,12 @@ inline bool is_inactive(const io::OrderedJson& value) {
 inline void check_start(const io::OrderedJson& value, std::string_view where) {
   if (value.boolean().has_value() || value.is_null()) return;
   const std::string text = value.is_string() ? *value.string() : value.text();
-  for (const std::string_view plain : {"gaussian", "orthogonal", "eva"})
+  for (const std::string_view plain : {"gaussian", "orthogonal", "eva", "mica"})
     if (text == plain) return;
+  const auto begins = [&](std::string_view kind) { return text.starts_with(kind); };
+  const std::array changing{"pissa", "olora", "corda", "loftq", "lora_ga"};  // "pissa_niter_4" is one
+  require(std::ranges::any_of(changing, begins), ErrorId::adapter_folder, where, ": init_lora_weights is ", in_quotes(text),
+          ", which is not known, and may change the base weights");
   throw Error(ErrorId::adapter_folder,
               concat(where, ": init_lora_weights is ", in_quotes(text),
                      ", which changes the base weights, so the factors do not fit the original ones; save the adapter again with "

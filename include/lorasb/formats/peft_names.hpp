@@ -99,7 +99,7 @@ class NameSorter {
                                                                    : "a magnitude of DoRA";
     throw Error(ErrorId::adapter_folder,
                 concat(where_, ": tensor ", in_quotes(stored), " is ", what,
-                       "; without it the adapter is another one. Name it in PeftReadOptions::ignore to leave it out all the same"));
+                       "; without it the adapter is another one (in C++ PeftReadOptions::ignore leaves it out all the same)"));
   }
   void add_full(std::vector<std::string_view> s, const std::string& stored) {
     if (const auto at = std::ranges::find(s, "modules_to_save"); at != s.end() && at + 1 != s.end()) {
@@ -109,8 +109,8 @@ class NameSorter {
     if (std::ranges::find(s, "original_module") != s.end()) return index_.copies.push_back(stored);
     require(std::ranges::find(s, "trainable_tokens_delta") == s.end() && std::ranges::find(s, "token_adapter") == s.end(),
             ErrorId::adapter_folder, where_, ": tensor ", in_quotes(stored),
-            " are trained rows of an embedding; without them the adapter is another one. Name it in PeftReadOptions::ignore to leave "
-            "it out all the same");
+            " are trained rows of an embedding; without them the adapter is another one (in C++ PeftReadOptions::ignore "
+            "leaves them out all the same)");
     std::erase(s, "base_layer");  // of an adapted module
     std::string name = join_segments(s, 0, s.size());
     const auto [at, is_new] = full_.try_emplace(name, stored);

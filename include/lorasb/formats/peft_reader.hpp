@@ -56,6 +56,9 @@ class FolderReader {
     match.check_pattern(alphas_, config_.alpha_pattern, "alpha_pattern");
     AdapterFolder<S> result;
     result.base_model = config_.base_model;
+    result.task_type = config_.task_type;
+    result.model_class = config_.model_class;
+    result.native = config_.native_scale.has_value();
     result.plain_lora = plain_;
     result.fan_in_fan_out = config_.fan_in_fan_out;
     for (const ModuleTensors& tensors : index_.modules) {

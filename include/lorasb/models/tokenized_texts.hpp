@@ -39,22 +39,29 @@ void for_pieces(Index texts, Index parts, int threads, const Visit& visit) {
   });
 }
 
-/// What the head gives for each text, before softmax or sigmoid: outputs x texts.
+/// What the head gives for each text, before softmax or sigmoid: outputs x texts. Throws ErrorId::not_finite for a text whose outputs
+/// are not: they would be taken for an answer.
 template <class Classifier>
 Matrix<float> outputs(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
   Matrix<float> all(classifier.classes(), texts.size());
   for_pieces(texts.size(), parts, threads, [&](Index part, Index first, std::span<const Index> piece) {
     all.middleCols(first, std::ssize(piece)) = classifier.outputs(texts, piece, part);
   });
+  for (Index i = 0; i < all.cols(); ++i)
+    require(all_finite(&all(0, i), all.rows()), ErrorId::not_finite, "the outputs of text ", i + 1,
+            " are not finite: the model, or what was trained of it, holds numbers that are not finite or far too large");
   return all;
 }
 
-/// The share of texts that a TextClassifier classifies right; 0 for no texts.
+/// The share of texts that a TextClassifier classifies right; 0 for no texts. Throws ErrorId::not_finite for a loss that is not.
 template <class Classifier>
 double accuracy(Classifier& classifier, const TokenizedTexts& texts, Index parts, int threads) {
   std::vector<Index> correct(static_cast<std::size_t>(parts));
   for_pieces(texts.size(), parts, threads, [&](Index part, Index, std::span<const Index> piece) {
-    correct[static_cast<std::size_t>(part)] += classifier.measure(texts, piece, part).correct;
+    const nn::PassResult found = classifier.measure(texts, piece, part);
+    require(is_finite(found.loss), ErrorId::not_finite, "the loss of texts ", piece.front() + 1, " to ", piece.back() + 1, " is ", found.loss,
+            ": the model, or what was trained of it, holds numbers that are not finite or far too large");
+    correct[static_cast<std::size_t>(part)] += found.correct;
   });
   const Index all = std::accumulate(correct.begin(), correct.end(), Index{0});
   return texts.size() == 0 ? 0 : double(all) / double(texts.size());

@@ -61,7 +61,7 @@ inline Epsilon epsilon_of(std::span<const SubsampledGaussian> mechanisms, double
     if (pld <= found.epsilon) found = {.epsilon = pld, .method = Accountant::pld};
   }
   require(is_finite(found.epsilon), ErrorId::value, "epsilon_of: no finite epsilon was found at delta ", delta,
-          "; is the noise far too small?");
+          "; is the noise far too small, or delta below what the method resolves?");
   return found;
 }
 

@@ -19,6 +19,9 @@ struct Encoding {
   bool unknown = false;                  // the vocabulary finds nothing in the text: no token, or the unknown one alone
 };
 
+/// The end of a text that loses tokens when there are too many.
+enum class CutSide { right, left };
+
 /// Items in the order of the tokens: a special token, or the place of a text.
 struct SequenceTemplate {
   struct Item {
@@ -44,15 +47,16 @@ struct SequenceTemplate {
 
   /// At most `max_tokens` ids, special tokens among them. Of two texts the longer one is cut first ("longest_first"), so that both
   /// end with the same length when both are cut. Throws ErrorId::value when the special tokens alone are more.
-  Encoding apply(std::vector<std::int32_t> a, std::size_t max_tokens) const {
+  Encoding apply(std::vector<std::int32_t> a, std::size_t max_tokens, CutSide side = CutSide::right) const {
     Encoding out;
     const std::size_t room = room_in(single, max_tokens);
     out.cut = a.size() > room;
-    a.resize(std::min(a.size(), room));
+    shorten(a, std::min(a.size(), room), side);
     fill(single, a, {}, out);
     return out;
   }
-  Encoding apply(std::vector<std::int32_t> a, std::vector<std::int32_t> b, std::size_t max_tokens) const {
+  Encoding apply(std::vector<std::int32_t> a, std::vector<std::int32_t> b, std::size_t max_tokens,
+                 CutSide side = CutSide::right) const {
     Encoding out;
     const std::size_t room = room_in(pair, max_tokens);
     out.cut = a.size() > room || b.size() > room - a.size();
@@ -64,14 +68,18 @@ struct SequenceTemplate {
         more = room - less;
       }
       const bool a_is_longer = a.size() > b.size();
-      a.resize(a_is_longer ? more : less);
-      b.resize(a_is_longer ? less : more);
+      shorten(a, a_is_longer ? more : less, side);
+      shorten(b, a_is_longer ? less : more, side);
     }
     fill(pair, a, b, out);
     return out;
   }
 
  private:
+  static void shorten(std::vector<std::int32_t>& ids, std::size_t size, CutSide side) {
+    if (side == CutSide::left) ids.erase(ids.begin(), ids.end() - static_cast<std::ptrdiff_t>(size));
+    ids.resize(size);
+  }
   static std::size_t room_in(const std::vector<Item>& items, std::size_t max_tokens) {
     const auto specials = static_cast<std::size_t>(std::ranges::count(items, Item::Kind::special, &Item::kind));
     require(specials <= max_tokens, ErrorId::value, "SequenceTemplate: at most ", max_tokens, " tokens are allowed, fewer than the ",

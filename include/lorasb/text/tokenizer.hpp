@@ -32,15 +32,16 @@ class Tokenizer {
 
   /// Throws ErrorId::text, with the position of the byte, for text that is not UTF-8, and ErrorId::value for fewer tokens than the
   /// special ones.
-  Encoding encode(std::string_view utf8, std::size_t max_tokens = no_limit) const {
+  Encoding encode(std::string_view utf8, std::size_t max_tokens = no_limit, CutSide side = CutSide::right) const {
     std::vector<std::int32_t> found = pieces(utf8);
     const bool unknown = std::ranges::all_of(found, [&](std::int32_t id) { return id == unknown_ || id == blank_; });
-    Encoding encoding = template_.apply(std::move(found), max_tokens);
+    Encoding encoding = template_.apply(std::move(found), max_tokens, side);
     encoding.unknown = unknown;
     return encoding;
   }
-  Encoding encode_pair(std::string_view first, std::string_view second, std::size_t max_tokens = no_limit) const {
-    return template_.apply(pieces(first), pieces(second), max_tokens);
+  Encoding encode_pair(std::string_view first, std::string_view second, std::size_t max_tokens = no_limit,
+                       CutSide side = CutSide::right) const {
+    return template_.apply(pieces(first), pieces(second), max_tokens, side);
   }
   /// Without special tokens around it.
   std::vector<std::int32_t> pieces(std::string_view utf8) const {

@@ -99,6 +99,29 @@ TEST_CASE("Linear modules in bfloat16 are near those in float") {
   }
 }
 
+TEST_CASE("Linear modules that are stored in bfloat16 are float where that is asked for, with the same numbers") {
+  const Copy copy("tiny_bert");
+  std::vector<std::vector<Bfloat16>> narrow;
+  std::vector<io::TensorBytes> tensors;
+  const io::SafetensorsFile file(copy.folder / "model.safetensors");
+  for (const io::TensorInfo& t : file.tensors()) {
+    std::vector<float> wide(static_cast<std::size_t>(t.elements()));
+    file.read<float>(t.name, wide);
+    narrow.emplace_back(wide.size());
+    to_bfloat16(wide.data(), narrow.back().data(), t.elements());
+    tensors.push_back({t.name, Dtype::bf16, t.shape, std::as_bytes(std::span(narrow.back()))});
+  }
+  io::write_safetensors(copy.folder / "model.safetensors", tensors);
+  const OpenedEncoder stored = open_encoder(copy.folder, {.modules = Dtype::bf16});
+  const OpenedEncoder wide = open_encoder(copy.folder);
+  for (const Module<float>& m : wide.modules()) {
+    CHECK(m.W0.dtype() == Dtype::f32);  // a product with bfloat16 may round its inputs
+    const FrozenWeight<float>& same = stored.weights.at(m.name + ".weight");
+    CHECK(same.dtype() == Dtype::bf16);
+    CHECK(m.W0.widened() == same.widened());
+  }
+}
+
 TEST_CASE("A configuration that is not supported is refused by key and value") {
   const Copy copy("tiny_bert");
   const auto check = [&](const char* key, nlohmann::json value, const std::string& message) {

@@ -24,7 +24,8 @@ struct OpenEncoderOptions {
   Pooling pooling = Pooling::mean;
   bool pooler_may_lack =
       false;  // a dense layer of Pooling::pooler that the folder does not have is 0; OpenedEncoder::has_pooler says so
-  Dtype modules = Dtype::f32;  // F32: the linear modules' weights as they are stored; BF16: F32 ones rounded to the nearest, a copy
+  Dtype modules = Dtype::f32;  // of the linear modules' weights. F32: as they are stored, but BF16 ones are widened, a copy, since
+                               // products with BF16 may round their inputs; BF16: others are rounded to the nearest, a copy
 };
 
 /// An encoder's configuration and weights, by the names of encoder_layout(config).
@@ -139,11 +140,13 @@ inline OpenedEncoder open_encoder(const std::filesystem::path& folder, OpenEncod
             ": tensor ", in_quotes(tensor->name), " is ", io::shape_text(tensor->shape), " ", name_of(tensor->dtype), ", expected ",
             io::shape_text(shape), " F32, F16 or BF16");
     const FrozenWeight<float> stored(file->bytes(tensor->name).data(), tensor->dtype, t.rows, t.cols);
-    if (is_vector(t.role) && !stored.is_wide()) {  // layers read biases and norms as they are
+    const bool is_module = t.role == Role::weight;
+    if ((is_vector(t.role) && !stored.is_wide()) ||  // layers read biases and norms as they are
+        (is_module && options.modules == Dtype::f32 && tensor->dtype == Dtype::bf16)) {
       const auto copy = std::make_shared<const Weight<float>>(stored.widened());
       model.weights.add(t.name, FrozenWeight<float>(*copy));
       model.weights.keep(copy);
-    } else if (t.role == Role::weight && options.modules == Dtype::bf16 && tensor->dtype != Dtype::bf16) {
+    } else if (is_module && options.modules == Dtype::bf16 && tensor->dtype != Dtype::bf16) {
       const auto copy = std::make_shared<std::vector<Bfloat16>>(static_cast<std::size_t>(stored.size()));
       to_bfloat16(stored.widened().data(), copy->data(), stored.size());
       model.weights.add(t.name, FrozenWeight<float>(copy->data(), t.rows, t.cols));
