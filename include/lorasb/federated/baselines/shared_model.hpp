@@ -95,6 +95,8 @@ class LORASB_OWNS_MEMORY SharedModel {
     return modules;
   }
   const AdapterBases<S>& bases() const { return bases_; }
+  /// A of ffa-lora, which no round changes.
+  const Parameters<S>& frozen_A() const { return frozen_A_; }
   /// Whether rounds add to the weights themselves, and what they have added so far, by module.
   bool adds_to_weights() const { return method_ == FederatedMethod::fedex_lora || method_ == FederatedMethod::flora; }
   const std::vector<Weight<double>>& added() const { return added_; }
