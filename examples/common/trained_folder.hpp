@@ -34,10 +34,6 @@ inline ClassifierFile classifier_file(std::string_view method, const std::vector
           .model = has_name ? options.model : std::filesystem::absolute(options.model).string(),
           .form = form_of(options)};
 }
-inline void write_classifier_file(const std::filesystem::path& folder, std::string_view method,
-                                  const std::vector<std::string>& labels, const CommonOptions& options) {
-  classify::write_classifier_file(folder, classifier_file(method, labels, options));
-}
 
 /// Throws ErrorId::value where a folder for results is that of a model, an adapter or a mixture: they would overwrite it, or what it
 /// means would be another thing afterwards.

@@ -6,6 +6,7 @@
 #include "examples/federated/alone.hpp"
 #include "examples/federated/experts.hpp"
 #include "examples/federated/report.hpp"
+#include "lorasb/federated/baselines/tuned_model.hpp"
 #include "lorasb/federated/in_process.hpp"
 
 namespace lorasb::examples {
@@ -31,12 +32,11 @@ inline SessionResult report(SessionResult result, const FederatedTask& task, con
                             const SharedModel& shared, const federated::Shares& shares, const FederatedMixture* mixed) {
   remove_classifiers(options.out);
   if (committed_rounds(result.rounds) > 0) {  // or the start would be taken for a result
-    if (mixed != nullptr) {
+    if (mixed != nullptr)
       write_mixed_model(shared, *mixed, options);
-    } else {
-      write_model(shared, options, task.base);
-      write_labels(shared, options, task.label_names);
-    }
+    else if (options.setting == Setting::federated)
+      write_trained(options.out, task.base, federated::tuned_model(shared, task.base.weights),
+                    classifier_file(name_of(options), task.label_names, options));
   }
   if (!write_plot({{name_of(options), result.rounds}}, options.out))
     std::fprintf(stderr, "%s was not written: gnuplot is missing or failed\n", (options.out / "plot.png").c_str());

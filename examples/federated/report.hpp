@@ -12,7 +12,6 @@
 #include "examples/common/peak_memory.hpp"
 #include "examples/common/plot.hpp"
 #include "examples/federated/session.hpp"
-#include "lorasb/formats/peft_writer.hpp"
 
 namespace lorasb::examples {
 
@@ -50,55 +49,6 @@ inline nlohmann::json metrics(const SessionResult& result, const FederatedTask& 
   if (options.experts > 0) m["experts"] = options.experts;
   if (result.privacy) m.update(result.privacy->metrics);
   return m;
-}
-
-/// adapter/ and folded/ as lorasb-finetune writes them, with the head. FedEx-LoRA and FLoRA change the frozen weights, which no
-/// adapter can say: they leave the adapted weights themselves and the head in model.safetensors. Nothing for clients that
-/// trained alone.
-inline void write_model(const SharedModel& shared, const FederateOptions& options, const BaseModel& base) {
-  if (options.setting != Setting::federated) return;
-  const std::string& base_model = base.name;
-  const Parameters<float>& values = shared.values();
-  std::vector<formats::NamedTensor<float>> head;
-  for (const ParameterLayout::Tensor& t : values.layout().tensors())
-    if (is_head(t.role)) {
-      head.push_back(formats::named_tensor(values, t));
-      head.back().name = base.head_name(t);
-    }
-  if (options.method == federated::FederatedMethod::fed_sb) {
-    formats::write_native(options.out / "adapter", shared.bases(), values, head, base_model);
-    formats::write_folded(options.out / "folded", shared.bases(), values, head, base_model);
-    return;
-  }
-  NamedSet<LoraAdapter<float>> adapters;
-  for (const Module<float>& m : shared.modules()) {
-    const federated::ClientFactors<float> factors = shared.factors(m.name, values.flat(), 1);
-    adapters.add(m.name, {.B = factors.B, .A = factors.A, .scale = 1});
-  }
-  if (!shared.adds_to_weights()) {
-    formats::write_lora(options.out / "adapter", adapters, head, base_model);
-    formats::write_lora(options.out / "folded", adapters, head, base_model);
-    return;
-  }
-  std::vector<formats::NamedTensor<float>> tensors;
-  for (const Module<float>& m : shared.modules()) {
-    Weight<float> W = m.W0.widened();
-    const LoraAdapter<float>& lora = adapters.at(m.name);
-    linalg::multiply(lora.B, lora.A, W, lora.scale, 1);
-    tensors.push_back({.name = m.name + std::string(suffix_of(Role::weight)),
-                       .shape = {W.rows(), W.cols()},
-                       .values = {W.data(), W.data() + W.size()}});
-  }
-  tensors.insert(tensors.end(), head.begin(), head.end());
-  formats::write_tensors(options.out / "model.safetensors", tensors);
-}
-
-/// Label names beside what write_model() has written, as lorasb-finetune --load and this program's --load read them.
-inline void write_labels(const SharedModel& shared, const FederateOptions& options, const std::vector<std::string>& labels) {
-  if (options.setting != Setting::federated) return;
-  if (shared.adds_to_weights()) return write_classifier_file(options.out, name_of(options), labels, options);
-  for (const char* folder : {"adapter", "folded"})
-    write_classifier_file(options.out / folder, name_of(options), labels, options);
 }
 
 /// A method and its lines of metrics.json.

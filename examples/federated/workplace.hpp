@@ -14,7 +14,6 @@
 #include "lorasb/federated/local_training.hpp"
 #include "lorasb/mixer/mixture.hpp"
 #include "lorasb/mixer/two_phase.hpp"
-#include "lorasb/train/private_training.hpp"
 #include "lorasb/train/step.hpp"
 
 namespace lorasb::examples {
@@ -61,6 +60,13 @@ inline double learning_rate_of(const FederateOptions& options, std::uint64_t rou
   return (1 - double(round - 1) / double(options.rounds)) * learning_rate(options);
 }
 
+/// The texts of the task that numbers of a client's share stand for.
+inline std::vector<Index> texts_of(const std::vector<Index>& share, std::span<const Index> numbers) {
+  std::vector<Index> texts;
+  for (const Index i : numbers) texts.push_back(share[static_cast<std::size_t>(i)]);
+  return texts;
+}
+
 /// A pass with the auxiliary loss of the routers, which counts the tokens that each expert sees.
 inline train::Step<float>::TwoPhasePass mixed_pass(Workplace& work, const FederatedTask& task, const std::vector<Index>& texts) {
   train::Step<float>::TwoPhasePass pass = mixer::two_phase_pass(work.classifier, task.train, texts);
@@ -84,11 +90,6 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
   work.seen.assign(static_cast<std::size_t>(options.experts), 0);
   if (options.experts > 0)
     work.balance = {.balance = options.balance, .share = mixer::RoutedShare::top_1, .over_layers = mixer::OverLayers::mean};
-  std::vector<Index> texts;
-  const auto take = [&](std::span<const Index> batch) {
-    texts.clear();
-    for (const Index i : batch) texts.push_back(share[static_cast<std::size_t>(i)]);
-  };
   const federated::LocalTrainingOptions local{
       .batch = options.batch,
       .epochs = options.local_epochs,
@@ -100,14 +101,15 @@ inline void train_locally(Workplace& work, const FederatedTask& task, const Fede
   const auto train = [&](const auto& pass_of) {
     return federated::train_locally(work.step, work.values.flat(), *optimizer, std::ssize(share), local, mask, pass_of);
   };
+  std::vector<Index> texts;
   const federated::LocalTrainingResult found =
-      options.experts > 0 ? train([&, pass = mixed_pass(work, task, texts)](std::span<const Index> batch) {
-        take(batch);
+      options.experts > 0 ? train([&](std::span<const Index> batch) {
+        texts = texts_of(share, batch);
         work.balance.multiplier = double(batch.size());
-        return pass;
+        return mixed_pass(work, task, texts);
       })
                           : train([&](std::span<const Index> batch) {
-        take(batch);
+        texts = texts_of(share, batch);
         return [&](Index part, Index, Index, std::span<float> gradient) {
           return work.classifier.pass(task.train, texts, part, gradient);
         };
@@ -122,35 +124,22 @@ inline void train_privately(Workplace& work, const FederatedTask& task, const Fe
                             const federated::RoundMechanism& allowed, const std::vector<Index>& share, Index client, std::uint64_t round,
                             federated::LeadingMask<float>& mask) {
   const PrivateOptions& p = options.privacy;
-  privacy::Ledger ledger({.population = allowed.population, .delta = p.delta});
-  const bool noised = takes_noised_bases(options);
-  if (noised) ledger.charge_all(bases_noise, !p.noise_seed);
-  train::PrivateTraining<float> training(work.values.layout().size(), std::ssize(share),
-                                         {.steps = allowed.steps,
-                                          .batch = options.batch,
-                                          .clip = p.clip,
-                                          .noise = allowed.noise,
-                                          .kind = p.kind,
-                                          .origin = p.origin(trains_fed_sb(options)),
-                                          .seed = p.seed(derive_seed(round, static_cast<std::uint64_t>(client))),
-                                          .other_charges = noised ? 1u : 0u,
-                                          .parts = 1},
-                                         ledger);
   const std::unique_ptr<optim::Optimizer<float>> optimizer = model_optimizer(options, work.values.layout(), learning_rate(options));
-  const double rate = learning_rate_of(options, round);
-  std::vector<Index> texts;
-  for (std::uint64_t t = 1; t <= allowed.steps; ++t) {
-    const train::PrivateStepResult found = training.step(
-        work.values.flat(), *optimizer, rate, [&](std::span<const Index> drawn, Index part, const privacy::ClippedSum<float>& sum) {
-          texts.clear();
-          for (const Index i : drawn) texts.push_back(share[static_cast<std::size_t>(i)]);
-          work.classifier.pass_clipped(task.train, texts, part, sum);
-          if (!sum.numbers().empty()) mask.mask(sum.numbers());
-        });
-    mask.restore(work.values.flat());
-    require(found.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", t,
-            ": the noised gradient's norm is ", found.gradient_norm);
-  }
+  const federated::PrivateLocalTrainingResult found = federated::train_privately(
+      work.values.flat(), *optimizer, allowed,
+      {.batch = options.batch,
+       .learning_rate = learning_rate_of(options, round),
+       .clip = p.clip,
+       .delta = p.delta,
+       .kind = p.kind,
+       .origin = p.origin(trains_fed_sb(options)),
+       .bases_noise = takes_noised_bases(options) ? bases_noise : 0,
+       .seed = p.seed(derive_seed(round, static_cast<std::uint64_t>(client)))},
+      mask, [&](std::span<const Index> drawn, Index part, const privacy::ClippedSum<float>& sum) {
+        work.classifier.pass_clipped(task.train, texts_of(share, drawn), part, sum);
+      });
+  require(found.last.status == train::StepStatus::updated, ErrorId::not_finite, "local step ", found.steps,
+          ": the noised gradient's norm is ", found.last.gradient_norm);
 }
 
 /// The clients of this process. Everything must outlive them. `accounts` are those of a private session with --unit example, `mixed` that of one

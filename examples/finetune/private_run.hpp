@@ -69,9 +69,9 @@ class PrivateRun {
     if (options_.method != Method::head) result_.rank = options_.rank;
     AdapterSet<float> adapters;
     if (options_.method == Method::lora_sb)
-      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : bases(head, known);
+      adapters = saved ? train::restore_adapters(*saved, task_.base.modules) : bases(head, known);
     if (options_.method == Method::lora_xs)
-      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : xs_adapters(task_.base, options_.rank, options_.seed);
+      adapters = saved ? train::restore_adapters(*saved, task_.base.modules) : xs_adapters(task_.base, options_.rank, options_.seed);
     return classify::start_model(options_.method, task_.base, std::move(adapters), lora_options(options_), head);
   }
   AdapterSet<float> bases(const Parameters<float>& head, const TokenizedTexts& known) {

@@ -72,11 +72,11 @@ class Run {
     if (goes_on()) return tune_loaded(*task_.loaded, task_.base, task_.loaded_adapters, head);
     AdapterSet<float> adapters;
     if (options_.method == Method::lora_sb)
-      adapters = saved          ? detail::saved_adapters(*saved, task_.base.modules)
+      adapters = saved          ? train::restore_adapters(*saved, task_.base.modules)
                  : scouted_ > 0 ? look_ahead_adapters(head)
                                 : first_step_adapters(head);
     if (options_.method == Method::lora_xs)
-      adapters = saved ? detail::saved_adapters(*saved, task_.base.modules) : xs_adapters(task_.base, options_.rank, options_.seed);
+      adapters = saved ? train::restore_adapters(*saved, task_.base.modules) : xs_adapters(task_.base, options_.rank, options_.seed);
     return classify::start_model(options_.method, task_.base, std::move(adapters), lora_options(options_), head);
   }
 

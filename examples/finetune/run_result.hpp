@@ -67,20 +67,6 @@ inline std::optional<io::Checkpoint<float>> load_checkpoint(const FinetuneOption
   return c;
 }
 
-/// The frozen factors of a checkpoint, with R = 0: the cores come with the values.
-inline AdapterSet<float> saved_adapters(const io::Checkpoint<float>& saved, const std::vector<Module<float>>& modules) {
-  AdapterSet<float> adapters;
-  for (const Module<float>& m : modules) {
-    AdapterBasis<float> basis = train::restore_basis<float>(saved, m.name, m.W0.rows(), m.W0.cols());
-    const Index rank = basis.rank();
-    adapters.add(m.name, {.B = std::move(basis.B),
-                          .R = Weight<float>::Zero(rank, rank),
-                          .A = std::move(basis.A),
-                          .scale = basis.scale});
-  }
-  return adapters;
-}
-
 /// Adds to a checkpoint what the run is made again with, and what it has reported before its first step.
 inline void save_result(io::Checkpoint<float>& c, const RunResult& result, const train::TunedModel<float>& model,
                         const FinetuneOptions& options) {

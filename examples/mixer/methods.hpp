@@ -83,7 +83,7 @@ class Methods {
       }
       result.trainable = values.layout().count([](const auto& t) { return !is_head(t.role); });
       mixture = mixer::with_values(mixture, values);
-      take_head(values, head);
+      copy_tensors(values, head);
     }
     const std::vector<mixer::Expert<float>>& experts = mixture.bank.experts();
     std::vector<bool> frozen;
@@ -140,10 +140,6 @@ class Methods {
           train::train_head<float>(features_, task_.train.labels, task_.class_count(),
                                    {.learning_rate = options_.head_learning_rate, .weight_decay = 0.3, .seed = options_.seed});
     return *frozen_head_;
-  }
-  static void take_head(const Parameters<float>& values, Parameters<float>& head) {
-    for (const ParameterLayout::Tensor& t : head.layout().tensors())
-      std::ranges::copy(values.flat(t.name), head.flat(t.name).begin());
   }
 
   /// LoRA-SB's first step from up to 256 of the texts.

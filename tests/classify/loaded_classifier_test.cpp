@@ -98,6 +98,10 @@ TEST_CASE("Labels above one half are given, a regression has its number, and the
   const Prediction number = open_classifier(out).predict(text)[0];
   CHECK(number.values == std::vector<float>{0});
   CHECK(number.given.empty());
+  CHECK(read_trained_folder(out, "test").written_by == "head");
+  write_trained(out, base, tuned,
+                {.method = "fed-sb", .labels = {"LABEL_0"}, .model = model.string(), .form = {.problem = ProblemType::regression}});
+  CHECK(read_trained_folder(out, "test").written_by == "fed-sb");  // what trained it is the caller's to say
 }
 
 TEST_CASE("Equal texts have equal answers, cut ones are counted, and a labelled file is scored") {

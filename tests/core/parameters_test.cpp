@@ -61,3 +61,53 @@ TEST_CASE("tensors are found by module and role, and where those of a role lie")
   CHECK(Range{4, 9}.of(values.flat())[8] == 7);
   CHECK_ERROR(values.at("a", Role::weight), ErrorId::unknown_name, "\"a.weight\"");
 }
+
+TEST_CASE("the tensors of another layout are appended, all or those that are wanted") {
+  ParameterLayout head, layout;
+  head.add("head", Role::head_weight, 2, 5);
+  head.add("head", Role::head_bias, 1, 2);
+  layout.add("a", Role::core, 2, 2);
+  layout.append(head, [](const ParameterLayout::Tensor& t) { return t.role == Role::head_bias; });
+  CHECK(layout.size() == 6);
+  CHECK(layout.at("head", Role::head_bias).offset == 4);
+  CHECK_ERROR(layout.append(head, [](const ParameterLayout::Tensor& t) { return t.role == Role::head_bias; }),
+              ErrorId::duplicate_name, "head");
+  ParameterLayout copy;
+  copy.append(layout);
+  CHECK(copy == layout);
+}
+
+TEST_CASE("tensors are copied by name into another layout, and what one of both lacks stays") {
+  ParameterLayout head, layout;
+  head.add("head", Role::head_weight, 2, 3);
+  head.add("head", Role::head_bias, 1, 2);
+  layout.add("a", Role::core, 2, 2);
+  layout.append(head, [](const ParameterLayout::Tensor& t) { return t.role == Role::head_bias; });
+  layout.append(head, [](const ParameterLayout::Tensor& t) { return t.role == Role::head_weight; });
+  Parameters<float> from(head), values(layout), back(head);
+  for (std::size_t i = 0; i < 8; ++i) from.flat()[i] = float(i + 1);
+  values["a.R"].setConstant(9);
+  CHECK(copy_tensors(from, values) == 2);
+  CHECK(std::vector<float>(values.flat().begin(), values.flat().end()) == std::vector<float>{9, 9, 9, 9, 7, 8, 1, 2, 3, 4, 5, 6});
+  CHECK(copy_tensors(values, back) == 2);  // "a.R" has no place there
+  CHECK(std::ranges::equal(back.flat(), from.flat()));
+  CHECK(copy_tensors(from, from) == 2);
+  ParameterLayout core;
+  core.add("a", Role::core, 2, 2);
+  Parameters<float> none(core);
+  CHECK(copy_tensors(from, none) == 0);
+  CHECK(as_vector(none.flat()).sum() == 0);
+}
+
+TEST_CASE("tensors of one name and different shapes are not copied, nor any other") {
+  ParameterLayout layout, other;
+  layout.add("a", 1, 2);
+  layout.add("b", 2, 3);
+  other.add("a", 1, 2);
+  other.add("b", 3, 2);
+  Parameters<float> from(layout), to(other);
+  from.flat()[0] = 1;
+  CHECK_ERROR(copy_tensors(from, to), ErrorId::shape, "\"b\" is 2 x 3, expected 3 x 2");
+  CHECK(to.flat()[0] == 0);
+  CHECK_ERROR(copy_tensors(layout, std::span<const float>(from.flat()).first(7), from), ErrorId::shape, "7 values, expected 8");
+}

@@ -1,5 +1,7 @@
 #include "lorasb/federated/local_training.hpp"
 
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "lorasb/optim/sgd.hpp"
@@ -68,4 +70,103 @@ TEST_CASE("a proximal client stays nearer to the values that it started with, an
   CHECK(found.steps == 1);
   CHECK(found.last.status == train::StepStatus::not_finite);
   CHECK(bad.values[0] == 0);
+}
+
+namespace {
+
+/// 20 examples, of which each has the same gradient in all values.
+struct PrivatePull {
+  std::vector<float> values = std::vector<float>(26);
+  RoundMechanism mechanism = accounts({}).mechanism();
+
+  static PrivacyAccounts accounts(PrivacyAccountsOptions options) {
+    options.delta = 0.01;
+    options.noise = 0.05;
+    return PrivacyAccounts({dp_sgd_round(20, 5, 6)}, options);
+  }
+  static auto pass() {
+    return [](std::span<const Index> batch, Index, const privacy::ClippedSum<float>& sum) {
+      sum.add(Matrix<float>::Constant(26, std::ssize(batch), -3).eval());
+    };
+  }
+  static PrivateLocalTrainingOptions options() {
+    return {.batch = 5, .learning_rate = 0.1, .clip = 0.5, .delta = 0.01, .origin = train::Origin::no_data, .seed = 3};
+  }
+  PrivateLocalTrainingResult run(const PrivateLocalTrainingOptions& options, Index rank = 0) {
+    optim::Sgd<float> sgd(26, {.momentum = 0.5, .weight_decay = 0.1});
+    LeadingMask<float> mask(small_session().layout, rank, values);
+    return train_privately(std::span(values), sgd, mechanism, options, mask, pass());
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a private client takes the steps of PrivateTraining that its account has of a round") {
+  for (const train::NoiseKind kind : {train::NoiseKind::continuous, train::NoiseKind::discrete}) {
+    PrivateLocalTrainingOptions o = PrivatePull::options();
+    o.kind = kind;
+    PrivatePull client, other;
+    const PrivateLocalTrainingResult found = client.run(o);
+    CHECK(found.steps == 6);
+    CHECK(found.last.status == train::StepStatus::updated);
+
+    std::vector<float> values(26);
+    privacy::Ledger ledger({.population = 20, .delta = 0.01});
+    train::PrivateTraining<float> training(
+        26, 20,
+        {.steps = 6, .batch = 5, .clip = 0.5, .noise = 0.05, .kind = kind, .origin = train::Origin::no_data, .seed = 3, .parts = 1}, ledger);
+    optim::Sgd<float> sgd(26, {.momentum = 0.5, .weight_decay = 0.1});
+    for (int t = 0; t < 6; ++t) training.step(std::span(values), sgd, 0.1, PrivatePull::pass());
+    CHECK(client.values == values);
+    o.seed = 4;
+    other.run(o);
+    CHECK(other.values != client.values);
+  }
+}
+
+TEST_CASE("a private client of a lower rank moves its block alone, along the gradient of the block") {
+  for (const train::NoiseKind kind : {train::NoiseKind::continuous, train::NoiseKind::discrete}) {
+    PrivatePull client;
+    const std::vector<float> start = client.values = numbers(3);
+    PrivateLocalTrainingOptions o = PrivatePull::options();
+    o.kind = kind;
+    client.run(o, 2);
+    for (std::size_t i = 0; i < 26; ++i) {
+      const bool in_block = i >= 18 || (i % 9 / 3 < 2 && i % 3 < 2);  // cores of 3 x 3, then a head
+      CHECK((client.values[i] != start[i]) == in_block);
+    }
+  }
+  // with all examples in every batch the mean is the clipped gradient, 0.5 long, of which 16 of 26 numbers are trained
+  PrivatePull whole, block;
+  PrivateLocalTrainingOptions all = PrivatePull::options();
+  all.batch = 20;
+  whole.mechanism = block.mechanism = {.population = 20, .rate = 1, .noise = 0.02, .steps = 1};
+  CHECK(whole.run(all).last.gradient_norm == Approx(0.5).epsilon(0.02));  // noise of 0.01 in each of 26 numbers, over 20
+  CHECK(block.run(all, 2).last.gradient_norm == Approx(0.5 * std::sqrt(16.0 / 26)).epsilon(0.02));
+}
+
+TEST_CASE("private training of a client keeps to what its account is charged for") {
+  PrivatePull client;
+  PrivateLocalTrainingOptions o = PrivatePull::options();
+  o.batch = 6;
+  CHECK_ERROR(client.run(o), ErrorId::value, "batches of 6 of 20 examples have a rate of 0.3, expected 0.25");
+  o = PrivatePull::options();
+  o.origin = train::Origin::noised;
+  CHECK_ERROR(client.run(o), ErrorId::value, "the ledger has no cost of it");
+  CHECK(client.values == std::vector<float>(26));
+  o.bases_noise = 10;
+  client.mechanism = PrivatePull::accounts({.bases_noise = 10}).mechanism();
+  CHECK(client.run(o).steps == 6);
+  PrivatePull nobody;
+  nobody.mechanism = dp_sgd_round(0, 5, 0);
+  CHECK(nobody.run(PrivatePull::options()).steps == 0);
+  CHECK(nobody.values == std::vector<float>(26));
+  PrivatePull bad;
+  bad.mechanism.noise = 10;
+  o = PrivatePull::options();
+  o.clip = 3e38;  // the noise is infinite
+  const PrivateLocalTrainingResult found = bad.run(o);
+  CHECK(found.steps == 1);
+  CHECK(found.last.status == train::StepStatus::not_finite);
+  CHECK(bad.values == std::vector<float>(26));
 }

@@ -76,6 +76,13 @@ TEST_CASE("the names in a checkpoint are those of checkpoints that were written 
   CHECK(basis.B(2, 1) == 6);
   CHECK(basis.A(1, 0) == 9);
   CHECK(basis.scale == 0.5);
+  const Weight<double> W0 = Weight<double>::Zero(3, 2);
+  const AdapterSet<double> adapters = restore_adapters<double>(old, {{"q", W0}});
+  CHECK(adapters.at("q").B == basis.B);
+  CHECK(adapters.at("q").A == basis.A);
+  CHECK(adapters.at("q").R == Weight<double>::Zero(2, 2));
+  CHECK(adapters.at("q").scale == 1);
+  CHECK_ERROR(restore_adapters<double>(old, {{"q", W0}, {"k", W0}}), ErrorId::checkpoint, "no tensor \"frozen.k.B\"");
 
   io::Checkpoint<double> again;
   save_run<double>(again, run.values, run.optimizer, run.batches);

@@ -22,7 +22,7 @@ inline void remove_classifiers(const std::filesystem::path& out) {
 
 /// Writes adapter/ (native) and folded/ of LoRA-SB and LoRA-XS; both the same for LoRA and FFA-LoRA, which has two factors anyway.
 /// The head goes with them. Full fine-tuning and the head alone have no adapter: their tensors are in model.safetensors. Beside
-/// the tensors lies classifier.json, from `file`, whose method is the model's. `dropout` is what adapter_config.json says of it.
+/// the tensors lies classifier.json, from `file`; without a method there it is the model's. `dropout` is what adapter_config.json says of it.
 /// `out` is made, and what is of another method in it is removed. Throws what the writers throw.
 inline void write_trained(const std::filesystem::path& out, const BaseModel& base, const train::TunedModel<float>& model,
                           ClassifierFile file, double dropout = 0) {
@@ -34,7 +34,7 @@ inline void write_trained(const std::filesystem::path& out, const BaseModel& bas
     formats::NamedTensor<float>& added = (is_head(t.role) ? head : all).emplace_back(formats::named_tensor(values, t));
     if (is_head(t.role)) added.name = base.head_name(t);
   }
-  file.method = name_of(model.method);
+  if (file.method.empty()) file.method = name_of(model.method);
   std::vector<std::filesystem::path> folders{out / "adapter", out / "folded"};
   switch (model.method) {
     case Method::lora_sb:

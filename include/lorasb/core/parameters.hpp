@@ -1,6 +1,7 @@
 // The trainable values of a model: one flat buffer, viewed by module and role.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <span>
@@ -61,6 +62,16 @@ class ParameterLayout {
   }
   /// A tensor that is no part of a module.
   void add(std::string name, Index rows, Index cols) { add(std::move(name), Role::other, rows, cols); }
+  /// Appends the tensors of another layout, in its order; of the second form those for which wanted(tensor) holds. Throws as add()
+  /// does.
+  void append(const ParameterLayout& other) {
+    append(other, [](const Tensor&) { return true; });
+  }
+  template <class Wanted>
+  void append(const ParameterLayout& other, const Wanted& wanted) {
+    for (const Tensor& t : other.tensors_)
+      if (wanted(t)) add(t.module, t.role, t.rows, t.cols);
+  }
 
   const Tensor* find(std::string_view name) const {
     const auto it = index_.find(name);
@@ -145,5 +156,29 @@ class LORASB_OWNS_MEMORY Parameters {
   ParameterLayout layout_;
   Vector<S> flat_;  // aligned as Eigen aligns: sums over it have the same bits wherever it lies
 };
+
+/// Copies the tensors whose names both have; all others of `to` stay. `values` are laid out by `layout`. Returns how many were
+/// copied. Throws ErrorId::shape, before anything is copied, for values of another number than the layout's, or two tensors of one
+/// name with different shapes.
+template <Real S>
+Index copy_tensors(const ParameterLayout& layout, std::span<const S> values, Parameters<S>& to) {
+  require(std::ssize(values) == layout.size(), ErrorId::shape, "copy_tensors: there are ", values.size(), " values, expected ",
+          layout.size());
+  for (const ParameterLayout::Tensor& t : layout.tensors())
+    if (const ParameterLayout::Tensor* const other = to.layout().find(t.name))
+      require(other->rows == t.rows && other->cols == t.cols, ErrorId::shape, "copy_tensors: ", in_quotes(t.name), " is ", t.rows,
+              " x ", t.cols, ", expected ", other->rows, " x ", other->cols);
+  Index copied = 0;
+  for (const ParameterLayout::Tensor& t : layout.tensors())
+    if (const ParameterLayout::Tensor* const other = to.layout().find(t.name)) {
+      std::ranges::copy(t.range().of(values), other->range().of(to.flat()).begin());
+      ++copied;
+    }
+  return copied;
+}
+template <Real S>
+Index copy_tensors(const Parameters<S>& from, Parameters<S>& to) {
+  return copy_tensors<S>(from.layout(), from.flat(), to);
+}
 
 }  // namespace lorasb

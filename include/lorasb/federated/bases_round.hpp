@@ -105,8 +105,7 @@ class BasesRound {
     }
     std::size_t bases = 0;
     if (options_.source == BasesSource::look_ahead) {
-      for (const ParameterLayout::Tensor& t : head_->layout().tensors())
-        std::ranges::copy(std::as_const(found.mean).flat(t.name), result.head.flat(t.name).begin());
+      copy_tensors(found.mean, result.head);
       bases = result.head.flat().size_bytes();
     }
     for (const auto& [name, a] : result.modules.adapters)
@@ -140,8 +139,7 @@ class BasesRound {
   ParameterLayout layout() const {
     ParameterLayout layout;
     append_estimates(modules_, moments(), layout);
-    if (options_.source == BasesSource::look_ahead)
-      for (const ParameterLayout::Tensor& t : head_->layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
+    if (options_.source == BasesSource::look_ahead) layout.append(head_->layout());
     return layout;
   }
 

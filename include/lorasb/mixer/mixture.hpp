@@ -151,11 +151,10 @@ template <Real S>
 Parameters<S> start_values(const std::vector<Module<S>>& modules, Mixture<S>& mixture, const Parameters<S>& head) {
   ParameterLayout layout;
   append_mixture(modules, mixture, layout);
-  for (const ParameterLayout::Tensor& t : head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
+  layout.append(head.layout());
   Parameters<S> values(std::move(layout));
   take_mixture(mixture, values);
-  for (const ParameterLayout::Tensor& t : head.layout().tensors())
-    std::ranges::copy(head.flat(t.name), values.flat(t.name).begin());
+  copy_tensors(head, values);
   return values;
 }
 

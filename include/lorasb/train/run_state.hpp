@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "lorasb/adapter/basis.hpp"
+#include "lorasb/adapter/low_rank_adapter.hpp"
+#include "lorasb/core/module.hpp"
 #include "lorasb/io/checkpoint.hpp"
 #include "lorasb/optim/optimizer.hpp"
 #include "lorasb/train/sampler.hpp"
@@ -71,6 +73,17 @@ AdapterBasis<S> restore_basis(const io::Checkpoint<S>& checkpoint, const std::st
   restore_tensor<S>(checkpoint, "frozen." + module + ".B", flat(basis.B));
   restore_tensor<S>(checkpoint, "frozen." + module + ".A", flat(basis.A));
   return basis;
+}
+/// The adapters of all modules, with R = 0: the cores come with the values. Throws what restore_basis() throws.
+template <Real S>
+AdapterSet<S> restore_adapters(const io::Checkpoint<S>& checkpoint, const std::vector<Module<S>>& modules) {
+  AdapterSet<S> adapters;
+  for (const Module<S>& m : modules) {
+    AdapterBasis<S> basis = restore_basis<S>(checkpoint, m.name, m.W0.rows(), m.W0.cols());
+    const Index rank = basis.rank();
+    adapters.add(m.name, {.B = std::move(basis.B), .R = Weight<S>::Zero(rank, rank), .A = std::move(basis.A), .scale = basis.scale});
+  }
+  return adapters;
 }
 
 }  // namespace lorasb::train

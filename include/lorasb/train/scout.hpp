@@ -161,11 +161,9 @@ class LORASB_OWNS_MEMORY Scout {
   /// The head as it is now, alone in a layout.
   Parameters<S> head() const {
     ParameterLayout layout;
-    for (const ParameterLayout::Tensor& t : values_->layout().tensors())
-      if (is_head(t.role)) layout.add(t.module, t.role, t.rows, t.cols);
-    Parameters<S> head(layout);
-    for (const ParameterLayout::Tensor& t : layout.tensors())
-      std::ranges::copy(std::as_const(*values_).flat(t.name), head.flat(t.name).begin());
+    layout.append(values_->layout(), [](const ParameterLayout::Tensor& t) { return is_head(t.role); });
+    Parameters<S> head(std::move(layout));
+    copy_tensors(*values_, head);
     return head;
   }
 

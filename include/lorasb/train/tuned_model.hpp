@@ -33,10 +33,9 @@ namespace detail {
 /// Makes the buffer: the layout and then the head, whose values are copied.
 template <Real S>
 void start_values(TunedModel<S>& model, const Parameters<S>& head, ParameterLayout layout) {
-  for (const ParameterLayout::Tensor& t : head.layout().tensors()) layout.add(t.module, t.role, t.rows, t.cols);
+  layout.append(head.layout());
   model.values = std::make_unique<Parameters<S>>(std::move(layout));
-  for (const ParameterLayout::Tensor& t : head.layout().tensors())
-    std::ranges::copy(head.flat(t.name), model.values->flat(t.name).begin());
+  copy_tensors(head, *model.values);
 }
 
 }  // namespace detail

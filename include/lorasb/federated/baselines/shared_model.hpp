@@ -66,11 +66,10 @@ class LORASB_OWNS_MEMORY SharedModel {
       added_.push_back(Weight<double>::Zero(m.W0.rows(), m.W0.cols()));
     }
     if (method_ == FederatedMethod::fed_sb && start.experts == 0) append_cores(modules_, start.adapters, layout);
-    for (const ParameterLayout::Tensor& t : start.head.tensors()) layout.add(t.module, t.role, t.rows, t.cols);
+    layout.append(start.head);
     frozen_A_ = Parameters<S>(frozen_layout);
     values_ = Parameters<S>(layout);
-    for (const ParameterLayout::Tensor& t : start.head.tensors())
-      std::ranges::copy(t.range().of(std::span<const S>(start.head_values)), values_.flat(t.name).begin());
+    copy_tensors<S>(start.head, start.head_values, values_);
     if (method_ == FederatedMethod::fed_sb)
       bases_ = take_cores(std::move(start.adapters), values_);
     else if (start.factors.empty())
@@ -96,6 +95,8 @@ class LORASB_OWNS_MEMORY SharedModel {
     return modules;
   }
   const AdapterBases<S>& bases() const { return bases_; }
+  /// A of ffa-lora, which no round changes.
+  const Parameters<S>& frozen_A() const { return frozen_A_; }
   /// Whether rounds add to the weights themselves, and what they have added so far, by module.
   bool adds_to_weights() const { return method_ == FederatedMethod::fedex_lora || method_ == FederatedMethod::flora; }
   const std::vector<Weight<double>>& added() const { return added_; }
@@ -118,9 +119,7 @@ class LORASB_OWNS_MEMORY SharedModel {
     const Index participants = std::ssize(updates);
     const Session sent = sent_session(participants);
     Parameters<S> values(sent.layout);
-    for (const ParameterLayout::Tensor& t : sent.layout.tensors())
-      if (const ParameterLayout::Tensor* const same = session_.layout.find(t.name))
-        std::ranges::copy(same->range().of(global), values.flat(t.name).begin());
+    copy_tensors(session_.layout, global, values);
     if (participants > 0 && adds_to_weights())
       for (const Module<S>& m : modules_) {
         const LowRankDelta<S> delta = delta_of(m.name, global, updates);
@@ -221,8 +220,7 @@ class LORASB_OWNS_MEMORY SharedModel {
   Session sent_session(Index participants) const {
     Session sent{.id = session_.id, .base = session_.base, .layout = {}};
     const bool stacked = method_ == FederatedMethod::flora;
-    for (const ParameterLayout::Tensor& t : session_.layout.tensors())
-      if (!stacked || !is_adapter(t.role)) sent.layout.add(t.module, t.role, t.rows, t.cols);
+    sent.layout.append(session_.layout, [&](const ParameterLayout::Tensor& t) { return !stacked || !is_adapter(t.role); });
     const Index delta_rank = rank_ * (stacked ? participants : std::max<Index>(participants - 1, 0));
     if (adds_to_weights() && delta_rank > 0)
       for (const Module<S>& m : modules_) {
@@ -242,11 +240,10 @@ class LORASB_OWNS_MEMORY SharedModel {
       const Weight<double> right = ConstWeightView<S>(sent.data() + A.offset, A.rows, A.cols).template cast<double>();
       linalg::multiply(left, right, added[m], 1, 1);
     }
+    copy_tensors(layout, sent, values_);
     added_.swap(added);
     for (std::size_t m = 0; m < added_.size(); ++m)  // in place: layers view these weights
       tuned_[m] = (modules_[m].W0.widened().template cast<double>() + added_[m]).template cast<S>();
-    for (const ParameterLayout::Tensor& t : layout.tensors())
-      if (values_.layout().find(t.name) != nullptr) std::ranges::copy(t.range().of(sent), values_.flat(t.name).begin());
   }
 
   FederatedMethod method_;

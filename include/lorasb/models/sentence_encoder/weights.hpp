@@ -91,13 +91,10 @@ inline std::map<std::string, Target> use_lite_targets(const SentenceEncoderConfi
 inline FrozenModel<float> narrowed(const SentenceEncoderConfig& config, const std::shared_ptr<const Parameters<float>>& wide) {
   FrozenModel<float> model;
   ParameterLayout others;
-  for (const ParameterLayout::Tensor& t : wide->layout().tensors())
-    if (t.role != Role::weight) others.add(t.module, t.role, t.rows, t.cols);
+  others.append(wide->layout(), [](const ParameterLayout::Tensor& t) { return t.role != Role::weight; });
   auto kept = std::make_shared<Parameters<float>>(others);  // so that the wide weights can go
-  for (const ParameterLayout::Tensor& t : others.tensors()) {
-    std::ranges::copy(wide->flat(t.name), kept->flat(t.name).begin());
-    model.add(t.name, std::as_const(*kept)[t.name]);
-  }
+  copy_tensors(*wide, *kept);
+  for (const ParameterLayout::Tensor& t : others.tensors()) model.add(t.name, std::as_const(*kept)[t.name]);
   model.keep(std::move(kept));
   for (const ModuleShape& shape : sentence_encoder_modules(config)) {
     const std::span<const float> values = wide->flat(shape.name, Role::weight);
