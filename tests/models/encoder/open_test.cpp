@@ -1,6 +1,7 @@
 #include "lorasb/models/encoder/open.hpp"
 
 #include "io/files.hpp"
+#include "lorasb/io/safetensors_writer.hpp"
 #include "lorasb/models/encoder/model.hpp"
 #include "lorasb/nn/linear.hpp"
 #include "lorasb/text/open_tokenizer.hpp"
