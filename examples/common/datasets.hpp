@@ -41,10 +41,9 @@ inline Corpus read_named(std::string_view name, const std::filesystem::path& spa
     const std::size_t colon = files.find(':');
     if (colon != std::string_view::npos && colon > 0 && colon + 1 < files.size() && files.find(':', colon + 1) == files.npos)
       return read_tsv(files.substr(0, colon), files.substr(colon + 1), tsv_options(header, pairs, problem), known);
-    require(std::ranges::count(files, ':') < 2, ErrorId::data, "read_dataset: \"", name, "\" has more than one colon after tsv:, which stands "
-            "between two files; the names of files hold none");
   }
-  throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST"));
+  throw Error(ErrorId::data, concat("read_dataset: \"", name, "\", expected wordnet, debian, spam, clinc150:FILE[:DOMAIN] or tsv:TRAIN:TEST",
+                                    std::ranges::count(name, ':') > 2 ? "; the names of files hold no colon" : ""));
 }
 
 }  // namespace detail

@@ -118,7 +118,7 @@ inline void check_private(const PrivateOptions& o) {
     if (o.epsilon > 0 || o.sigma > 0 || o.delta > 0) throw CLI::ValidationError("--private", "is what --epsilon, --sigma and --delta are for");
     return;
   }
-  if ((o.epsilon > 0) == (o.sigma > 0)) throw CLI::ValidationError("--private", "needs one of --epsilon and --sigma, and not both");
+  if ((o.epsilon > 0) == (o.sigma > 0)) throw CLI::ValidationError("--private", "needs either --epsilon or --sigma, not both");
   if (!(o.delta > 0)) throw CLI::ValidationError("--private", "needs --delta, below 1 over the texts (of a client), or over the clients");
 }
 

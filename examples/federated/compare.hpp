@@ -31,7 +31,7 @@ inline void print_task(const FederatedTask& task, const FederateOptions& options
 inline SessionResult report(SessionResult result, const FederatedTask& task, const FederateOptions& options,
                             const SharedModel& shared, const federated::Shares& shares, const FederatedMixture* mixed) {
   remove_classifiers(options.out);
-  if (committed_rounds(result.rounds) > 0) {  // or the start would be taken for a result
+  if (committed_rounds(result.rounds) > 0 && result.is_finite) {  // or the start would be taken for a result
     if (mixed != nullptr)
       write_mixed_model(shared, *mixed, options);
     else if (options.setting == Setting::federated)
@@ -74,6 +74,8 @@ inline void print_result(const SessionResult& result, const FederateOptions& opt
   require(committed > 0, ErrorId::no_examples, "no round was committed: in none of ", all, " did as many as ", options.min_clients,
           " clients (--min-clients) send an update that counts, for the reasons above; nothing was trained, and \"", options.out.string(),
           "\" holds metrics.json without an adapter");
+  require(result.is_finite, ErrorId::not_finite, "the outputs of the global model are not finite after the last round: a lower --learning-rate "
+          "or --server-learning-rate may help; \"", options.out.string(), "\" holds metrics.json without an adapter");
   if (committed < all) std::printf("%td of %td rounds were abandoned and changed nothing\n", all - committed, all);
   std::printf("%s: accuracy %.2f %% after %td rounds, %.2f MB in all\nglobal numbers %s\nWritten to %s\n",
               name_of(options).c_str(), 100 * result.accuracy, options.rounds,

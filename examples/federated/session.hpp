@@ -30,6 +30,7 @@ struct SessionResult {
   StartResult start;
   nlohmann::json rounds = nlohmann::json::array();
   double accuracy = 0;  // after the last round
+  bool is_finite = true;  // the global model's outputs then
   std::optional<SessionPrivacy> privacy;
   Digest digest{};      // of the global numbers
   double seconds = 0;   // of this process
@@ -83,7 +84,9 @@ class ReportedSession {
       result_.accuracy = line.at("accuracy");
     });
     if (!result_.rounds.empty()) std::printf("The journal holds %zu rounds\n", result_.rounds.size());
+    const std::size_t known = result_.rounds.size();
     while (std::ssize(result_.rounds) < options_.rounds && round()) {}
+    if (known > 0 && result_.rounds.size() == known) result_.accuracy = measure();
     result_.digest = shared_.digest();
     if (accounts_ != nullptr) {
       result_.privacy = privacy_report(*accounts_, options_);
@@ -184,9 +187,18 @@ class ReportedSession {
 
   std::ptrdiff_t next_line() const { return std::ssize(result_.rounds) + 1; }
 
+  /// 0, with a word on standard error, where the outputs are not finite.
   double measure() {
     std::ranges::copy(std::as_const(shared_).values().flat(), workplace_.values.flat().begin());
-    return models::accuracy(workplace_.classifier, task_.test, 4, options_.threads);
+    result_.is_finite = true;
+    try {
+      return models::accuracy(workplace_.classifier, task_.test, 4, options_.threads);
+    } catch (const Error& error) {
+      if (error.id() != ErrorId::not_finite) throw;
+      std::fprintf(stderr, "the global model after round %zu: %s\n", result_.rounds.size(), error.what());
+    }
+    result_.is_finite = false;
+    return 0;
   }
 
   void print(const nlohmann::json& line, Index asked, double seconds) const {

@@ -168,7 +168,7 @@ TEST_CASE("Numbers that are not finite give no answer, no score and no start") {
     Classifier classifier = make_classifier(base, tuned.weights, tuned.layers, *tuned.values, 1);
     CHECK_ERROR(models::outputs(classifier, texts, 1, 1), ErrorId::not_finite, "the outputs of text 1 are not finite");
     CHECK_ERROR(models::accuracy(classifier, texts, 1, 1), ErrorId::not_finite, "the loss of texts 1 to 6 is");
-    CHECK_ERROR(sb_adapters(base, head, texts, all_of(texts), 1, 1, {.adapter = {.rank = 2}}), ErrorId::not_finite, "the loss before training is");
+    CHECK_ERROR(sb_adapters(base, head, texts, all_of(texts), 1, 1, {.adapter = {.rank = 2}}), ErrorId::not_finite, "the first step, from 6 texts, is not finite: the base model");
   }
   const BaseModel base = open_base_model(model);
   Parameters<float> head = start_head(base, 2);

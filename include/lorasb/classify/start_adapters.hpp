@@ -33,7 +33,7 @@ inline std::vector<Index> all_of(const TokenizedTexts& texts) {
 inline constexpr Index estimation_batch = 32;
 
 /// A pass over the texts named in `order`, in batches, with the head that training starts with. Part p takes every batch whose
-/// number is p modulo the parts. All that it is given must outlive it. It throws ErrorId::not_finite for a loss that is not.
+/// number is p modulo the parts. All that it is given must outlive it.
 inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Parameters<float>& head,
                                                 const TokenizedTexts& texts, std::span<const Index> order, Index parts,
                                                 int threads, std::size_t batch_size = estimation_batch,
@@ -45,11 +45,7 @@ inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Par
     train::EstimationResult found(0, 0);
     for (std::size_t first = std::size_t(part) * batch_size; first < order.size(); first += std::size_t(parts) * batch_size) {
       const std::span<const Index> batch = order.subspan(first, std::min(batch_size, order.size() - first));
-      const double loss = classifier.forward(texts, batch, 0, {}).loss;
-      require(is_finite(loss), ErrorId::not_finite, "the loss before training is ", loss,
-              ": the base model, the head or the class weights hold numbers that are not finite or far too large");
-      classifier.backward(0, {}, gradient);
-      found.loss += loss;
+      found.loss += classifier.pass(texts, batch, 0, gradient).loss;
       found.examples += std::ssize(batch);
     }
     return found;
@@ -57,13 +53,20 @@ inline train::PartedPass<float> estimation_pass(const BaseModel& base, const Par
   return {.run = run, .parts = parts, .threads = threads};
 }
 
-/// LoRA-SB adapters of every module, from the texts named in `order`; `options` are those of train::initialize_modules().
+/// LoRA-SB adapters of every module, from the texts named in `order`; `options` are those of train::initialize_modules(). Throws what
+/// that throws; where a number is not finite the message says what may hold it.
 inline train::InitializedModules<float> sb_adapters(const BaseModel& base, const Parameters<float>& head,
                                                     const TokenizedTexts& texts, std::span<const Index> order, Index parts,
                                                     int threads, train::InitializeModulesOptions options,
                                                     const std::vector<double>& class_weights = {}) {
-  return train::initialize_modules<float>(
-      base.modules, estimation_pass(base, head, texts, order, parts, threads, estimation_batch, class_weights), options);
+  try {
+    return train::initialize_modules<float>(
+        base.modules, estimation_pass(base, head, texts, order, parts, threads, estimation_batch, class_weights), options);
+  } catch (const Error& error) {
+    if (error.id() != ErrorId::not_finite) throw;
+    throw Error(ErrorId::not_finite, concat("the first step, from ", order.size(), " texts, is not finite: the base model, the head or the class "
+                                            "weights hold such numbers, or far too large ones, or the learning rate is far too high (", error.what(), ")"));
+  }
 }
 
 /// A base model as a method starts to train it: the cores of `adapters` (LoRA-SB, LoRA-XS), new factors (LoRA, FFA-LoRA: `lora`), all

@@ -116,15 +116,18 @@ bool add_short(Index rows, Index depth, const S* M, Index stride, const S* x, [[
   using Half = typename Eigen::internal::unpacket_traits<Widest>::half;
   // turning 16 registers takes longer than 8 with half as many numbers
   using Packet = std::conditional_t<sizeof(Widest) == 64, Half, Widest>;
-  if constexpr (Order == Eigen::RowMajor) {
+  if constexpr (Eigen::internal::unpacket_traits<Packet>::size == 1) {  // EIGEN_DONT_VECTORIZE
+    return false;
+  } else if constexpr (Order == Eigen::RowMajor) {
     constexpr Index most = 1 << 14;  // numbers: 64 KiB of float
     if (rows * depth > most) return false;
     ShortRows<S, Packet>::add_product(rows, depth, M, stride, x, y, alpha);
+    return true;
   } else {
     if (rows >= 4 * ShortColumns<S, Packet>::width) return false;
     ShortColumns<S, Packet>::add_product(rows, depth, M, stride, x, x_step, y, alpha);
+    return true;
   }
-  return true;
 }
 
 #pragma GCC diagnostic pop
