@@ -195,7 +195,7 @@ class ReportedSession {
       return models::accuracy(workplace_.classifier, task_.test, 4, options_.threads);
     } catch (const Error& error) {
       if (error.id() != ErrorId::not_finite) throw;
-      std::fprintf(stderr, "the global model after round %zu: %s\n", result_.rounds.size(), error.what());
+      std::fprintf(stderr, "the global model: %s\n", error.what());
     }
     result_.is_finite = false;
     return 0;
