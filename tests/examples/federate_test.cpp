@@ -372,6 +372,15 @@ TEST_CASE("Row 34: clients whose training breaks down are left out by name, with
   CHECK(folder.said().find("a lower --learning-rate") != std::string::npos);
 }
 
+TEST_CASE("a global model that is not finite at the end is an error, and leaves no adapter", "[model]") {
+  if (!model_files_present()) return;
+  const Folder folder;
+  CHECK(folder.run(folder.arguments("huge", {"--rounds", "1", "--server-optimizer", "momentum", "--server-learning-rate", "1e25"})) == 1);
+  CHECK_THAT(folder.said(), Catch::Contains("the outputs of the global model are not finite after the last round"));
+  CHECK(folder.metrics("huge")["rounds"][0]["committed"] == true);
+  CHECK_FALSE(fs::exists(folder.path / "huge" / "adapter" / "adapter_config.json"));
+}
+
 TEST_CASE("Rows 18 and 20: robust means are options of a session, and refused where they cannot hold", "[model]") {
   if (!model_files_present()) return;
   const Folder folder;
