@@ -21,7 +21,7 @@ options = parser.parse_args()
 
 
 def rows_of(program):
-    """Names without what is added to them for the number of repetitions."""
+    """The rows of a program that --filter names."""
     found = subprocess.run([program, "--benchmark_list_tests=true"], capture_output=True, text=True).stdout.splitlines()
     return [name for name in found if re.search(options.filter, name)]
 

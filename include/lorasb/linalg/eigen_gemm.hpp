@@ -52,19 +52,12 @@ void add_by_loops(const Gemm<S>& g) {
     }
 }
 
-/// result += alpha left right where one of both is a vector: one token, or one row of a weight.
+/// result += alpha left right where the left one is a row: the row result is (rightᵀ leftᵀ)ᵀ, and rightᵀ has the other storage order.
 template <Real S>
-void add_by_vector(const Gemm<S>& g) {
-  constexpr int column_major = Eigen::ColMajor, row_major = Eigen::RowMajor;
-  if (g.cols == 1) {
-    const Index step = g.right_row_major ? g.right_stride : 1;
-    const auto add = g.left_row_major ? add_matrix_vector<S, row_major> : add_matrix_vector<S, column_major>;
-    add(g.rows, g.depth, g.left, g.left_stride, g.right, step, g.result, 1, g.alpha);
-  } else {  // the row result is (rightᵀ leftᵀ)ᵀ, and rightᵀ has the other storage order
-    const Index step = g.left_row_major ? 1 : g.left_stride;
-    const auto add = g.right_row_major ? add_matrix_vector<S, column_major> : add_matrix_vector<S, row_major>;
-    add(g.cols, g.depth, g.right, g.right_stride, g.left, step, g.result, g.result_stride, g.alpha);
-  }
+void add_row(const Gemm<S>& g) {
+  const Index step = g.left_row_major ? 1 : g.left_stride;
+  const auto add = g.right_row_major ? add_matrix_vector<S, Eigen::ColMajor> : add_matrix_vector<S, Eigen::RowMajor>;
+  add(g.cols, g.depth, g.right, g.right_stride, g.left, step, g.result, g.result_stride, g.alpha);
 }
 
 /// result += alpha left right where the depth is one: the outer product of a column and a row.
@@ -107,9 +100,12 @@ void eigen_gemv(Index rows, Index depth, const S* M, Index stride, bool row_majo
 
 template <Real S>
 void eigen_gemm(const Gemm<S>& g) {
+  if (g.cols == 1)
+    return eigen_gemv<S>(g.rows, g.depth, g.left, g.left_stride, g.left_row_major, g.right, g.right_row_major ? g.right_stride : 1, g.result, g.alpha,
+                         g.beta);
   detail::scale_result(g);
   if (g.rows == 0 || g.cols == 0 || g.depth == 0) return;
-  if (g.rows == 1 || g.cols == 1) return detail::add_by_vector(g);
+  if (g.rows == 1) return detail::add_row(g);
   if (g.depth == 1) return detail::add_outer(g);
   if (g.rows + g.cols + g.depth < 20) return detail::add_by_loops(g);
   if (!g.left_row_major && !g.right_row_major) return detail::add_by_blocks<S, Eigen::ColMajor, Eigen::ColMajor>(g);
